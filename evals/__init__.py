@@ -1,0 +1,1 @@
+"""Which tier is good enough for which task, and how sure we are."""

@@ -1,0 +1,54 @@
+"""Call: one request of a client, parsed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from farthing.tags import Tags
+
+
+class Endpoint(StrEnum):
+    """The OpenAI operations that reach a model; the value is the path below /v1."""
+
+    CHAT = "chat/completions"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheControl:
+    """What the caller asked of the caches; a caller may only tighten the policy."""
+
+    no_cache: bool = False
+    """Do not answer from a cache (the fresh answer may still be stored)."""
+    no_store: bool = False
+    max_age_s: int | None = None
+    """Do not answer with an entry older than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One admitted request.
+
+    `raw` are the bytes as they came, `body` the same parsed (read only); whoever forwards prefers `raw`.
+    `model` is what the client asked for. `received_ns` is wall time in ns, `started` monotonic seconds.
+    `output_cap` is the client's own cap on output tokens for each choice, if any; `choices` is n (best_of counts).
+    `input_bound` is a proven upper bound on input tokens.
+    """
+
+    id: str
+    endpoint: Endpoint
+    tags: Tags
+    model: str
+    stream: bool
+    wants_usage: bool
+    raw: bytes
+    body: Mapping[str, Any]
+    received_ns: int
+    started: float
+    input_bound: int
+    output_cap: int | None = None
+    choices: int = 1
+    cache_control: CacheControl = CacheControl()

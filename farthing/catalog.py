@@ -1,0 +1,202 @@
+"""Catalogue: what the platform team declared, as frozen values: keys, providers, tiers, tasks, features, budgets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from farthing.money import Nano
+from farthing.tags import Tags
+
+
+class Right(StrEnum):
+    """What a virtual key may do besides calling models."""
+
+    CALL = "call"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualKey:
+    """One virtual key. Only its SHA-256 is known. `features` empty means every registered feature."""
+
+    id: str
+    sha256: bytes
+    tenant: str
+    feature: str = ""
+    task: str = ""
+    environment: str = ""
+    team: str = ""
+    features: frozenset[str] = frozenset()
+    rights: frozenset[Right] = frozenset({Right.CALL})
+    expires_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quirks:
+    """How a provider departs from OpenAI's wire format, as data.
+
+    `output_cap_field`: name of the output cap in a chat body. `stream_usage`: it understands
+    stream_options.include_usage. `path_prefix`: put between base URL and operation. `query`: appended to the URL
+    (Azure's api-version). `key_header`: header that carries the key; `key_scheme` its prefix.
+    """
+
+    output_cap_field: str = "max_tokens"
+    stream_usage: bool = True
+    path_prefix: str = ""
+    query: str = ""
+    key_header: str = "authorization"
+    key_scheme: str = "Bearer "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for the connection, the first byte, between two bytes, and for the whole answer."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """Where deployments live. `adapter` is `openai` (spoken natively) or `litellm`. `price_provider` is the
+    name under which prices are looked up. `api_key` is the secret itself (never shown by repr)."""
+
+    name: str
+    adapter: str
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    price_provider: str = ""
+    quirks: Quirks = Quirks()
+    timeouts: Timeouts = Timeouts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One model at one provider. `model` is the name sent upstream, `name` the name clients use."""
+
+    name: str
+    provider: Provider
+    model: str
+    weight: int = 1
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+
+    @property
+    def id(self) -> str:
+        """`provider/model`, unique within a tier."""
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A step of the ladder of models; tiers are ordered cheapest first, `rank` 0 is the cheapest."""
+
+    name: str
+    rank: int
+    deployments: tuple[Deployment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass."""
+
+    name: str
+    bar: Decimal
+    reference: str
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
+
+    `override_model`: route even where the client named a concrete model. `max_output_tokens` is the cap that
+    the gateway writes into a request whose client gave none. `semantic_threshold` is a cosine.
+    """
+
+    name: str
+    team: str = ""
+    task: str = ""
+    policy: str = "cheapest_passing"
+    tier: str = ""
+    override_model: bool = False
+    exact_cache: bool = True
+    semantic_cache: bool = False
+    semantic_threshold: float | None = None
+    cache_ttl_s: int | None = None
+    max_output_tokens: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The routing tables of one configuration generation. `tiers` in order; `models` maps a client's model name
+    to its deployments; `aliases` a client's name to `auto` or `tier/NAME`; `fingerprint` changes with any of it."""
+
+    tiers: tuple[Tier, ...]
+    tasks: Mapping[str, Task]
+    features: Mapping[str, Feature]
+    models: Mapping[str, tuple[Deployment, ...]]
+    aliases: Mapping[str, str]
+    default_tier: str
+    fingerprint: str
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name; raises KeyError."""
+        for tier in self.tiers:
+            if tier.name == name:
+                return tier
+        raise KeyError(name)
+
+
+class Window(StrEnum):
+    """How long a budget runs before it starts anew. `run` never does: it belongs to one run."""
+
+    RUN = "run"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A hard cap. It binds calls whose tags equal every pair of `where`, with one account for every combination of
+    the values of `per` (so `per: [run]` gives each run its own). Scopes: tenant, key, feature, task, run,
+    environment, team. `window` RUN needs `run` in `per`."""
+
+    id: str
+    limit: Nano
+    window: Window
+    where: tuple[tuple[str, str], ...] = ()
+    per: tuple[str, ...] = ()
+    timezone: str = "UTC"
+
+    def binds(self, tags: Tags) -> bool:
+        """True if the budget applies to a call with these tags."""
+        return all(tags.scope(scope) == value for scope, value in self.where) and all(
+            tags.scope(scope) for scope in self.per
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceOverride:
+    """A price of `config/prices.yaml`; it wins over the packaged snapshot from `valid_from_ns` on. Rates in USD per
+    million tokens, per request, per second of upstream time; None: not given (output rates default to input's 0)."""
+
+    provider: str
+    model: str
+    input_per_mtok: Decimal | None = None
+    output_per_mtok: Decimal | None = None
+    cache_read_per_mtok: Decimal | None = None
+    cache_write_per_mtok: Decimal | None = None
+    reasoning_per_mtok: Decimal | None = None
+    per_request: Decimal | None = None
+    per_second: Decimal | None = None
+    valid_from_ns: int = 0
+    source: str = ""
+    reason: str = ""

@@ -1,0 +1,44 @@
+"""Hold: money set aside before a call, and the accounts it is set aside in."""
+
+from dataclasses import dataclass
+
+from farthing.money import Nano
+from farthing.record import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One budget in one window for one combination of scope values; `id` is unique for all three.
+
+    `resets_at` is ISO 8601 with offset, None for a budget that does not reset. `scope` and `window` are for people.
+    """
+
+    id: str
+    budget: str
+    scope: str
+    window: str
+    limit: Nano
+    resets_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What a call may cost at most, where it counts, and the row to write if nobody ever settles it.
+
+    `expires_ns`: wall ns after which a hold that nobody settled is charged. `draft` is the record as known before
+    the call; recovery completes it with outcome LOST and cost `amount`.
+    """
+
+    id: str
+    amount: Nano
+    accounts: tuple[Account, ...]
+    expires_ns: int
+    draft: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A committed intent. `remaining` is the least that any of its accounts has left after it, None without one."""
+
+    intent: Intent
+    remaining: Nano | None = None

@@ -1,0 +1,135 @@
+"""Ports: what the rooms need of the world, each stated as a guarantee; at most five methods."""
+
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from farthing.catalog import Deployment
+from farthing.hold import Hold, Intent
+from farthing.record import Record
+from farthing.routing import Choice, RouteQuestion
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vectors = npt.NDArray[np.float32]
+    """Shape (texts, dimension), rows of unit length."""
+
+
+class Clock(Protocol):
+    """Time: the only two clocks that anybody reads."""
+
+    def wall_ns(self) -> int:
+        """UTC, nanoseconds since 1970; may jump."""
+
+    def monotonic(self) -> float:
+        """Seconds; never goes back."""
+
+
+class Ledger(Protocol):
+    """Durable books: what was promised here has been committed when the awaited result arrives."""
+
+    def reserve(self, intent: Intent) -> Awaitable[Hold]:
+        """Set money aside in every account of the intent, or in none of them.
+
+        One atomic step with the check: whatever the concurrency, spent + held never passes a limit.
+        Raises BudgetExceeded (nothing held) or LedgerUnavailable (nothing held).
+        """
+
+    def settle(self, hold: Hold | None, record: Record) -> Awaitable[None]:
+        """Write the record; with a hold, replace it by `record.cost` in its accounts, in the same transaction.
+
+        The write is queued before this returns, so it happens even if the awaiting task is cancelled. A second
+        settlement of one hold or record id changes nothing. Raises LedgerUnavailable.
+        """
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go."""
+
+
+class Store(Protocol):
+    """Bytes under a key until they expire; losing them costs money, never correctness."""
+
+    async def get(self, key: bytes, now_ns: int) -> bytes | None:
+        """The live value, or None."""
+
+    async def put(self, key: bytes, value: bytes, *, scope: bytes, expires_ns: int) -> None:
+        """Keep a value; may evict others to stay under the byte cap."""
+
+    async def delete(self, key: bytes) -> None:
+        """Forget a value."""
+
+    async def close(self) -> None:
+        """Let go."""
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors, off the event loop."""
+
+    @property
+    def version(self) -> str:
+        """Name and revision; part of every semantic scope."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    async def embed(self, texts: Sequence[str]) -> "Vectors":
+        """Shape (len(texts), dimension), float32. Raises EmbedderBusy where the queue is full: treat as a miss."""
+
+    async def aclose(self) -> None:
+        """Finish the running batch and let go."""
+
+
+class VectorIndex(Protocol):
+    """Nearest neighbours within one scope; rebuildable, never the truth."""
+
+    def add(self, scope: bytes, ids: Sequence[int], vectors: "Vectors") -> None:
+        """Put vectors under their row ids."""
+
+    def search(self, scope: bytes, vector: "Vectors", k: int) -> list[tuple[int, float]]:
+        """At most k (row id, cosine) of that scope only, best first."""
+
+    def remove(self, scope: bytes, ids: Sequence[int]) -> None:
+        """Forget row ids; unknown ones are ignored."""
+
+
+class UpstreamResponse(Protocol):
+    """An answer that has begun. Whoever got it closes it."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+
+    async def read(self) -> bytes:
+        """The whole body. Raises UpstreamTimeout or UpstreamBroken."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, unbuffered. Raises UpstreamTimeout or UpstreamBroken."""
+
+    async def close(self) -> None:
+        """Stop the upstream if it is still sending."""
+
+
+class Upstream(Protocol):
+    """One provider wire: sends a ready body to a deployment and returns when the response head is there."""
+
+    async def send(self, deployment: Deployment, operation: str, body: bytes, *, stream: bool) -> UpstreamResponse:
+        """POST to the deployment's `operation` (path below the base URL, e.g. `chat/completions`).
+
+        Raises UpstreamUnreachable (nothing was sent) or UpstreamTimeout.
+        """
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class Policy(Protocol):
+    """A pure rule that picks a tier."""
+
+    def choose(self, question: RouteQuestion) -> Choice:
+        """The tier and the sentence that explains it."""

@@ -1,0 +1,1 @@
+"""The books: prices, budgets, holds and the record of every request."""
