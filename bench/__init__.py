@@ -1,0 +1,1 @@
+"""Load tests of the gateway against a fast upstream that we control."""
