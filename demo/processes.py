@@ -116,10 +116,14 @@ class ServerProcess:
             if pipe is not None:
                 pipe.close()
 
-    def kill(self) -> None:
-        """SIGKILL the child's group, as a crash would; `stop` (or leaving the context) still cleans up."""
-        os.killpg(self.pid, signal.SIGKILL)
-        self._running_child().wait()
+    def end(self, number: signal.Signals) -> int:
+        """Send one signal to the child (SIGKILL plays a crash) and wait; its exit code, -N for signal N.
+
+        `stop`, or leaving the context, still cleans up.
+        """
+        child = self._running_child()
+        child.send_signal(number)
+        return child.wait(self._timeout)
 
     def _spawn(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(
