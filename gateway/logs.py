@@ -1,0 +1,105 @@
+"""Logs: one JSON line for each finished request, and the lines a person reads at start-up.
+
+A line holds who called, what it cost and how it ended; never a prompt, an answer or a key. What clients chose
+freely (the model's name) is escaped to printable ASCII, so a line can neither be split nor steer a terminal.
+"""
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from farthing.record import Outcome, Record
+
+_FINE: Final = frozenset({Outcome.SUCCESS, Outcome.HIT})
+
+
+class RequestLogging(StrEnum):
+    """Which requests are logged."""
+
+    ALL = "all"
+    ERRORS = "errors"
+    """Those that did not end as success or hit."""
+    OFF = "off"
+
+
+def printable_line(values: dict[str, Any]) -> bytes:
+    """One JSON object and a line feed, in printable ASCII only."""
+    line = orjson.dumps(values)
+    if not line.isascii() or b"\x7f" in line:
+        line = json.dumps(values, separators=(",", ":")).replace("\x7f", "\\u007f").encode("ascii")
+    return line + b"\n"
+
+
+def printable(text: str) -> str:
+    """The text with everything outside of printable ASCII escaped as Python would."""
+    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
+
+
+class RequestLog:
+    """Writes the line of a record to `stream` (standard error, unbuffered), as `which` says."""
+
+    def __init__(self, stream: BinaryIO, which: RequestLogging = RequestLogging.ALL) -> None:
+        self._stream = stream
+        self.which = which
+
+    def write(self, record: Record) -> None:
+        """One line for a finished request; a closed or full stream loses the line, never the request."""
+        if self.which is RequestLogging.OFF:
+            return
+        if self.which is RequestLogging.ERRORS and record.outcome in _FINE:
+            return
+        try:
+            self._stream.write(printable_line(_members(record)))
+        except (OSError, ValueError):
+            return
+
+
+def _members(record: Record) -> dict[str, Any]:
+    tags, usage = record.tags, record.usage
+    seconds, micros = divmod(record.received_ns // 1000, 10**6)
+    members: dict[str, Any] = {
+        "event": "request",
+        "received": seconds + micros / 1e6,
+        "id": record.id,
+        "tenant": tags.tenant,
+        "key": tags.key_id,
+        "feature": tags.feature,
+        "task": tags.task,
+        "endpoint": record.endpoint,
+        "stream": record.stream,
+        "outcome": record.outcome,
+        "status": record.status,
+        "model": record.model_served or record.model_requested,
+        "tier": record.tier,
+        "deployment": record.deployment,
+        "cache": record.cache,
+        "input_tokens": usage.input_total,
+        "output_tokens": usage.output_total,
+        "cost_nano": record.cost,
+        "seconds": record.seconds,
+        "first_byte_seconds": record.first_byte_seconds,
+    }
+    if tags.run:
+        members["run"] = tags.run
+    if record.error_code:
+        members["error"] = record.error_code
+    if len(record.attempts) > 1:
+        members["attempts"] = [[attempt.deployment, attempt.error] for attempt in record.attempts]
+    return members
+
+
+class StartupLog:
+    """Plain lines for whoever started the gateway: `2026-11-24T05:40:00Z farthing: text`."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def say(self, text: str, now_ns: int) -> None:
+        """One line for each line of `text`, stamped with the wall time."""
+        stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lines = [f"{stamp} farthing: {printable(line)}\n" for line in text.splitlines()]
+        self._stream.write("".join(lines).encode())
+        self._stream.flush()

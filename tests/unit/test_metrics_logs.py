@@ -1,0 +1,82 @@
+"""The request log: one harmless line for each record."""
+
+import io
+import json
+
+import pytest
+
+from farthing.record import Attempt, Outcome
+from farthing.tags import Tags
+from gateway.logs import RequestLog, RequestLogging, StartupLog, printable
+from tests.unit.test_metrics_requests import make_record
+
+
+def lines_of(which: RequestLogging, **changes: object) -> list[dict[str, object]]:
+    stream = io.BytesIO()
+    RequestLog(stream, which).write(make_record(**changes))
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_tells_who_called_what_it_cost_and_how_it_ended() -> None:
+    [line] = lines_of(RequestLogging.ALL, tags=Tags(tenant="acme", key_id="k1", feature="search", run="r7"))
+
+    assert line["id"] == "req-1"
+    assert (line["tenant"], line["key"], line["feature"], line["run"]) == ("acme", "k1", "search", "r7")
+    assert (line["outcome"], line["cost_nano"], line["input_tokens"], line["output_tokens"]) == (
+        "success",
+        1_500,
+        7,
+        3,
+    )
+
+
+@pytest.mark.parametrize("hostile", ["a\nb", "a\r\x1b[2Jb", "\x7f", "\u2028", "\u0085", "\u202e"])
+def test_a_hostile_model_name_stays_within_its_line(hostile: str) -> None:
+    stream = io.BytesIO()
+
+    RequestLog(stream).write(make_record(model_served="", model_requested=hostile))
+
+    text = stream.getvalue()
+    assert text.count(b"\n") == 1
+    assert all(0x20 <= byte < 0x7F for byte in text.removesuffix(b"\n"))
+    assert json.loads(text)["model"] == hostile
+
+
+def test_only_errors_are_logged_where_only_errors_are_asked_for() -> None:
+    assert lines_of(RequestLogging.ERRORS) == []
+    [line] = lines_of(RequestLogging.ERRORS, outcome=Outcome.UPSTREAM_ERROR, error_code="upstream_timeout")
+    assert line["error"] == "upstream_timeout"
+    assert lines_of(RequestLogging.OFF, outcome=Outcome.UPSTREAM_ERROR) == []
+
+
+def test_attempts_before_the_one_that_answered_are_named() -> None:
+    attempts = (
+        Attempt(deployment="a/m", status=429, error="upstream_error", seconds=0.1),
+        Attempt(deployment="b/m", status=200, error="", seconds=0.2),
+    )
+
+    [line] = lines_of(RequestLogging.ALL, attempts=attempts)
+
+    assert line["attempts"] == [["a/m", "upstream_error"], ["b/m", ""]]
+
+
+def test_a_closed_stream_loses_the_line_and_not_the_request() -> None:
+    stream = io.BytesIO()
+    stream.close()
+
+    RequestLog(stream).write(make_record())
+
+
+def test_a_start_up_line_is_stamped_and_escaped() -> None:
+    stream = io.BytesIO()
+
+    StartupLog(stream).say("ready\x1b[31m\nsecond", 0)
+
+    assert stream.getvalue() == (
+        b"1970-01-01T00:00:00Z farthing: ready\\x1b[31m\n1970-01-01T00:00:00Z farthing: second\n"
+    )
+
+
+def test_printable_leaves_printable_text_alone() -> None:
+    assert printable("a b~") == "a b~"
+    assert printable("é") == "\\xe9"
