@@ -1,0 +1,1 @@
+"""Upstream adapters: the wires on which model providers are reached."""
