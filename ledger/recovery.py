@@ -1,0 +1,52 @@
+"""Recovery: holds that nobody will settle become charges, estimated at the whole hold."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from farthing.money import Nano
+from ledger.leases import leases_of_the_dead
+from ledger.rows import lost, row_of
+from ledger.schema import STATEMENTS, connect_waiting
+
+_decode_ids: Final = msgspec.json.Decoder(list[str]).decode
+
+
+def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> int:
+    """Charge the holds of dead processes and those that expired; returns how many.
+
+    Waits for the disk and other writers: for threads, not for the event loop. Several processes may do it at
+    once; each hold is charged once. Raises sqlite3.Error with nothing done.
+    """
+    connection = connect_waiting(path)
+    try:
+        holders = [row[0] for row in connection.execute(STATEMENTS["holding_instances"]) if row[0] != instance]
+        with leases_of_the_dead(folder, holders) as dead:
+            return _charge_orphans(connection, dead, now_ns)
+    finally:
+        connection.close()
+
+
+def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int) -> int:
+    names = msgspec.json.encode(dead).decode()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        orphans = connection.execute(STATEMENTS["orphans"], (now_ns, names)).fetchall()
+        for orphan in orphans:
+            _charge(connection, *orphan)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return len(orphans)
+
+
+def _charge(connection: sqlite3.Connection, hold: str, amount: int, accounts: str, draft: str) -> None:
+    connection.execute(STATEMENTS["remove_hold"], (hold,))
+    written = connection.execute(STATEMENTS["insert_record"], row_of(lost(draft, Nano(amount)))).rowcount
+    # A record of that id on the books has been charged already: then the hold is only let go.
+    cost = amount if written == 1 else 0
+    connection.executemany(STATEMENTS["charge_account"], [(cost, amount, account) for account in _decode_ids(accounts)])

@@ -1,0 +1,43 @@
+-- name: insert_record
+INSERT OR IGNORE INTO records (
+    id, tenant, key_id, feature, task, run, environment, team, endpoint, stream, received_ns, outcome, status,
+    model_requested, model_served, provider, deployment, tier, reference_tier, policy, route_reason, task_source,
+    cache, input_uncached, cache_read, cache_write_5m, cache_write_1h, output, reasoning, input_audio,
+    output_audio, input_image, usage_source, cost, avoided_cache, avoided_routing, rates, price_version, seconds,
+    first_byte_seconds, error_code, finish_reason, attempts
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?
+);
+
+-- name: insert_hold
+INSERT INTO holds (id, instance, amount, accounts, expires_ns, draft) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: take_holds
+-- The holds of a JSON array of ids that are still open, removed in the same step.
+DELETE FROM holds WHERE id IN (SELECT value FROM json_each(?)) RETURNING id;
+
+-- name: known_records
+SELECT id FROM records WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: read_accounts
+SELECT id, cap, spent, held FROM accounts WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: write_account
+INSERT INTO accounts (id, budget, scope, budget_window, cap, resets_at, spent, held)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET cap = excluded.cap, spent = excluded.spent, held = excluded.held;
+
+-- name: holding_instances
+SELECT DISTINCT instance FROM holds;
+
+-- name: orphans
+-- Holds of a JSON array of dead instances, and those whose time is over.
+SELECT id, amount, accounts, draft FROM holds
+WHERE expires_ns <= ? OR instance IN (SELECT value FROM json_each(?));
+
+-- name: remove_hold
+DELETE FROM holds WHERE id = ?;
+
+-- name: charge_account
+UPDATE accounts SET spent = spent + ?, held = max(held - ?, 0) WHERE id = ?;

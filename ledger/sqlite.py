@@ -1,0 +1,266 @@
+"""SQLiteLedger: the port Ledger on one SQLite file that several processes of a machine may share."""
+
+import asyncio
+import secrets
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from farthing.errors import BudgetExceeded, LedgerUnavailable
+from farthing.hold import Hold, Intent
+from farthing.ports import Clock
+from farthing.record import Record
+from ledger import leases, recovery, schema
+from ledger.checkpoints import Checkpointer
+from ledger.transaction import Committed, Operation, Outcome, Release, Reserve, Settle, commit
+
+BUSY_DEADLINE_S: Final = 2.0
+"""How long a batch waits for the other processes' transactions before its operations fail."""
+_FIRST_WAIT_S: Final = 0.001
+_LONGEST_WAIT_S: Final = 0.02
+
+_DATA_ERRORS: Final = (
+    OverflowError,
+    UnicodeError,
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+)
+"""What a row that cannot be stored raises; the disk raises other errors."""
+
+
+class _Entry:
+    """An operation in the queue and the future of whoever waits for it."""
+
+    __slots__ = ("alone", "future", "operation")
+
+    def __init__(self, operation: Operation, future: "asyncio.Future[Outcome]") -> None:
+        self.operation, self.future = operation, future
+        self.alone = False
+
+    @property
+    def abandoned(self) -> bool:
+        """A reservation whose caller left before it was made. Settlements are owed to the books regardless."""
+        return type(self.operation) is Reserve and self.future.done()
+
+    def resolve(self, outcome: Outcome) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, BudgetExceeded):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+    def fail(self, error: LedgerUnavailable) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class SQLiteLedger:
+    """Group commit on the event loop: what was asked for in one turn of the loop is one transaction at its end.
+
+    Belongs to the loop in which it was opened. Counters, since opening: `recovered` holds charged as lost,
+    `overages` settlements above their hold, `late_settlements` of holds that were gone (already settled, or
+    expired and charged: the charge stands), `busy_retries` waits for other processes, `failures` failed batches.
+    """
+
+    def __init__(self, path: Path, clock: Clock, connect: schema.Connect, lease: leases.Lease, name: str) -> None:
+        self._path, self._clock, self._connect = path, clock, connect
+        self._lease, self._instance = lease, name
+        self._loop = asyncio.get_running_loop()
+        self._connection: sqlite3.Connection | None = None
+        self._checkpointer = Checkpointer(path)
+        self._queue: deque[_Entry] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._busy_since: float | None = None
+        self._wait_s = _FIRST_WAIT_S
+        self._closed = False
+        self.recovered = self.overages = self.late_settlements = self.busy_retries = self.failures = 0
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        *,
+        synchronous: str = "normal",
+        connect: schema.Connect | None = None,
+    ) -> "SQLiteLedger":
+        """Open or create the file and recover what dead processes left behind.
+
+        Raises ConfigError (newer schema, unknown `synchronous`) or LedgerUnavailable.
+        """
+        connect = connect or schema.connector(synchronous)
+        name = secrets.token_hex(8)
+        try:
+            lease = await asyncio.to_thread(_prepare, path, name)
+            ledger = cls(path, clock, connect, lease, name)
+            ledger._connection = await asyncio.to_thread(connect, path)
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(path, error) from error
+        ledger._checkpointer.start()
+        await ledger.recover()
+        return ledger
+
+    async def reserve(self, intent: Intent) -> Hold:
+        """See the port. A caller that is cancelled holds nothing."""
+        future = self._ask(Reserve(intent, self._instance))
+        try:
+            hold = await future
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                self._ask(Release(intent))
+            raise
+        assert isinstance(hold, Hold)  # the outcome of every reservation that did not raise
+        return hold
+
+    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[Outcome]":
+        """See the port."""
+        return self._ask(Settle(hold, record))
+
+    async def recover(self) -> int:
+        """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
+        now_ns, folder = self._clock.wall_ns(), _folder(self._path)
+        try:
+            found = await asyncio.to_thread(
+                recovery.recover, self._path, folder, instance=self._instance, now_ns=now_ns
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(self._path, error) from error
+        self.recovered += found
+        return found
+
+    async def close(self) -> None:
+        """Commit what is queued, copy the log, give the lease back. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._queue:
+            self._flush()
+            await asyncio.sleep(_FIRST_WAIT_S if self._queue else 0)
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        self._checkpointer.stop()
+        if self._connection:
+            self._connection.close()
+        self._lease.release()
+
+    # --- the queue -------------------------------------------------------------------------------
+
+    def _ask(self, operation: Operation) -> "asyncio.Future[Outcome]":
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(LedgerUnavailable("The ledger is closed: the gateway is shutting down."))
+            return future
+        self._queue.append(_Entry(operation, future))
+        if self._timer is None:
+            self._timer = self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue:
+            batch = self._next_batch()
+            if batch and not self._attempt(batch):
+                return
+
+    def _next_batch(self) -> list[_Entry]:
+        """All that is waiting, or one operation that has to go alone."""
+        queue = self._queue
+        batch: list[_Entry] = []
+        while queue and not (batch and queue[0].alone):
+            entry = queue.popleft()
+            if not entry.abandoned:
+                batch.append(entry)
+            if entry.alone:
+                break
+        return batch
+
+    def _attempt(self, batch: list[_Entry]) -> bool:
+        """Commit a batch; False where it was put back to wait for another process."""
+        try:
+            connection = self._connection = self._connection or self._connect(self._path)
+            committed = commit(connection, [entry.operation for entry in batch])
+        except _DATA_ERRORS as error:
+            self._isolate(batch, error)
+        except sqlite3.Error as error:
+            if _is_busy(error):
+                return self._postpone(batch, error)
+            self._fail(batch, error)
+        else:
+            self._resolve(batch, committed)
+        return True
+
+    def _resolve(self, batch: list[_Entry], committed: Committed) -> None:
+        self._busy_since, self._wait_s = None, _FIRST_WAIT_S
+        self.overages += committed.overages
+        self.late_settlements += committed.late
+        for entry, outcome in zip(batch, committed.outcomes, strict=True):
+            entry.resolve(outcome)
+
+    # --- what can go wrong -----------------------------------------------------------------------
+
+    def _isolate(self, batch: list[_Entry], error: Exception) -> None:
+        """A row cannot be stored: find it by sending every operation of the batch alone."""
+        if len(batch) == 1:
+            self.failures += 1
+            batch[0].fail(LedgerUnavailable(f"The ledger cannot store this row ({type(error).__name__})."))
+            return
+        for entry in batch:
+            entry.alone = True
+        self._queue.extendleft(reversed(batch))
+
+    def _postpone(self, batch: list[_Entry], error: sqlite3.Error) -> bool:
+        """Another process is writing: try again soon, up to a deadline. The loop never sleeps in SQLite."""
+        now = self._loop.time()
+        if self._busy_since is None:
+            self._busy_since = now
+        if now - self._busy_since > BUSY_DEADLINE_S:
+            self._busy_since = None
+            self._fail(batch, error)
+            return True
+        self.busy_retries += 1
+        self._queue.extendleft(reversed(batch))
+        self._timer = self._loop.call_later(self._wait_s, self._flush)
+        self._wait_s = min(self._wait_s * 1.5, _LONGEST_WAIT_S)
+        return False
+
+    def _fail(self, batch: Sequence[_Entry], error: sqlite3.Error) -> None:
+        """The disk refused: nothing was done. The connection is opened anew, for one may not outlive its disk."""
+        self.failures += 1
+        for entry in batch:
+            entry.fail(_unavailable(self._path, error))
+        if self._connection and not _is_busy(error):
+            self._connection.close()
+            self._connection = None
+
+
+def _folder(path: Path) -> Path:
+    return path.with_name(path.name + ".instances")
+
+
+def _prepare(path: Path, name: str) -> leases.Lease:
+    folder = _folder(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with leases.alone(folder):
+        schema.prepare(path)
+    lease = leases.acquire(folder, name)
+    assert lease is not None  # the name is 64 random bits
+    return lease
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+
+
+def _unavailable(path: Path, error: Exception) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"The ledger {path.name} cannot be written ({error}), so nothing may be spent: check its disk and its "
+        "permissions, then try again shortly."
+    )

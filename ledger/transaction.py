@@ -1,0 +1,240 @@
+"""One transaction of the ledger: a batch of operations decided against the account rows and committed together."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from farthing.errors import BudgetExceeded
+from farthing.hold import Account, Hold, Intent
+from farthing.money import Nano
+from farthing.record import Record
+from ledger.rows import Row, draft_of, row_of
+from ledger.schema import STATEMENTS
+
+Outcome = Hold | BudgetExceeded | None
+"""What came of one operation: the hold, the refusal, or nothing to tell."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_INSERT_RECORD: Final = STATEMENTS["insert_record"]
+_INSERT_HOLD: Final = STATEMENTS["insert_hold"]
+_TAKE_HOLDS: Final = STATEMENTS["take_holds"]
+_KNOWN_RECORDS: Final = STATEMENTS["known_records"]
+_READ_ACCOUNTS: Final = STATEMENTS["read_accounts"]
+_WRITE_ACCOUNT: Final = STATEMENTS["write_account"]
+
+
+class Balance:
+    """An account's row while a transaction works on it."""
+
+    __slots__ = ("account", "cap", "changed", "held", "spent")
+
+    def __init__(self, cap: int, spent: int, held: int) -> None:
+        self.account: Account | None = None
+        self.cap, self.spent, self.held = cap, spent, held
+        self.changed = False
+
+    def hold(self, account: Account, amount: int) -> int:
+        """Set the amount aside; returns what is left."""
+        self.account, self.cap, self.changed = account, account.limit, True
+        self.held += amount
+        return self.cap - self.spent - self.held
+
+    def settle(self, account: Account, amount: int, cost: int) -> None:
+        """Replace a hold by a cost. The stored cap stays: this account value is older than the last hold's."""
+        self.account, self.changed = self.account or account, True
+        self.held = max(self.held - amount, 0)
+        self.spent += cost
+
+    def row(self, id_: str) -> Row:
+        """The row to write."""
+        account = self.account
+        assert account is not None  # only changed balances are written
+        return (
+            id_,
+            account.budget,
+            account.scope,
+            account.window,
+            self.cap,
+            account.resets_at,
+            self.spent,
+            self.held,
+        )
+
+
+class Reserve:
+    """Set an intent's amount aside in all of its accounts, or in none."""
+
+    __slots__ = ("hold_row", "intent")
+
+    hold_id = record_id = ""
+
+    def __init__(self, intent: Intent, instance: str) -> None:
+        self.intent = intent
+        accounts = _encode([account.id for account in intent.accounts]).decode()
+        self.hold_row: Row = (
+            intent.id,
+            instance,
+            intent.amount,
+            accounts,
+            intent.expires_ns,
+            draft_of(intent.draft),
+        )
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """The accounts it touches."""
+        return self.intent.accounts
+
+    def apply(self, work: "Work") -> Outcome:
+        """Decide; nothing is changed by a refusal."""
+        amount, balances, accounts = self.intent.amount, work.balances, self.intent.accounts
+        if amount > 0:
+            for account in accounts:
+                balance = balances[account.id]
+                if balance.spent + balance.held + amount > account.limit:
+                    return _refusal(account, balance, amount)
+        work.holds.append(self.hold_row)
+        left = [balances[account.id].hold(account, amount) for account in accounts]
+        return Hold(intent=self.intent, remaining=Nano(min(left)) if left else None)
+
+
+def _refusal(account: Account, balance: Balance, amount: Nano) -> BudgetExceeded:
+    return BudgetExceeded(
+        budget=account.budget,
+        scope=account.scope,
+        window=account.window,
+        limit=account.limit,
+        spent=Nano(balance.spent),
+        held=Nano(balance.held),
+        needed=amount,
+        resets_at=account.resets_at,
+    )
+
+
+class Settle:
+    """Write a record and, with a hold, replace the hold by the record's cost."""
+
+    __slots__ = ("cost", "hold", "hold_id", "record_id", "row")
+
+    def __init__(self, hold: Hold | None, record: Record) -> None:
+        self.hold = hold
+        self.hold_id = hold.intent.id if hold else ""
+        self.record_id, self.cost, self.row = record.id, record.cost, row_of(record)
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """The accounts it touches."""
+        return self.hold.intent.accounts if self.hold else ()
+
+    def apply(self, work: "Work") -> Outcome:
+        """Each hold and each record id once; whatever comes later changes nothing."""
+        if self.hold and self.hold_id not in work.open:
+            work.late += 1
+            return None
+        fresh = self.record_id not in work.known
+        if fresh:
+            work.known.add(self.record_id)
+            work.records.append(self.row)
+        if self.hold:
+            work.open.discard(self.hold_id)
+            work.replace(self.hold.intent, self.cost if fresh else 0)
+        return None
+
+
+class Release:
+    """Undo a reservation whose caller was cancelled before it learnt of it: nothing was sent, nothing is owed."""
+
+    __slots__ = ("hold_id", "intent")
+
+    record_id = ""
+
+    def __init__(self, intent: Intent) -> None:
+        self.intent, self.hold_id = intent, intent.id
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """The accounts it touches."""
+        return self.intent.accounts
+
+    def apply(self, work: "Work") -> Outcome:
+        """Give the money back."""
+        if self.hold_id in work.open:
+            work.open.discard(self.hold_id)
+            work.replace(self.intent, 0)
+        return None
+
+
+Operation = Reserve | Settle | Release
+
+
+class Work:
+    """The state of a transaction: what it read, and the rows that it is going to write."""
+
+    __slots__ = ("balances", "holds", "known", "late", "open", "overages", "records")
+
+    def __init__(self, open_: set[str], known: set[str], balances: dict[str, Balance]) -> None:
+        self.open, self.known, self.balances = open_, known, balances
+        self.holds: list[Row] = []
+        self.records: list[Row] = []
+        self.late = self.overages = 0
+
+    def replace(self, intent: Intent, cost: int) -> None:
+        """Replace the intent's hold by a cost in each of its accounts."""
+        self.overages += cost > intent.amount
+        for account in intent.accounts:
+            self.balances[account.id].settle(account, intent.amount, cost)
+
+
+class Committed:
+    """What a committed batch came to: one outcome an operation, and what deserves counting."""
+
+    __slots__ = ("late", "outcomes", "overages")
+
+    def __init__(self, outcomes: list[Outcome], work: Work) -> None:
+        self.outcomes, self.late, self.overages = outcomes, work.late, work.overages
+
+
+def commit(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Committed:
+    """Run the operations in their order as one transaction. Raises sqlite3.Error, OverflowError or UnicodeError
+    with nothing done."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work = _read(connection, operations)
+        outcomes = [operation.apply(work) for operation in operations]
+        _write(connection, work)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite has already rolled back after some disk errors
+            connection.execute("ROLLBACK")
+        raise
+    return Committed(outcomes, work)
+
+
+def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Work:
+    holds = [operation.hold_id for operation in operations if operation.hold_id]
+    records = [operation.record_id for operation in operations if operation.record_id]
+    accounts = {account.id: account.limit for operation in operations for account in operation.accounts}
+    balances = {id_: Balance(limit, 0, 0) for id_, limit in accounts.items()}
+    for id_, cap, spent, held in _select(connection, _READ_ACCOUNTS, list(accounts)):
+        balances[id_] = Balance(cap, spent, held)
+    open_ = {row[0] for row in _select(connection, _TAKE_HOLDS, holds)}
+    known = {row[0] for row in _select(connection, _KNOWN_RECORDS, records)}
+    return Work(open_, known, balances)
+
+
+def _select(connection: sqlite3.Connection, statement: str, ids: list[str]) -> Iterable[tuple[Any, ...]]:
+    if not ids:
+        return ()
+    return connection.execute(statement, (_encode(ids).decode(),)).fetchall()
+
+
+def _write(connection: sqlite3.Connection, work: Work) -> None:
+    if work.records:
+        connection.executemany(_INSERT_RECORD, work.records)
+    if work.holds:
+        connection.executemany(_INSERT_HOLD, work.holds)
+    accounts = [balance.row(id_) for id_, balance in work.balances.items() if balance.changed]
+    if accounts:
+        connection.executemany(_WRITE_ACCOUNT, accounts)
