@@ -1,0 +1,152 @@
+"""The gateway as an eval sees it: one chat request in, one answer with its cost out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, NoReturn
+
+import httpx
+
+from evals.suite import Item
+from farthing.money import Nano, nano_from_usd
+
+TIMEOUT_S: Final = 300.0
+MESSAGE_MAX: Final = 300
+HOPELESS: Final = frozenset({400, 401, 402, 403, 404})
+"""Statuses with which the gateway itself refuses what it would refuse again: a tag, a key, a budget, a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer. `text` is "" where the model said nothing; `cache` as the gateway's header says."""
+
+    text: str
+    model: str
+    cache: str
+    cost: Nano
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How the questions of a run are tagged. `fresh` refuses stored answers."""
+
+    feature: str
+    task: str
+    run_id: str
+    fresh: bool
+
+    def headers(self) -> dict[str, str]:
+        """The request headers that say so; the run's budget scope is `eval-<run id>`."""
+        tags = {
+            "x-farthing-feature": self.feature,
+            "x-farthing-task": self.task,
+            "x-farthing-run": f"eval-{self.run_id}",
+        }
+        return {**tags, "cache-control": "no-cache"} if self.fresh else tags
+
+
+class AskFailed(Exception):
+    """The item got no answer. `code` is short and holds nothing of the prompt."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class RunStopped(Exception):
+    """Nothing further will be answered either: the run ends here. The message says what to do."""
+
+
+def connect(base_url: str, api_key: str, *, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
+    """A client of the gateway at `base_url` (with its /v1). Whoever gets it closes it."""
+    return httpx.AsyncClient(
+        base_url=base_url.rstrip("/") + "/",
+        headers={"authorization": f"Bearer {api_key}"},
+        timeout=timeout_s,
+        trust_env=False,
+    )
+
+
+async def ask(client: httpx.AsyncClient, item: Item, tier: str, asking: Asking) -> Answer:
+    """The tier's answer to the item.
+
+    Raises AskFailed (this item only) or RunStopped (budget, key, unknown tier, or not a Farthing gateway).
+    """
+    try:
+        response = await client.post(
+            "chat/completions",
+            json={
+                "model": f"tier/{tier}",
+                "messages": list(item.messages),
+                "max_tokens": item.max_tokens,
+                "temperature": item.temperature,
+            },
+            headers=asking.headers(),
+        )
+    except httpx.TimeoutException as error:
+        raise AskFailed("timeout") from error
+    except httpx.TransportError as error:
+        raise AskFailed("unreachable") from error
+    body = _json(response)
+    if response.status_code != httpx.codes.OK:
+        _refuse(response, body)
+    _check_origin(response, tier, asking.feature)
+    return _answer(response, body)
+
+
+def _json(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _refuse(response: httpx.Response, body: Mapping[str, Any]) -> NoReturn:
+    """Raises the error that a refusal means for the run."""
+    error = body.get("error")
+    told = error if isinstance(error, Mapping) else {}
+    code = str(told.get("code") or f"http_{response.status_code}")[:64]
+    by_gateway = response.headers.get("x-farthing-error-source", "gateway") == "gateway"
+    if by_gateway and response.status_code in HOPELESS:
+        message = str(told.get("message") or "")[:MESSAGE_MAX]
+        raise RunStopped(f"the gateway answered {response.status_code} {code}: {message}".rstrip(": "))
+    raise AskFailed(code)
+
+
+def _check_origin(response: httpx.Response, tier: str, feature: str) -> None:
+    """Raises RunStopped where it was not the tier that answered: its score would be another's."""
+    served = response.headers.get("x-farthing-tier", tier)
+    if served != tier:
+        raise RunStopped(
+            f"tier {tier} was asked, but {served} answered: let feature {feature} follow the client's model"
+        )
+    if response.headers.get("x-farthing-cache") == "semantic":
+        raise RunStopped(f"a semantic cache answered: turn semantic_cache off for feature {feature}")
+
+
+def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
+    try:
+        choice = body["choices"][0]
+        text = choice["message"]["content"] or ""
+        finish_reason = str(choice.get("finish_reason") or "")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise AskFailed("malformed_answer") from error
+    if not isinstance(text, str):
+        raise AskFailed("malformed_answer")
+    return Answer(
+        text=text,
+        model=response.headers.get("x-farthing-model", ""),
+        cache=response.headers.get("x-farthing-cache", ""),
+        cost=_cost(response.headers),
+        finish_reason=finish_reason,
+    )
+
+
+def _cost(headers: httpx.Headers) -> Nano:
+    """What the call cost; without it no budget can be kept, so the run stops."""
+    try:
+        return nano_from_usd(Decimal(headers["x-farthing-cost-usd"]))
+    except (KeyError, InvalidOperation, ValueError, OverflowError) as error:
+        raise RunStopped("no x-farthing-cost-usd in the answer: is base_url a Farthing gateway?") from error
