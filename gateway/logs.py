@@ -6,23 +6,41 @@ freely (the model's name) is escaped to printable ASCII, so a line can neither b
 
 import json
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, BinaryIO, Final
 
 import orjson
 
 from farthing.record import Outcome, Record
 
-_FINE: Final = frozenset({Outcome.SUCCESS, Outcome.HIT})
+
+class Level(IntEnum):
+    """How severe a line is, as in `logging.level`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
 
 
-class RequestLogging(StrEnum):
-    """Which requests are logged."""
+LEVELS: Final = {
+    Outcome.SUCCESS: Level.INFO,
+    Outcome.HIT: Level.INFO,
+    Outcome.REFUSED: Level.WARNING,
+    Outcome.REJECTED: Level.WARNING,
+    Outcome.ABORTED: Level.WARNING,
+    Outcome.UPSTREAM_ERROR: Level.ERROR,
+    Outcome.GATEWAY_ERROR: Level.ERROR,
+    Outcome.LOST: Level.ERROR,
+}
+"""How severe the line of a request is."""
 
-    ALL = "all"
-    ERRORS = "errors"
-    """Those that did not end as success or hit."""
-    OFF = "off"
+
+class LogFormat(StrEnum):
+    """How a line is written, as in `logging.format`."""
+
+    JSON = "json"
+    TEXT = "text"
 
 
 def printable_line(values: dict[str, Any]) -> bytes:
@@ -39,29 +57,40 @@ def printable(text: str) -> str:
 
 
 class RequestLog:
-    """Writes the line of a record to `stream` (standard error, unbuffered), as `which` says."""
+    """Writes the line of a record to `stream` (standard error, unbuffered) if it is as severe as `level`."""
 
-    def __init__(self, stream: BinaryIO, which: RequestLogging = RequestLogging.ALL) -> None:
+    def __init__(self, stream: BinaryIO, level: Level = Level.INFO, format_: LogFormat = LogFormat.JSON) -> None:
         self._stream = stream
-        self.which = which
+        self._level = level
+        self._format = format_
 
     def write(self, record: Record) -> None:
         """One line for a finished request; a closed or full stream loses the line, never the request."""
-        if self.which is RequestLogging.OFF:
+        level = LEVELS[record.outcome]
+        if level < self._level:
             return
-        if self.which is RequestLogging.ERRORS and record.outcome in _FINE:
-            return
+        members = _members(record, level)
+        line = printable_line(members) if self._format is LogFormat.JSON else _text_line(members)
         try:
-            self._stream.write(printable_line(_members(record)))
+            self._stream.write(line)
         except (OSError, ValueError):
             return
 
 
-def _members(record: Record) -> dict[str, Any]:
+_LEVEL_NAMES: Final = {level: level.name.lower() for level in Level}
+
+
+def _text_line(members: dict[str, Any]) -> bytes:
+    pairs = [f"{name}={value}" for name, value in members.items() if value not in ("", None)]
+    return printable(" ".join(pairs)).encode() + b"\n"
+
+
+def _members(record: Record, level: Level) -> dict[str, Any]:
     tags, usage = record.tags, record.usage
     seconds, micros = divmod(record.received_ns // 1000, 10**6)
     members: dict[str, Any] = {
         "event": "request",
+        "level": _LEVEL_NAMES[level],
         "received": seconds + micros / 1e6,
         "id": record.id,
         "tenant": tags.tenant,

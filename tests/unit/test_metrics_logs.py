@@ -7,18 +7,18 @@ import pytest
 
 from farthing.record import Attempt, Outcome
 from farthing.tags import Tags
-from gateway.logs import RequestLog, RequestLogging, StartupLog, printable
+from gateway.logs import Level, LogFormat, RequestLog, StartupLog, printable
 from tests.unit.test_metrics_requests import make_record
 
 
-def lines_of(which: RequestLogging, **changes: object) -> list[dict[str, object]]:
+def lines_of(level: Level, **changes: object) -> list[dict[str, object]]:
     stream = io.BytesIO()
-    RequestLog(stream, which).write(make_record(**changes))
+    RequestLog(stream, level).write(make_record(**changes))
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_a_line_tells_who_called_what_it_cost_and_how_it_ended() -> None:
-    [line] = lines_of(RequestLogging.ALL, tags=Tags(tenant="acme", key_id="k1", feature="search", run="r7"))
+    [line] = lines_of(Level.INFO, tags=Tags(tenant="acme", key_id="k1", feature="search", run="r7"))
 
     assert line["id"] == "req-1"
     assert (line["tenant"], line["key"], line["feature"], line["run"]) == ("acme", "k1", "search", "r7")
@@ -42,11 +42,21 @@ def test_a_hostile_model_name_stays_within_its_line(hostile: str) -> None:
     assert json.loads(text)["model"] == hostile
 
 
-def test_only_errors_are_logged_where_only_errors_are_asked_for() -> None:
-    assert lines_of(RequestLogging.ERRORS) == []
-    [line] = lines_of(RequestLogging.ERRORS, outcome=Outcome.UPSTREAM_ERROR, error_code="upstream_timeout")
-    assert line["error"] == "upstream_timeout"
-    assert lines_of(RequestLogging.OFF, outcome=Outcome.UPSTREAM_ERROR) == []
+def test_lines_less_severe_than_the_level_are_left_out() -> None:
+    assert lines_of(Level.WARNING) == []
+    assert lines_of(Level.ERROR, outcome=Outcome.REFUSED, error_code="budget_exceeded") == []
+    [line] = lines_of(Level.ERROR, outcome=Outcome.UPSTREAM_ERROR, error_code="upstream_timeout")
+    assert (line["level"], line["error"]) == ("error", "upstream_timeout")
+
+
+def test_text_lines_are_for_people_and_as_harmless() -> None:
+    stream = io.BytesIO()
+
+    RequestLog(stream, format_=LogFormat.TEXT).write(make_record(model_served="a\nb"))
+
+    text = stream.getvalue().decode()
+    assert text.count("\n") == 1
+    assert "outcome=success" in text and "model=a\\nb" in text
 
 
 def test_attempts_before_the_one_that_answered_are_named() -> None:
@@ -55,7 +65,7 @@ def test_attempts_before_the_one_that_answered_are_named() -> None:
         Attempt(deployment="b/m", status=200, error="", seconds=0.2),
     )
 
-    [line] = lines_of(RequestLogging.ALL, attempts=attempts)
+    [line] = lines_of(Level.INFO, attempts=attempts)
 
     assert line["attempts"] == [["a/m", "upstream_error"], ["b/m", ""]]
 

@@ -1,0 +1,51 @@
+"""AdminView: all that the admin API and the pages may know of a running gateway; the wiring fills it in."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from farthing.catalog import Budget, VirtualKey
+from farthing.ports import Clock
+
+
+class MetricsAccess(StrEnum):
+    """Who may read /metrics."""
+
+    LOOPBACK = "loopback"
+    """Callers on this machine, judged by the peer address of the connection."""
+    KEY = "key"
+    """Admin keys."""
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something wrong. `reason` is a word for everybody (`ledger`, `config`), `detail` a sentence for admins.
+
+    `blocking`: the gateway cannot serve, so it is not ready; otherwise it is only reported.
+    """
+
+    reason: str
+    detail: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminView:
+    """Callables are asked at each request, so that a reload shows at once.
+
+    `secret` is the installation's secret (any length from 16 bytes). `authenticate` takes the key as sent and
+    raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
+    `render_metrics` may block: they run in a thread.
+    """
+
+    clock: Clock
+    secret: bytes = field(repr=False)
+    ledger_path: Path
+    authenticate: Callable[[bytes], VirtualKey]
+    find_key: Callable[[str], VirtualKey | None]
+    metrics_access: Callable[[], MetricsAccess]
+    render_metrics: Callable[[], bytes]
+    problems: Callable[[], Sequence[Problem]]
+    budgets: Callable[[], Sequence[Budget]]

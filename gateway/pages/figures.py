@@ -1,0 +1,211 @@
+"""Figures: the numbers of the overview page, read from the ledger and folded into what the page shows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from farthing.catalog import Budget
+from farthing.money import ZERO, Nano
+from farthing.record import CacheOutcome, Record
+from gateway.periods import NS, month_start
+from ledger import reports
+from ledger.reports import BudgetState, SpendRow
+
+DAYS: Final = 30
+MOST_ROWS: Final = 50
+"""Bars and requests shown; the bars that are left are summed in one."""
+ACCOUNTS_A_BUDGET: Final = 10
+_MOST_GROUPS: Final = 100_000
+HITS: Final = tuple(outcome.value for outcome in CacheOutcome if outcome.is_hit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One line of a bar chart: `share` of the longest bar's amount, and of the whole."""
+
+    name: str
+    amount: int
+    requests: int
+    length: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitRate:
+    """What the caches did for one feature. Bypasses are left out of the rate."""
+
+    name: str
+    counts: dict[str, int]
+    misses: int
+
+    @property
+    def hits(self) -> int:
+        """Answers that made no upstream call."""
+        return sum(self.counts.values())
+
+    @property
+    def rate(self) -> float | None:
+        """Hits of all that were looked up, None without any."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLine:
+    """One budget account in its present window."""
+
+    budget: str
+    scope: str
+    window: str
+    limit: Nano
+    spent: Nano
+    held: Nano
+    resets_at: str | None
+
+    @property
+    def used(self) -> float:
+        """(spent + held) / limit."""
+        return (self.spent + self.held) / self.limit if self.limit else 1.0
+
+    @property
+    def level(self) -> str:
+        """The word that goes with the colour."""
+        return "full" if self.used >= 0.95 else "high" if self.used >= 0.8 else "fine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All of the overview page. Amounts in nano-dollars; `month_*` since the UTC month began, the rest 30
+    days."""
+
+    month_cost: Nano
+    cost: Nano
+    requests: int
+    avoided_cache: Nano
+    avoided_routing: Nano
+    overall: HitRate
+    budgets: tuple[BudgetLine, ...]
+    features: tuple[Bar, ...]
+    hit_rates: tuple[HitRate, ...]
+    tiers: tuple[Bar, ...]
+    recent: tuple[Record, ...]
+
+
+def read_budgets(path: Path, budgets: Sequence[Budget], now_ns: int) -> tuple[BudgetLine, ...]:
+    """The accounts of these budgets in their present windows, fullest first, at most ACCOUNTS_A_BUDGET of
+    each.
+
+    A budget that nothing drew on yet has a line as well. Blocks: run it in a thread.
+    """
+    lines: list[BudgetLine] = []
+    for budget in budgets:
+        states = reports.budget_states(path, now_ns=now_ns, budget=budget.id, limit=ACCOUNTS_A_BUDGET)
+        lines += [_used(state) for state in states] or [_unused(budget)]
+    return tuple(sorted(lines, key=lambda line: (-line.used, line.budget, line.scope)))
+
+
+def _used(state: BudgetState) -> BudgetLine:
+    account = state.account
+    return BudgetLine(
+        budget=account.budget,
+        scope=account.scope,
+        window=account.window,
+        limit=account.limit,
+        spent=state.spent,
+        held=state.held,
+        resets_at=account.resets_at,
+    )
+
+
+def _unused(budget: Budget) -> BudgetLine:
+    pairs = (*(f"{name}={value}" for name, value in budget.where), *(f"each {name}" for name in budget.per))
+    return BudgetLine(
+        budget=budget.id,
+        scope=",".join(pairs) or "all",
+        window=budget.window.value,
+        limit=budget.limit,
+        spent=ZERO,
+        held=ZERO,
+        resets_at=None,
+    )
+
+
+def read_overview(path: Path, budgets: Sequence[Budget], now_ns: int) -> Overview | None:
+    """The figures at this moment, None where nothing was recorded yet. Blocks: run it in a thread."""
+    if not path.is_file():
+        return None
+    recent = tuple(reports.recent(path, MOST_ROWS))
+    if not recent:
+        return None
+    since = now_ns - DAYS * 86_400 * NS
+    until = now_ns + 1
+    by_cache = reports.spend(path, by=("feature", "cache"), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
+    by_tier = reports.spend(path, by=("tier",), since_ns=since, until_ns=until)
+    month = reports.totals(path, since_ns=month_start(now_ns), until_ns=until)
+    rates = _hit_rates(by_cache)
+    return Overview(
+        month_cost=month.cost,
+        cost=_sum(row.cost for row in by_cache),
+        requests=sum(row.requests for row in by_cache),
+        avoided_cache=_sum(row.avoided_cache for row in by_cache),
+        avoided_routing=_sum(row.avoided_routing for row in by_cache),
+        overall=_joined(rates),
+        budgets=read_budgets(path, budgets, now_ns),
+        features=_bars(by_cache),
+        hit_rates=rates[:MOST_ROWS],
+        tiers=_bars(by_tier),
+        recent=recent,
+    )
+
+
+def _sum(amounts: Iterable[int]) -> Nano:
+    return Nano(sum(amounts))
+
+
+def _bars(rows: Sequence[SpendRow]) -> tuple[Bar, ...]:
+    sums: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        cost, requests = sums.get(row.keys[0], (0, 0))
+        sums[row.keys[0]] = cost + row.cost, requests + row.requests
+    ranked = sorted(sums.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
+    shown, rest = ranked[:MOST_ROWS], ranked[MOST_ROWS:]
+    if rest:
+        shown.append((f"{len(rest)} more", (sum(c for _, (c, _) in rest), sum(r for _, (_, r) in rest))))
+    whole = sum(cost for _, (cost, _) in shown)
+    longest = max((cost for _, (cost, _) in shown), default=0)
+    return tuple(
+        Bar(
+            name=name,
+            amount=cost,
+            requests=requests,
+            length=cost / longest if longest else 0.0,
+            share=cost / whole if whole else 0.0,
+        )
+        for name, (cost, requests) in shown
+    )
+
+
+def _hit_rates(rows: Sequence[SpendRow]) -> tuple[HitRate, ...]:
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        feature, cache = row.keys
+        counts.setdefault(feature, {})[cache] = row.requests
+    rates = [
+        HitRate(
+            name=feature,
+            counts={hit: found.get(hit, 0) for hit in HITS},
+            misses=found.get(CacheOutcome.MISS.value, 0),
+        )
+        for feature, found in counts.items()
+    ]
+    asked = [rate for rate in rates if rate.rate is not None]
+    return tuple(sorted(asked, key=lambda rate: (-(rate.hits + rate.misses), rate.name)))
+
+
+def _joined(rates: Sequence[HitRate]) -> HitRate:
+    return HitRate(
+        name="",
+        counts={hit: sum(rate.counts[hit] for rate in rates) for hit in HITS},
+        misses=sum(rate.misses for rate in rates),
+    )

@@ -1,0 +1,128 @@
+"""Story: one record told in sentences, and its bill line by line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import orjson
+
+from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
+from farthing.record import CacheOutcome, Outcome, Record
+from farthing.usage import TOKEN_CLASSES, UsageSource
+from gateway.periods import moment_of
+
+_ENDINGS: Final = {
+    Outcome.SUCCESS: "It was answered.",
+    Outcome.HIT: "It was answered from a cache; no model was called.",
+    Outcome.REFUSED: "It was refused, and nothing was sent to a model",
+    Outcome.REJECTED: "It was rejected as a bad request, and nothing was sent to a model",
+    Outcome.UPSTREAM_ERROR: "The model provider failed",
+    Outcome.ABORTED: "The client hung up before the end.",
+    Outcome.GATEWAY_ERROR: "The gateway itself failed",
+    Outcome.LOST: "The gateway was killed during the call; the whole hold was booked as an estimate.",
+}
+_SOURCES: Final = {
+    UsageSource.PROVIDER: "as the provider counted them",
+    UsageSource.COMPUTED: "known without counting",
+    UsageSource.ESTIMATED: "as estimated here, since the provider gave no usable count",
+    UsageSource.INVOICE: "as corrected from the provider's bill",
+}
+
+
+def tell(record: Record) -> list[str]:
+    """Sentences in the order of the path: who asked, where it went and why, how it ended, what it cost."""
+    return [sentence for sentence in (_asked(record), _routed(record), _ended(record), _paid(record)) if sentence]
+
+
+def _asked(record: Record) -> str:
+    tags = record.tags
+    when = moment_of(record.received_ns).strftime("%Y-%m-%d %H:%M:%S UTC")
+    model = f"the model '{record.model_requested}'" if record.model_requested else "no readable model"
+    who = f"key '{tags.key_id or 'unknown'}' of '{tags.tenant or 'unknown'}'"
+    text = f"On {when} {who} asked {record.endpoint} for {model}"
+    text += f", for feature '{tags.feature}'" if tags.feature else ""
+    if tags.task:
+        source = f" (named by the {record.task_source})" if record.task_source else ""
+        text += f", task '{tags.task}'{source}"
+    return text + (f", in run '{tags.run}'." if tags.run else ".")
+
+
+def _routed(record: Record) -> str:
+    if record.cache.is_hit:
+        return f"The {record.cache} cache had the answer, made earlier by '{record.model_served}'."
+    if not record.tier and not record.route_reason:
+        return ""
+    where = f"tier '{record.tier}'" if record.tier else "the model asked for"
+    text = f"Policy '{record.policy}' chose {where}" if record.policy else f"It went to {where}"
+    text += f": {record.route_reason}." if record.route_reason else "."
+    if record.cache is CacheOutcome.MISS:
+        text += " The caches had no answer."
+    return text
+
+
+def _ended(record: Record) -> str:
+    text = _ENDINGS[record.outcome]
+    if not text.endswith("."):
+        text += f" ({record.error_code or 'no code'}, HTTP {record.status})."
+    if failed := [attempt for attempt in record.attempts if attempt.error]:
+        named = ", ".join(f"{attempt.deployment} ({attempt.error})" for attempt in failed)
+        text += f" Attempts that failed: {named}."
+    first = f", the first byte after {record.first_byte_seconds:.3f} s" if record.first_byte_seconds else ""
+    return f"{text} It took {record.seconds:.3f} s{first}."
+
+
+def _paid(record: Record) -> str:
+    usage = record.usage
+    text = f"It cost {format_usd(record.cost)} USD"
+    if usage.input_total or usage.output_total:
+        text += f" for {usage.input_total} tokens in and {usage.output_total} out, {_SOURCES[usage.source]}"
+    text += "."
+    if record.avoided_cache:
+        text += f" The cache avoided {format_usd(record.avoided_cache)} USD."
+    if record.avoided_routing:
+        reference = f" '{record.reference_tier}'" if record.reference_tier else ""
+        more = format_usd(record.avoided_routing)
+        text += f" The reference tier{reference} would have cost {more} USD more."
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One line of the bill, as text: `rate` in USD per million tokens (or per request or second), `amount` in
+    USD."""
+
+    name: str
+    quantity: str
+    rate: str
+    amount: str
+
+
+def charges(record: Record) -> list[Charge]:
+    """The bill of a record at the rates kept with it. Lines are exact; the booked sum is rounded once to 1e-9
+    USD."""
+    return list(_charges(record, orjson.loads(record.rates or "{}")))
+
+
+def _charges(record: Record, rates: dict[str, int]) -> Iterator[Charge]:
+    for name in TOKEN_CLASSES:
+        tokens, femto = getattr(record.usage, name), rates.get(name, 0)
+        if tokens:
+            rate = Decimal(femto) / FEMTO_PER_TOKEN_OF_USD_PER_MTOK
+            yield Charge(
+                name=name,
+                quantity=f"{tokens:,}",
+                rate=_plain(rate),
+                amount=_plain(Decimal(tokens * femto).scaleb(-15)),
+            )
+    if fee := rates.get("per_request"):
+        yield Charge(name="per_request", quantity="1", rate="—", amount=format_usd(fee))
+    if fee := rates.get("per_second"):
+        micros = round(record.seconds * 1e6)
+        amount = Decimal(fee * micros).scaleb(-15)
+        yield Charge(name="per_second", quantity=f"{record.seconds:.3f} s", rate="—", amount=_plain(amount))
+
+
+def _plain(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
