@@ -38,7 +38,9 @@ class Quirks:
 
     `output_cap_field`: name of the output cap in a chat body. `stream_usage`: it understands
     stream_options.include_usage. `path_prefix`: put between base URL and operation. `query`: appended to the URL
-    (Azure's api-version). `key_header`: header that carries the key; `key_scheme` its prefix.
+    (Azure's api-version). `key_header`: header that carries the key; `key_scheme` its prefix. `cap_escapes`:
+    fields of its own that override the output cap or the number of choices; calls that carry one are refused.
+    `usage_covers_choices`: with n > 1 its usage counts every choice; where not, such usage is estimated instead.
     """
 
     output_cap_field: str = "max_tokens"
@@ -47,6 +49,8 @@ class Quirks:
     query: str = ""
     key_header: str = "authorization"
     key_scheme: str = "Bearer "
+    cap_escapes: tuple[str, ...] = ()
+    usage_covers_choices: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ class Ledger(Protocol):
         Raises BudgetExceeded (nothing held) or LedgerUnavailable (nothing held).
         """
 
-    def settle(self, hold: Hold | None, record: Record) -> Awaitable[None]:
+    def settle(self, hold: Hold | None, record: Record) -> Awaitable[object]:
         """Write the record; with a hold, replace it by `record.cost` in its accounts, in the same transaction.
 
         The write is queued before this returns, so it happens even if the awaiting task is cancelled. A second

@@ -1,0 +1,245 @@
+"""Books: one page for each request, and one Record from it, however the request ends."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Protocol
+
+from farthing.answer import Hit, StoredAnswer
+from farthing.call import Call
+from farthing.catalog import Task, VirtualKey
+from farthing.errors import (
+    AuthenticationError,
+    FarthingError,
+    LedgerUnavailable,
+    MoneyError,
+    PermissionDenied,
+    RequestError,
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from farthing.hold import Account, Hold, Intent
+from farthing.money import ZERO, Nano
+from farthing.ports import Clock, Ledger
+from farthing.record import Attempt, CacheOutcome, Outcome, Record
+from farthing.routing import Route
+from farthing.tags import UNREGISTERED, Tags
+from farthing.usage import NO_USAGE, Usage
+from gateway.request import Request
+
+Witness = Callable[[Record], None]
+"""Metrics and log line: they see each record once, after it is on the books."""
+
+_NOBODY: Final = Tags(tenant="", key_id="", feature=UNREGISTERED)
+HOLD_GRACE_NS: Final = 60 * 10**9
+
+
+class Meter(Protocol):
+    """Prices what one call sent and received, and writes it on the page."""
+
+    def estimate(self, output_tokens: int) -> Nano:
+        """Book the input and so many output tokens, marked as an estimate."""
+
+
+class Page:
+    """The open page of one request. Facts are written as they become known; `close` makes the Record, once."""
+
+    __slots__ = (
+        "_books",
+        "attempts",
+        "avoided_cache",
+        "avoided_routing",
+        "cache",
+        "call",
+        "closed",
+        "cost",
+        "finish_reason",
+        "first_byte_seconds",
+        "hold",
+        "meter",
+        "model",
+        "price_version",
+        "provider",
+        "rates",
+        "reference_tier",
+        "request",
+        "route",
+        "tags",
+        "task_source",
+        "tier",
+        "usage",
+    )
+
+    def __init__(self, books: "Books", request: Request) -> None:
+        self._books = books
+        self.request = request
+        self.closed = False
+        self.call: Call | None = None
+        self.tags = _NOBODY
+        self.task_source = ""
+        self.route: Route | None = None
+        self.reference_tier = ""
+        self.cache = CacheOutcome.BYPASS
+        self.hold: Hold | None = None
+        self.meter: Meter | None = None
+        self.usage: Usage = NO_USAGE
+        self.cost: Nano = ZERO
+        self.avoided_cache: Nano = ZERO
+        self.avoided_routing: Nano = ZERO
+        self.rates = "{}"
+        self.price_version = ""
+        self.model = self.provider = self.tier = ""
+        self.first_byte_seconds: float | None = None
+        self.finish_reason = ""
+        self.attempts: list[Attempt] = []
+
+    def know_key(self, key: VirtualKey) -> None:
+        """From here on the record names the key, also where its request is refused."""
+        self.tags = Tags(tenant=key.tenant, key_id=key.id, feature=UNREGISTERED, team=key.team)
+
+    def know_call(self, call: Call) -> None:
+        """The request has been understood."""
+        self.call, self.tags = call, call.tags
+
+    def know_task(self, task: Task | None) -> None:
+        """The task type under which the call is routed and booked; only declared ones, so their number is bounded."""
+        name = task.name if task else ""
+        if self.tags.task != name:
+            self.tags = replace(self.tags, task=name)
+
+    def know_hit(self, hit: Hit) -> None:
+        """A cache answered: nothing is spent, and what it avoided is what the stored answer had cost."""
+        stored = hit.answer
+        self.cache, self.avoided_cache = hit.kind, stored.cost
+        self.model, self.provider, self.tier = stored.model, stored.provider, stored.tier
+
+    def stored(self, body: bytes) -> StoredAnswer:
+        """The answer of this page as a cache keeps it."""
+        return StoredAnswer(
+            body=body,
+            model=self.model,
+            provider=self.provider,
+            tier=self.tier,
+            usage=self.usage,
+            cost=self.cost,
+            stored_ns=self._books.clock.wall_ns(),
+        )
+
+    async def reserve(self, amount: Nano, timeout_s: float) -> Hold:
+        """Set `amount` aside before anything is sent; raises BudgetExceeded or LedgerUnavailable."""
+        intent = Intent(
+            id=self.request.id,
+            amount=amount,
+            accounts=self._books.accounts(self.tags, self.request.received_ns),
+            expires_ns=self.request.received_ns + int(timeout_s * 1e9) + HOLD_GRACE_NS,
+            draft=self._record(Outcome.LOST, 0, ""),
+        )
+        self.hold = await self._books.ledger.reserve(intent)
+        return self.hold
+
+    def charge_if_sent(self) -> None:
+        """Book an estimate where a request left for upstream and nothing was charged yet."""
+        if self.meter is not None and not self.closed and self.cost == ZERO:
+            self.meter.estimate(0)
+
+    async def close(self, outcome: Outcome, status: int, error_code: str = "") -> None:
+        """Write the record and release the hold. The second call does nothing. The write is queued before the first
+        wait, so it happens even when the caller is cancelled; an unwritable ledger leaves the hold, which recovery
+        turns into an estimated charge."""
+        if self.closed:
+            return
+        self.closed = True
+        record = self._record(outcome, status, error_code)
+        written = asyncio.ensure_future(self._books.ledger.settle(self.hold, record))
+        try:
+            await asyncio.shield(written)
+        except LedgerUnavailable:
+            self._books.unwritten += 1
+            return
+        except asyncio.CancelledError:
+            written.add_done_callback(lambda done: self._books.witness_later(done, record))
+            raise
+        self._books.witness(record)
+
+    async def close_with(self, error: FarthingError) -> None:
+        """Close for an error that the caller is told about. After a timeout or a broken answer the provider may bill."""
+        if isinstance(error, UpstreamTimeout | UpstreamBroken):
+            self.charge_if_sent()
+        await self.close(outcome_of(error), error.status, error.code)
+
+    def _record(self, outcome: Outcome, status: int, error_code: str) -> Record:
+        call, route = self.call, self.route
+        last = self.attempts[-1] if self.attempts else None
+        return Record(
+            id=self.request.id,
+            tags=self.tags,
+            endpoint=self.request.endpoint.value,
+            stream=call.stream if call else False,
+            received_ns=self.request.received_ns,
+            outcome=outcome,
+            status=status,
+            model_requested=call.model if call else "",
+            model_served=self.model,
+            provider=self.provider,
+            deployment=last.deployment if last else "",
+            tier=self.tier,
+            reference_tier=self.reference_tier,
+            policy=route.policy if route else "",
+            route_reason=route.reason if route else "",
+            task_source=self.task_source,
+            cache=self.cache,
+            usage=self.usage,
+            cost=self.cost,
+            avoided_cache=self.avoided_cache,
+            avoided_routing=self.avoided_routing,
+            rates=self.rates,
+            price_version=self.price_version,
+            seconds=self._books.clock.monotonic() - self.request.started,
+            first_byte_seconds=self.first_byte_seconds,
+            error_code=error_code,
+            finish_reason=self.finish_reason,
+            attempts=tuple(self.attempts),
+        )
+
+
+class Books:
+    """Opens pages. `accounts` names the budget accounts that bind some tags at a time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        accounts: Callable[[Tags, int], tuple[Account, ...]],
+        witnesses: tuple[Witness, ...],
+    ) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.accounts = accounts
+        self.unwritten = 0
+        self._witnesses = witnesses
+
+    def open(self, request: Request) -> Page:
+        """A page for this request; whoever opens it closes it."""
+        return Page(self, request)
+
+    def witness(self, record: Record) -> None:
+        """Tell metrics and log about a committed record."""
+        for tell in self._witnesses:
+            tell(record)
+
+    def witness_later(self, done: "asyncio.Future[object]", record: Record) -> None:
+        """The same, for a write whose caller was cancelled while waiting."""
+        if done.cancelled() or done.exception() is not None:
+            self.unwritten += 1
+        else:
+            self.witness(record)
+
+
+def outcome_of(error: FarthingError) -> Outcome:
+    """How a request ends that ends with this error."""
+    if isinstance(error, MoneyError):
+        return Outcome.REFUSED
+    if isinstance(error, RequestError | AuthenticationError | PermissionDenied):
+        return Outcome.REJECTED
+    return Outcome.UPSTREAM_ERROR if isinstance(error, UpstreamError) else Outcome.GATEWAY_ERROR

@@ -1,0 +1,152 @@
+"""Cache desk: asks exact cache, flight and semantic cache in that order, and stores what comes back."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+
+from cache.exact import ExactCache
+from cache.flights import Flight, Flights
+from cache.key import exact_key, semantic_scope
+from cache.storable import Storable
+from farthing.answer import Hit, StoredAnswer
+from farthing.call import Call
+from farthing.catalog import Feature
+from farthing.record import CacheOutcome
+from gateway.tasks import Background
+
+if TYPE_CHECKING:
+    from cache.semantic import SemanticCache
+
+FOLLOW_S: Final = 60.0
+"""Seconds that a follower waits for the leader of its flight before it goes alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRules:
+    """What holds where a feature says nothing. `threshold` is a cosine."""
+
+    exact: bool
+    semantic: bool
+    exact_ttl_s: int
+    semantic_ttl_s: int
+    threshold: float
+    max_entry_bytes: int
+
+
+class CacheDesk:
+    """All caches of the gateway. They fail open: whatever goes wrong there is a miss."""
+
+    def __init__(
+        self,
+        *,
+        exact: ExactCache,
+        semantic: "SemanticCache | None",
+        secret: bytes,
+        embedder_version: str,
+        background: Background,
+    ) -> None:
+        self.exact = exact
+        self.semantic = semantic
+        self.secret = secret
+        self.embedder_version = embedder_version
+        self.flights = Flights()
+        self.background = background
+
+    def open(self, call: Call, feature: Feature, partition: str, rules: CacheRules) -> "Lookup":
+        """The lookup of one call; use as an async context manager, so that followers never wait for a dead leader."""
+        return Lookup(self, call, feature, partition, rules)
+
+
+class Lookup:
+    """One call at the caches. `outcome` is MISS where a cache was asked and BYPASS where none was."""
+
+    def __init__(self, desk: CacheDesk, call: Call, feature: Feature, partition: str, rules: CacheRules) -> None:
+        self._desk = desk
+        self._call = call
+        self._feature = feature
+        self._rules = rules
+        self._flight: Flight | None = None
+        self._key: bytes | None = None
+        self._scope: bytes | None = None
+        control = call.cache_control
+        self._may_read = not (control.no_cache or control.no_store)
+        self._may_store = not control.no_store
+        if feature.exact_cache and rules.exact and self._may_store:
+            self._key = exact_key(desk.secret, call, partition)
+        if feature.semantic_cache and rules.semantic and self._may_store and desk.semantic is not None:
+            self._scope = semantic_scope(desk.secret, call, partition, desk.embedder_version)
+        asked = self._may_read and (self._key is not None or self._scope is not None)
+        self.outcome = CacheOutcome.MISS if asked else CacheOutcome.BYPASS
+
+    async def find(self) -> Hit | None:
+        """The answer kept for this call, or None. May wait for an identical call that is on its way."""
+        if not self._may_read:
+            return None
+        if self._key is not None and (hit := await self._find_exact(self._key)):
+            return hit
+        return await self._find_semantic()
+
+    async def _find_exact(self, key: bytes) -> Hit | None:
+        stored = await self._desk.exact.get(key, max_age_s=self._call.cache_control.max_age_s)
+        if stored is not None:
+            return Hit(kind=CacheOutcome.EXACT, answer=stored)
+        flight = self._desk.flights.join(key)
+        if flight.leads:
+            self._flight = flight
+            return None
+        landed = await flight.landed(FOLLOW_S)
+        return None if landed is None else Hit(kind=CacheOutcome.COALESCED, answer=landed)
+
+    async def _find_semantic(self) -> Hit | None:
+        if self._scope is None or self._desk.semantic is None:
+            return None
+        threshold = self._feature.semantic_threshold
+        return await self._desk.semantic.find(
+            self._call,
+            self._scope,
+            threshold=self._rules.threshold if threshold is None else threshold,
+            max_age_s=self._call.cache_control.max_age_s,
+        )
+
+    async def store(self, answer: StoredAnswer, storable: Storable) -> None:
+        """Keep an answer where it may be kept, and give it to those who wait for it."""
+        if storable is Storable.NO or len(answer.body) > self._rules.max_entry_bytes:
+            return
+        ttl = self._feature.cache_ttl_s
+        if self._key is not None:
+            await self._desk.exact.put(
+                self._key, self._exact_scope(), answer, ttl_s=self._rules.exact_ttl_s if ttl is None else ttl
+            )
+            self._land(answer)
+        if storable is Storable.SEMANTIC and self._scope is not None and self._desk.semantic is not None:
+            ttl_s = self._rules.semantic_ttl_s if ttl is None else ttl
+            self._desk.background.spawn(self._desk.semantic.add(self._call, self._scope, answer, ttl_s=ttl_s))
+
+    def _exact_scope(self) -> bytes:
+        tags = self._call.tags
+        return f"{tags.tenant}\0{tags.feature}".encode()
+
+    def _land(self, answer: StoredAnswer | None) -> None:
+        if self._flight is not None:
+            self._flight.land(answer)
+            self._flight = None
+
+    def close(self) -> None:
+        """Let the followers go; idempotent."""
+        self._land(None)
+
+    def hand_over(self) -> "Lookup":
+        """The same lookup for whoever finishes the stream: leaving the context manager closes this one no more."""
+        heir = object.__new__(Lookup)
+        heir.__dict__.update(self.__dict__)
+        self._flight = None
+        return heir
+
+    async def __aenter__(self) -> "Lookup":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

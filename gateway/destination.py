@@ -1,0 +1,122 @@
+"""Destination: which tier or model a call is meant for, decided before the caches because their keys name it."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from farthing.call import Call, Endpoint
+from farthing.catalog import Catalog, Deployment, Feature, Task
+from farthing.errors import ModelNotFound
+from farthing.ports import Policy
+from farthing.routing import RouteQuestion, Scorecard
+
+AUTO: Final = "auto"
+TIER_PREFIX: Final = "tier/"
+HONOURED: Final = "model"
+PINNED: Final = "pinned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """`deployments` that may answer, and why these. `tier` is empty for a concrete model outside all tiers.
+
+    `partition` is the text that cache keys carry for it: the same deployments give the same answers.
+    """
+
+    tier: str
+    deployments: tuple[Deployment, ...]
+    policy: str
+    reason: str
+    reference_tier: str
+    partition: str
+
+
+class Destinations:
+    """Answers for one catalogue and one set of scorecards; policies are pure, so every answer is kept."""
+
+    def __init__(
+        self, catalog: Catalog, policies: Mapping[str, Policy], scorecards: tuple[Scorecard, ...], now_ns: int
+    ) -> None:
+        self._catalog = catalog
+        self._policies = policies
+        self._scorecards = scorecards
+        self._now_ns = now_ns
+        self._routed: dict[tuple[str, str], Destination] = {}
+        self._named: dict[str, Destination] = {}
+
+    def find(self, call: Call, feature: Feature, task: Task | None) -> Destination:
+        """Where this call goes. Raises ModelNotFound."""
+        name = self._catalog.aliases.get(call.model, call.model)
+        concrete = call.endpoint is Endpoint.EMBEDDINGS or not feature.override_model
+        if name == AUTO or (not concrete and name in self._catalog.models):
+            return self._by_policy(feature, task)
+        found = self._named.get(name)
+        if found is None:
+            found = self._named[name] = self._by_name(name)
+        return found
+
+    def _by_policy(self, feature: Feature, task: Task | None) -> Destination:
+        place = (feature.name, task.name if task else "")
+        found = self._routed.get(place)
+        if found is None:
+            found = self._routed[place] = self._choose(feature, task)
+        return found
+
+    def _choose(self, feature: Feature, task: Task | None) -> Destination:
+        cards = tuple(card for card in self._scorecards if task is not None and card.task == task.name)
+        question = RouteQuestion(
+            catalog=self._catalog, feature=feature, task=task, scorecards=cards, now_ns=self._now_ns
+        )
+        choice = self._policies[feature.policy].choose(question)
+        return _destination(
+            choice.tier,
+            self._catalog.tier(choice.tier).deployments,
+            policy=feature.policy,
+            reason=choice.reason,
+            reference=task.reference if task else self._catalog.default_tier,
+        )
+
+    def _by_name(self, name: str) -> Destination:
+        if name.startswith(TIER_PREFIX):
+            tier = name.removeprefix(TIER_PREFIX)
+            for known in self._catalog.tiers:
+                if known.name == tier:
+                    return _destination(
+                        tier,
+                        known.deployments,
+                        policy=PINNED,
+                        reason=f"pinned to tier {tier}",
+                        reference=tier,
+                    )
+        deployments = self._catalog.models.get(name)
+        if not deployments:
+            raise ModelNotFound(param="model")
+        tier = self._tier_of(deployments[0])
+        return _destination(tier, deployments, policy=HONOURED, reason="the model asked for", reference=tier)
+
+    def _tier_of(self, deployment: Deployment) -> str:
+        for tier in self._catalog.tiers:
+            if deployment in tier.deployments:
+                return tier.name
+        return ""
+
+
+def _destination(
+    tier: str, deployments: tuple[Deployment, ...], *, policy: str, reason: str, reference: str
+) -> Destination:
+    places = ",".join(sorted(f"{place.id}@{place.provider.base_url}" for place in deployments))
+    return Destination(
+        tier=tier,
+        deployments=deployments,
+        policy=policy,
+        reason=reason,
+        reference_tier=reference,
+        partition=f"{tier}|{places}",
+    )
+
+
+def in_order(deployments: tuple[Deployment, ...], cooling: Container[str]) -> tuple[Deployment, ...]:
+    """The same deployments, those in cooldown last."""
+    if len(deployments) == 1:
+        return deployments
+    return tuple(sorted(deployments, key=lambda place: place.id in cooling))

@@ -1,0 +1,221 @@
+"""The door: bytes in, Answer out. Hot routes are served here in plain ASGI; everything else goes to the rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import orjson
+
+from farthing.call import Endpoint
+from farthing.errors import (
+    BodyTooLarge,
+    FarthingError,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    ModelNotFound,
+    UnsupportedEncoding,
+)
+from gateway.admission import authenticate
+from gateway.answer import Answer
+from gateway.ids import new_request_id
+from gateway.models import model_list, one_model
+from gateway.pipeline import refuse, serve
+from gateway.request import RawHeaders, Request, read_cache_control, read_secret, read_tags
+from gateway.runtime import Runtime
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HOT: Final = {f"/v1/{endpoint.value}".encode(): endpoint for endpoint in Endpoint}
+_MODELS: Final = b"/v1/models"
+_JSON: Final = (b"content-type", b"application/json")
+_CLOSE: Final = (b"connection", b"close")
+
+
+class HangUpWatch:
+    """Cancels the block when the client leaves, so that its upstream stops within a moment.
+
+    Like asyncio.timeout, the cancellation that it caused ends with the block.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._left = False
+
+    def __enter__(self) -> "HangUpWatch":
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._watcher = asyncio.create_task(self._watch())
+        return self
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        self._task.cancel()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._watcher.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.stop()
+        return self._left and self._task.uncancel() == 0 and kind is asyncio.CancelledError
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete; nothing was admitted, so there is nothing to record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the door reads at most."""
+
+    body_bytes: int
+    header_bytes: int
+    headers: int
+
+
+class Door:
+    """The ASGI application. Paths are matched by their raw bytes, so no spelling of a path slips past."""
+
+    def __init__(self, runtime: Runtime, limits: Limits, rest: ASGIApp) -> None:
+        self._runtime = runtime
+        self._limits = limits
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path: bytes = scope["raw_path"]
+            endpoint = _HOT.get(path)
+            if endpoint is not None:
+                await self._serve(endpoint, scope, receive, send)
+                return
+            if path == _MODELS or path.startswith(_MODELS + b"/"):
+                await self._models(scope, send)
+                return
+        await self._rest(scope, receive, send)
+
+    async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        runtime = self._runtime
+        received_ns, started = runtime.clock.wall_ns(), runtime.clock.monotonic()
+        facts: dict[str, Any] = {
+            "id": new_request_id(received_ns),
+            "endpoint": endpoint,
+            "received_ns": received_ns,
+            "started": started,
+        }
+        try:
+            request = await self._read(facts, scope, receive)
+        except ClientGone:
+            return
+        except FarthingError as error:
+            answer = await refuse(Request(body=b"", **facts), error, runtime)
+            answer.headers.append(_CLOSE)
+            await _send(answer, send)
+            return
+        if b'"stream"' not in request.body:
+            # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
+            async with await serve(request, runtime) as answer:
+                await _send(answer, send)
+            return
+        with HangUpWatch(receive) as watch:
+            async with await serve(request, runtime) as answer:
+                await _send(answer, send, watch)
+
+    async def _read(self, facts: dict[str, Any], scope: Scope, receive: Receive) -> Request:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._check_headers(headers)
+        facts["secret"] = read_secret(headers)
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(f"{scope['method']} is not taken here: send POST.")
+        facts.update(read_tags(headers))
+        facts["cache_control"] = read_cache_control(headers)
+        return Request(body=await self._read_body(headers, receive), **facts)
+
+    def _check_headers(self, headers: RawHeaders) -> None:
+        size = count = 0
+        for name, value in headers:
+            count += 1
+            size += len(name) + len(value)
+            if name == b"content-encoding" and value.lower() != b"identity":
+                raise UnsupportedEncoding
+            if name == b"content-length" and int(value) > self._limits.body_bytes:
+                raise self._too_large()
+        if count > self._limits.headers or size > self._limits.header_bytes:
+            raise HeadersTooLarge(
+                f"The request has {count} headers of {size} bytes in all; "
+                f"at most {self._limits.headers} of {self._limits.header_bytes} bytes are read."
+            )
+
+    async def _read_body(self, headers: RawHeaders, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return self._checked(message.get("body", b""))
+        parts, size = [], 0
+        while message["type"] == "http.request":
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > self._limits.body_bytes:
+                raise self._too_large()
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await receive()
+        raise ClientGone
+
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) > self._limits.body_bytes:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body is larger than {self._limits.body_bytes} bytes: shorten it, or raise server.max_body_bytes."
+        )
+
+    async def _models(self, scope: Scope, send: Send) -> None:
+        """Not hot and free: authenticated like every call, but it leaves no record."""
+        runtime = self._runtime
+        generation, now_ns = runtime.generation, runtime.clock.wall_ns()
+        request_id = (b"x-request-id", new_request_id(now_ns).encode())
+        try:
+            authenticate(generation.keys, read_secret(scope["headers"]), now_ns)
+            if scope["method"] != "GET":
+                raise MethodNotAllowed(f"{scope['method']} is not taken here: send GET.")
+            body = self._model_body(scope["raw_path"])
+        except FarthingError as error:
+            await _send(Answer(error.status, [_JSON, request_id], orjson.dumps(error.envelope())), send)
+            return
+        await _send(Answer(200, [_JSON, request_id], body), send)
+
+    def _model_body(self, path: bytes) -> bytes:
+        catalog = self._runtime.generation.catalog
+        if path == _MODELS:
+            return orjson.dumps(model_list(catalog))
+        name = path[len(_MODELS) + 1 :].decode("latin-1")
+        model = one_model(catalog, name)
+        if model is None:
+            raise ModelNotFound(param="model")
+        return orjson.dumps(model)
+
+
+async def _send(answer: Answer, send: Send, watch: HangUpWatch | None = None) -> None:
+    if not answer.streams:
+        headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    async for chunk in answer.chunks():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if watch is not None:
+        watch.stop()  # after the last byte the server reports a hang-up of its own accord
+    await send({"type": "http.response.body", "body": b""})

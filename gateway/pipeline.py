@@ -1,0 +1,102 @@
+"""The whole life of a request, read from top to bottom: admit, tag, caches, route, reserve, forward, relay, settle."""
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+from farthing.errors import FarthingError
+from farthing.record import Outcome
+from gateway.admission import admit, authenticate, known_task
+from gateway.answer import Answer
+from gateway.books import Page
+from gateway.forward import output_cap
+from gateway.replies import error_answer, hit_answer, plain_answer, stream_answer, upstream_error_answer
+from gateway.request import Request
+from gateway.runtime import Generation, Runtime
+from gateway.settlement import Settlement
+from gateway.streams import CLIENT_GONE
+from router_policies.tasks import resolve_task
+
+_LOG: Final = logging.getLogger("farthing.pipeline")
+
+
+async def serve(request: Request, runtime: Runtime) -> Answer:
+    """Answer one request; the page is closed exactly once on every way out, cancellation included."""
+    page = runtime.books.open(request)
+    try:
+        return await _serve(request, runtime, runtime.generation, page)
+    except FarthingError as error:
+        await page.close_with(error)
+        return error_answer(error, page)
+    except Exception as error:
+        _LOG.error("%s: %s", request.id, type(error).__name__, exc_info=_without_content(error))
+        page.charge_if_sent()
+        await page.close_with(broken := FarthingError())
+        return error_answer(broken, page)
+    except BaseException:
+        # The client left, or the gateway stops: what may have been billed is booked all the same.
+        page.charge_if_sent()
+        await page.close(Outcome.ABORTED, CLIENT_GONE, "client_gone")
+        raise
+
+
+async def refuse(request: Request, error: FarthingError, runtime: Runtime) -> Answer:
+    """Answer a request whose body was not even read, and leave its record."""
+    page = runtime.books.open(request)
+    with suppress(FarthingError):
+        page.know_key(authenticate(runtime.generation.keys, request.secret, request.received_ns))
+    await page.close_with(error)
+    return error_answer(error, page)
+
+
+def _without_content(error: Exception) -> Exception:
+    """The same traceback under a bare error: messages of exceptions may quote what was being handled."""
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+
+
+async def _serve(request: Request, runtime: Runtime, generation: Generation, page: Page) -> Answer:
+    # admit
+    key = authenticate(generation.keys, request.secret, request.received_ns)
+    page.know_key(key)
+    call = admit(request, key, generation.catalog, count_unregistered=generation.count_unregistered)
+    page.know_call(call)
+
+    # tag
+    feature = generation.feature(call.tags.feature)
+    task_name, page.task_source = resolve_task(
+        header=request.task, metadata=call.tags.task, key_default=key.task, feature_default=feature.task
+    )
+    task = known_task(task_name, page.task_source, generation.catalog)
+    page.know_task(task)
+    destination = generation.destinations.find(call, feature, task)
+    page.reference_tier = destination.reference_tier
+
+    # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
+    async with runtime.caches.open(call, feature, destination.partition, generation.cache_rules) as lookup:
+        if hit := await lookup.find():
+            page.know_hit(hit)
+            await page.close(Outcome.HIT, 200)
+            return hit_answer(call, hit, page, runtime.clock)
+        page.cache = lookup.outcome
+
+        # route
+        route = runtime.route(destination)
+        page.route, page.tier = route, route.tier
+
+        # reserve
+        cap = output_cap(call, feature)
+        worst_case = generation.pricing.worst_case(call, route.deployments, cap)
+        await page.reserve(worst_case, route.deployments[0].provider.timeouts.total)
+
+        # forward
+        settlement = Settlement(page, call, generation.pricing, runtime.clock)
+        page.meter = settlement.open(route.deployments[0])
+        forwarded = await runtime.forwarder.send(call, route.deployments, cap, page.attempts)
+        settlement.begin(forwarded)
+
+        # relay, settle, record
+        if forwarded.response.status >= 400:
+            return await upstream_error_answer(forwarded, page)
+        if call.stream and forwarded.streams:
+            return stream_answer(call, forwarded, settlement, lookup.hand_over(), page)
+        return await plain_answer(call, forwarded, settlement, lookup, page)

@@ -1,0 +1,99 @@
+"""Quickstart: a real small model, real embeddings and the gateway in front of them, all on this machine."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from demo.processes import ServerFailed, ServerProcess
+from farthing.errors import ConfigError
+from gateway.server import serve
+from gateway.settings.demo import write_tree
+from gateway.settings.providers import FoundProvider, provider_from_environment
+
+DATA_DIR: Final = Path(".farthing")
+KEY_PREFIX: Final = "fk-"
+MODEL: Final = "demo.model_server"
+EMBEDDINGS: Final = "demo.embeddings_server"
+
+
+def run(*, port: int | None = None, data_dir: Path = DATA_DIR, env: Mapping[str, str] | None = None) -> None:
+    """Start everything, print where it is, serve until Ctrl-C, end everything that was started.
+
+    Raises ConfigError where a part cannot start; the message says which and why.
+    """
+    env = os.environ if env is None else env
+    key = demo_key(data_dir / "demo-key")
+    with ExitStack() as stack:
+        model, embeddings = _start_servers(stack)
+        directory = data_dir / "config"
+        joined = write_tree(directory, env, model.base_url, embeddings.base_url, f"sha256:{_sha256(key)}")
+        where = {**env, "FARTHING_DATA_DIR": str(data_dir)}
+        serve(directory, port=port, env=where, on_ready=lambda address: _announce(address, key, env, joined))
+
+
+def demo_key(path: Path) -> str:
+    """The demo key, made at the first run and kept for the next in a file that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    with open(handle, "w", encoding="ascii") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _sha256(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _start_servers(stack: ExitStack) -> tuple[ServerProcess, ServerProcess]:
+    print("starting the local model (SmolLM2-135M) and the embedder (MiniLM) ...", flush=True)
+    try:
+        model = stack.enter_context(ServerProcess(MODEL, "--port", "0"))
+        embeddings = stack.enter_context(ServerProcess(EMBEDDINGS, "--port", "0"))
+    except ServerFailed as error:
+        raise ConfigError(
+            f"The demo's own servers did not start: {error}\nInstall the demo with `scripts/install demo`, or serve "
+            "models of your own with `farthing serve --config PATH`."
+        ) from None
+    return model, embeddings
+
+
+def _announce(address: str, key: str, env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    lines = [
+        f"base_url: {address}/v1",
+        f"api_key: {key}",
+        f"metrics: {address}/metrics",
+        f"dashboard: {address}/dashboard  (sign in with the api_key)",
+        "",
+        *_tier_lines(env, joined),
+        "",
+        f"curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+        f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
+        "",
+        "Ctrl-C ends everything.",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def _tier_lines(env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> list[str]:
+    lines = ["tiers: tiny (smollm2-135m), reference (the same model as a dearer stand-in)"]
+    lines += [
+        f"joined: tier {one.name} ({one.model}), since {one.variable} is set; ask for model tier/{one.name}"
+        for one in joined
+    ]
+    here = {one.name for one in joined}
+    lines += [
+        f"not joined: {one.name} ({one.variable} is set), since it needs `pip install farthing[providers]`"
+        for one in provider_from_environment(env)
+        if one.name not in here
+    ]
+    return lines

@@ -1,0 +1,129 @@
+"""Replies: the answers that the door sends, each with the headers that explain it."""
+
+import re
+from typing import Final
+
+import orjson
+
+from cache.replay import plain as replay_plain
+from cache.replay import stream as replay_stream
+from cache.storable import storable
+from farthing.answer import Hit
+from farthing.call import Call
+from farthing.errors import FarthingError, UpstreamBroken
+from farthing.money import format_usd
+from farthing.ports import Clock, UpstreamResponse
+from farthing.record import Outcome
+from gateway.answer import Answer, Header
+from gateway.books import Page
+from gateway.cachedesk import Lookup
+from gateway.forward import Forwarded, error_body
+from gateway.reading import estimated_output, finish_reason_of, parse_answer
+from gateway.settlement import Settlement
+from gateway.streams import StreamEnding
+
+JSON: Final = (b"content-type", b"application/json")
+EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+_PASSED_ON: Final = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms")
+_NOT_IN_HEADERS: Final = re.compile(r"[^\x20-\x7e]+")
+
+
+def explain(page: Page, *, with_cost: bool) -> list[Header]:
+    """The `x-farthing-*` headers of a page as it stands."""
+    request_id = page.request.id.encode()
+    headers = [
+        (b"x-request-id", request_id),
+        (b"x-farthing-request-id", request_id),
+        (b"x-farthing-cache", page.cache.value.encode()),
+        (b"x-farthing-feature", page.tags.feature.encode()),
+    ]
+    if page.model:
+        headers.append((b"x-farthing-model", _header_text(page.model)))
+    if page.tier:
+        headers.append((b"x-farthing-tier", _header_text(page.tier)))
+    if page.cache.is_hit:
+        headers.append((b"x-farthing-route", b"answered by the " + page.cache.value.encode() + b" cache"))
+    elif page.route is not None:
+        headers.append((b"x-farthing-route", _header_text(page.route.reason)))
+    if with_cost:
+        headers.append((b"x-farthing-cost-usd", format_usd(page.cost).encode()))
+    if page.hold is not None and page.hold.remaining is not None:
+        headers.append((b"x-farthing-budget-remaining-usd", format_usd(max(page.hold.remaining, 0)).encode()))
+    return headers
+
+
+def _header_text(text: str) -> bytes:
+    """Printable ASCII only: names come from files and providers, and a header must never carry a line break."""
+    return text.encode() if text.isascii() and text.isprintable() else _NOT_IN_HEADERS.sub("?", text).encode()
+
+
+def error_answer(error: FarthingError, page: Page) -> Answer:
+    """OpenAI's error envelope with the headers that steer retries."""
+    headers = [JSON, *explain(page, with_cost=False), (b"x-farthing-error-source", b"gateway")]
+    headers += [(name.encode(), value.encode()) for name, value in error.retry.items()]
+    return Answer(error.status, headers, orjson.dumps(error.envelope()))
+
+
+def hit_answer(call: Call, hit: Hit, page: Page, clock: Clock) -> Answer:
+    """A stored answer with a fresh id, plain or as a stream, whichever was asked for."""
+    created = call.received_ns // 1_000_000_000
+    age = max(0, clock.wall_ns() - hit.answer.stored_ns) // 1_000_000_000
+    headers = [*explain(page, with_cost=not call.stream), (b"age", str(age).encode())]
+    if call.stream:
+        frames = replay_stream(
+            call.endpoint, hit.answer, new_id=call.id, created=created, include_usage=call.wants_usage
+        )
+        return Answer(200, [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers], b"".join(frames))
+    return Answer(200, [JSON, *headers], replay_plain(call.endpoint, hit.answer, new_id=call.id, created=created))
+
+
+async def upstream_error_answer(forwarded: Forwarded, page: Page) -> Answer:
+    """The provider's refusal as it came: its status and its hints on retrying."""
+    response = forwarded.response
+    body = await read_whole(response)
+    await page.close(Outcome.UPSTREAM_ERROR, response.status, f"upstream_{response.status}")
+    headers = [JSON, *explain(page, with_cost=False), (b"x-farthing-error-source", b"upstream")]
+    return Answer(response.status, headers + _passed_on(response), error_body(response.status, body))
+
+
+def _passed_on(response: UpstreamResponse) -> list[Header]:
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers.items()
+        if name in _PASSED_ON or name.startswith("x-ratelimit-")
+    ]
+
+
+async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
+    """A whole answer: read, priced, on the books, kept if it may be, and only then sent."""
+    response = forwarded.response
+    raw = await read_whole(response)
+    page.first_byte_seconds = settlement.seconds
+    parsed = parse_answer(raw)
+    if parsed is None:
+        raise UpstreamBroken("The model provider's answer is not a JSON object.")
+    usage = settlement.read(parsed)
+    if usage is not None:
+        settlement.charge(usage)
+    else:
+        settlement.estimate(estimated_output(parsed))
+    page.finish_reason = finish_reason_of(parsed)
+    await page.close(Outcome.SUCCESS, response.status)
+    await lookup.store(page.stored(raw), storable(call.endpoint, parsed))
+    headers = [JSON, *explain(page, with_cost=True), *_passed_on(response)]
+    return Answer(response.status, headers, raw)
+
+
+def stream_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
+    """A stream: its head now, its books when it ends, however it ends."""
+    headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False)]
+    ending = StreamEnding(call, forwarded, settlement, lookup, page)
+    return Answer(200, headers + _passed_on(forwarded.response), ending=ending)
+
+
+async def read_whole(response: UpstreamResponse) -> bytes:
+    """The whole body; the response is closed in any case."""
+    try:
+        return await response.read()
+    finally:
+        await response.close()

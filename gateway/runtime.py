@@ -1,0 +1,58 @@
+"""Runtime: the rooms of a running gateway, and the one generation of configuration that a request sees."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from farthing.catalog import Catalog, Feature, VirtualKey
+from farthing.ports import Clock
+from farthing.routing import Route
+from farthing.tags import UNREGISTERED
+from gateway.books import Books
+from gateway.cachedesk import CacheDesk, CacheRules
+from gateway.destination import Destination, Destinations
+from gateway.forward import Cooldowns, Forwarder
+from gateway.pricing import Pricing
+from router_policies.deployments import ordered
+
+_UNREGISTERED = Feature(name=UNREGISTERED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """All that a reload replaces, swapped as one value; a request reads it once."""
+
+    number: int
+    keys: Mapping[bytes, VirtualKey]
+    catalog: Catalog
+    count_unregistered: bool
+    destinations: Destinations
+    pricing: Pricing
+    cache_rules: CacheRules
+
+    def feature(self, name: str) -> Feature:
+        """The registered feature, or the one for unregistered calls."""
+        return self.catalog.features.get(name, _UNREGISTERED)
+
+
+@dataclass(slots=True, kw_only=True)
+class Runtime:
+    """What the pipeline works with. Only `generation` ever changes."""
+
+    generation: Generation
+    books: Books
+    caches: CacheDesk
+    forwarder: Forwarder
+    cooldowns: Cooldowns
+    clock: Clock
+    _turns: "count[int]" = field(default_factory=count)
+
+    def route(self, destination: Destination) -> Route:
+        """The destination with its deployments in the order of this turn."""
+        return Route(
+            tier=destination.tier,
+            deployments=ordered(destination.deployments, turn=next(self._turns), cooling=self.cooldowns),
+            policy=destination.policy,
+            reason=destination.reason,
+            reference_tier=destination.reference_tier,
+        )

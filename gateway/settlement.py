@@ -1,0 +1,106 @@
+"""Settlement: from what the upstream sent to what the call cost, written on its page."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from farthing.call import Call
+from farthing.catalog import Deployment
+from farthing.money import ZERO, Nano, Rates
+from farthing.ports import Clock
+from farthing.record import Attempt
+from farthing.usage import Usage
+from gateway.books import Page
+from gateway.forward import Forwarded
+from gateway.pricing import Pricing
+from ledger.usage import estimate, usage_of
+
+BYTES_PER_TOKEN: Final = 4
+"""The usual length of an English token; used only to estimate, and marked so."""
+
+
+class Settlement:
+    """Prices one call by `clock`. `begin` when the response head is there, then exactly one of `charge` and `estimate`."""
+
+    def __init__(self, page: Page, call: Call, pricing: Pricing, clock: Clock) -> None:
+        self._page = page
+        self._call = call
+        self._pricing = pricing
+        self.clock = clock
+        self._sent = clock.monotonic()
+        self._deployment: Deployment | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        """Who answers."""
+        assert self._deployment is not None
+        return self._deployment
+
+    def open(self, deployment: Deployment) -> "Settlement":
+        """Note that a request is about to leave, for `deployment` first."""
+        self._deployment = deployment
+        return self
+
+    def begin(self, forwarded: Forwarded) -> None:
+        """Note who answers, and when its meter started."""
+        self._deployment, self._sent = forwarded.deployment, forwarded.started
+        self._name(forwarded.deployment)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request went upstream."""
+        return self.clock.monotonic() - self._sent
+
+    def read(self, event: Mapping[str, Any]) -> Usage | None:
+        """The usage inside an answer or a stream event, or None where it cannot be relied on."""
+        if self._call.choices > 1 and not self.deployment.provider.quirks.usage_covers_choices:
+            return None
+        return usage_of(event, context_window=self.deployment.context_window)
+
+    def charge(self, usage: Usage) -> Nano:
+        """Book this usage at the price of the deployment; returns the cost."""
+        page, deployment = self._page, self.deployment
+        price = self._pricing.price(deployment, self._call.received_ns)
+        rates = price.rates(usage.input_total)
+        seconds = self.seconds
+        page.usage, page.cost = usage, rates.cost(usage, seconds)
+        page.rates, page.price_version = _rates_text(rates), price.version
+        if page.attempts:
+            last = page.attempts[-1]
+            page.attempts[-1] = Attempt(
+                deployment=last.deployment,
+                status=last.status,
+                error=last.error,
+                seconds=seconds,
+                cost=page.cost,
+            )
+        page.avoided_routing = self._avoided(usage, seconds, page.cost)
+        return page.cost
+
+    def estimate(self, output_tokens: int) -> Nano:
+        """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""
+        self._name(self.deployment)
+        input_tokens = -(-len(self._call.raw) // BYTES_PER_TOKEN)
+        return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
+
+    def _name(self, deployment: Deployment) -> None:
+        self._page.model, self._page.provider = deployment.model, deployment.provider.name
+
+    def _avoided(self, usage: Usage, seconds: float, cost: Nano) -> Nano:
+        """What the reference tier would have cost more for the same tokens; negative where it would have cost less."""
+        reference = self._pricing.reference(self._page.reference_tier, self._page.tier)
+        if reference is None:
+            return ZERO
+        price = self._pricing.price(reference, self._call.received_ns)
+        return Nano(price.rates(usage.input_total).cost(usage, seconds) - cost)
+
+
+_RATES_TEXT: dict[Rates, str] = {}
+
+
+def _rates_text(rates: Rates) -> str:
+    text = _RATES_TEXT.get(rates)
+    if text is None:
+        text = _RATES_TEXT[rates] = orjson.dumps(rates.as_dict()).decode()
+    return text

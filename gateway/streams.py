@@ -1,0 +1,92 @@
+"""Streams: the end of a streamed request, with its bytes, its books and its place in the cache."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from cache.assemble import assembler
+from cache.storable import storable
+from farthing.call import Call, Endpoint
+from farthing.errors import FarthingError
+from farthing.record import Outcome
+from gateway.books import Page
+from gateway.cachedesk import Lookup
+from gateway.forward import Forwarded
+from gateway.reading import CHARACTERS_PER_TOKEN, parse_answer
+from gateway.relay import Relay
+from gateway.settlement import Settlement
+
+CLIENT_GONE: Final = 499
+"""The status on the books of a request whose client left (as nginx writes it); nobody receives it."""
+
+
+class StreamEnding:
+    """What follows the head of a stream. Settled on every way out: at the end of the stream, before its last byte is
+    confirmed to the client; else when the door closes the answer."""
+
+    def __init__(self, call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> None:
+        self._call = call
+        self._response = forwarded.response
+        self._settlement = settlement
+        self._lookup = lookup
+        self._page = page
+        self._assembler = assembler(call.endpoint, choices=call.choices)
+        self._relay = Relay(
+            forwarded.response,
+            call.endpoint,
+            hide_usage=not call.wants_usage and call.endpoint is not Endpoint.RESPONSES,
+            witness=self._assembler,
+            read_usage=settlement.read,
+            clock=settlement.clock,
+        )
+        self._settled = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The client's bytes."""
+        async for data in self._relay.chunks():
+            yield data
+        await self._settle(None)
+
+    async def close(self, error: BaseException | None) -> None:
+        """Stop the upstream, settle what was delivered, let the followers go."""
+        try:
+            await self._settle(error)
+        finally:
+            self._lookup.close()
+            await self._response.close()
+
+    async def _settle(self, error: BaseException | None) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        relay, page = self._relay, self._page
+        if relay.first_byte is not None:
+            page.first_byte_seconds = relay.first_byte - page.request.started
+        page.finish_reason = self._assembler.finish_reason
+        if relay.usage is not None:
+            self._settlement.charge(relay.usage)
+        else:
+            self._settlement.estimate(self._delivered_tokens())
+        outcome, status, code = self._how_it_ended(error)
+        await page.close(outcome, status, code)
+        if outcome is Outcome.SUCCESS:
+            await self._store()
+
+    def _delivered_tokens(self) -> int:
+        """Providers send about a token a delta; where they send more, the text tells."""
+        return max(self._assembler.output_deltas, -(-self._assembler.output_chars // CHARACTERS_PER_TOKEN))
+
+    def _how_it_ended(self, error: BaseException | None) -> tuple[Outcome, int, str]:
+        failure = self._relay.failure
+        if failure is not None:
+            return Outcome.UPSTREAM_ERROR, failure.status, failure.code
+        if self._relay.complete:
+            return Outcome.SUCCESS, 200, ""
+        if isinstance(error, FarthingError):
+            return Outcome.GATEWAY_ERROR, error.status, error.code
+        return Outcome.ABORTED, CLIENT_GONE, "client_gone"
+
+    async def _store(self) -> None:
+        body = self._assembler.body()
+        parsed = parse_answer(body) if body is not None else None
+        if body is not None and parsed is not None:
+            await self._lookup.store(self._page.stored(body), storable(self._call.endpoint, parsed))

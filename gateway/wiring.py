@@ -1,0 +1,285 @@
+"""Wiring: Settings in, a running gateway out; the only module that names an adapter."""
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cache.embedders.minilm import EmbedderUnavailable, MiniLM
+from cache.embedders.pooled import PooledEmbedder
+from cache.exact import ExactCache
+from cache.semantic import SemanticCache
+from cache.stores.semantic import SQLiteSemanticRows
+from cache.stores.sqlite import SQLiteStore
+from cache.vectors.faiss import FaissIndex
+from evals.scorecards import ScorecardStore
+from farthing.catalog import Catalog, VirtualKey
+from farthing.errors import FarthingError
+from farthing.hold import Account
+from farthing.ports import Clock
+from farthing.tags import Tags
+from gateway.admin import admin_app
+from gateway.admission import authenticate
+from gateway.adminview import AdminView, MetricsAccess, Problem
+from gateway.books import Books
+from gateway.cachedesk import CacheDesk, CacheRules
+from gateway.destination import Destinations
+from gateway.forward import Cooldowns, Forwarder
+from gateway.http import Door, Limits
+from gateway.logs import RequestLog
+from gateway.metrics import Metrics
+from gateway.pricing import Pricing
+from gateway.runtime import Generation, Runtime
+from gateway.settings import Settings, UnregisteredFeatures
+from gateway.settings.watch import Watcher
+from gateway.tasks import Background
+from gateway.version import own_version
+from gateway.upstreams.chosen import Upstreams, upstreams
+from ledger.budgets import BudgetBook
+from ledger.prices import PriceBook
+from ledger.sqlite import SQLiteLedger
+from router_policies.registry import policies
+
+_LOG: Final = logging.getLogger("farthing")
+MEBIBYTE: Final = 1024 * 1024
+MINUTE_NS: Final = 60 * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where one installation keeps its state, below `data_dir`."""
+
+    ledger: Path
+    answers: Path
+    meanings: Path
+    scorecards: Path
+    secret: Path
+
+    @classmethod
+    def below(cls, data_dir: Path) -> "Files":
+        """The files of this installation; nothing is created."""
+        return cls(
+            ledger=data_dir / "ledger.db",
+            answers=data_dir / "cache.db",
+            meanings=data_dir / "semantic.db",
+            scorecards=data_dir / "evals.db",
+            secret=data_dir / "secret",
+        )
+
+
+def installation_secret(path: Path) -> bytes:
+    """32 random bytes, made once for each installation; cache keys and sessions hang on them. Mode 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with open(handle, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+class House:
+    """One worker's gateway: `open` it in the loop that serves, `tick` it each second, `close` it at the end."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, *, watcher: Watcher | None = None, tallies: Path | None = None
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.files = Files.below(settings.data_dir)
+        self.secret = installation_secret(self.files.secret)
+        self._watcher = watcher
+        self._budgets = BudgetBook(settings.budgets)
+        self._background = Background()
+        self._upstreams: Upstreams = upstreams()
+        self._scorecards = ScorecardStore(self.files.scorecards)
+        self._cards_version = -1
+        self._minute_ns = clock.wall_ns()
+        self._number = 0
+        self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
+        self._log = RequestLog(sys.stderr.buffer)
+
+    async def open(self) -> None:
+        """Open the files and build every room. Raises FarthingError where the gateway cannot serve."""
+        settings, clock = self.settings, self.clock
+        prepare_adapters(self._upstreams, settings.catalog)
+        self.ledger = await SQLiteLedger.open(self.files.ledger, clock, synchronous=settings.ledger.synchronous)
+        self._exact = self._open_exact()
+        self._embedder = self._open_embedder()
+        self._semantic = self._open_semantic()
+        caches = CacheDesk(
+            exact=self._exact,
+            semantic=self._semantic,
+            secret=self.secret,
+            embedder_version=self._embedder.version if self._embedder else "",
+            background=self._background,
+        )
+        cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
+        self.runtime = Runtime(
+            generation=self._generation(),
+            books=Books(self.ledger, clock, self._accounts, (self.metrics.observe, self._log.write)),
+            caches=caches,
+            forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
+            cooldowns=cooldowns,
+            clock=clock,
+        )
+        limits = Limits(
+            body_bytes=settings.server.max_body_bytes,
+            header_bytes=settings.server.max_header_bytes,
+            headers=settings.server.max_headers,
+        )
+        self.door = Door(self.runtime, limits, admin_app(self._view()))
+
+    async def tick(self) -> None:
+        """Once a second: take up changed files and new scorecards; once a minute look for holds of dead workers."""
+        settings = await self._watcher.poll() if self._watcher else None
+        if settings is not None:
+            self._take_up(settings)
+        elif self._scorecards.version() != self._cards_version:
+            self.runtime.generation = self._generation()
+        if self._watcher is not None:
+            self.metrics.note_config(ok=self._watcher.finding is None, generation=self._number)
+        if self.clock.wall_ns() - self._minute_ns > MINUTE_NS:
+            self._minute_ns = self.clock.wall_ns()
+            self.runtime.generation = self._generation()  # passes expire
+            await self.ledger.recover()
+
+    async def close(self) -> None:
+        """Finish what was promised, then let go of every file and connection."""
+        await self._background.settle()
+        await self._upstreams.close()
+        if self._semantic is not None:
+            await self._semantic.close()
+        if self._embedder is not None:
+            await self._embedder.aclose()
+        await self._exact.close()
+        await self.ledger.close()
+        self._scorecards.close()
+        self.metrics.close()
+
+    # --- one generation --------------------------------------------------------------------------
+
+    def _take_up(self, settings: Settings) -> None:
+        """Swap to new settings as one value; what only a restart can change is said in the log."""
+        try:
+            prepare_adapters(self._upstreams, settings.catalog)
+            previous, self.settings = self.settings, settings
+            self._budgets = BudgetBook(settings.budgets)
+            self.runtime.generation = self._generation()
+        except FarthingError as error:
+            _LOG.error("the changed configuration is not in use: %s", error.message)
+            return
+        for name in ("server", "data_dir", "ledger", "upstream"):
+            if getattr(previous, name) != getattr(settings, name):
+                _LOG.warning("`%s` changed: it takes effect at the next start", name)
+        _LOG.info("configuration %d is in use", self._number)
+
+    def _generation(self) -> Generation:
+        settings, clock = self.settings, self.clock
+        catalog = settings.catalog
+        self._cards_version = self._scorecards.version()
+        self._number += 1
+        self.metrics.register(
+            features=catalog.features,
+            tiers=(tier.name for tier in catalog.tiers),
+            models=models_of(catalog),
+            providers=providers_of(catalog),
+        )
+        self.metrics.note_config(ok=True, generation=self._number)
+        exact, semantic = settings.cache.exact, settings.cache.semantic
+        return Generation(
+            number=self._number,
+            keys=settings.keys,
+            catalog=catalog,
+            count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
+            destinations=Destinations(catalog, policies(), self._scorecards.latest(), clock.wall_ns()),
+            pricing=Pricing(PriceBook(settings.prices), catalog),
+            cache_rules=CacheRules(
+                exact=exact.enabled,
+                semantic=semantic.enabled,
+                exact_ttl_s=exact.ttl_s,
+                semantic_ttl_s=semantic.ttl_s,
+                threshold=semantic.threshold,
+                max_entry_bytes=exact.max_entry_kb * 1024,
+            ),
+        )
+
+    def _accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
+        """Asked through this method, so that a reload changes the budgets of the next call."""
+        return self._budgets.accounts(tags, now_ns)
+
+    # --- rooms -----------------------------------------------------------------------------------
+
+    def _open_exact(self) -> ExactCache:
+        exact = self.settings.cache.exact
+        store = SQLiteStore.open(self.files.answers, max_bytes=exact.disk_mb * MEBIBYTE)
+        return ExactCache(store, self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
+
+    def _open_embedder(self) -> PooledEmbedder | None:
+        semantic = self.settings.cache.semantic
+        if not semantic.enabled:
+            return None
+        try:
+            return PooledEmbedder(MiniLM(), max_queue=semantic.max_queue)
+        except EmbedderUnavailable as error:
+            _LOG.warning("the semantic cache is off: %s", error)
+            return None
+
+    def _open_semantic(self) -> SemanticCache | None:
+        if self._embedder is None:
+            return None
+        return SemanticCache(
+            SQLiteSemanticRows.open(self.files.meanings),
+            FaissIndex(self._embedder.dimension),
+            self._embedder,
+            self.clock,
+            deadline_s=self.settings.cache.semantic.deadline_ms / 1000,
+        )
+
+    # --- what the admin pages may see ------------------------------------------------------------
+
+    def _view(self) -> AdminView:
+        return AdminView(
+            clock=self.clock,
+            secret=self.secret,
+            ledger_path=self.files.ledger,
+            authenticate=lambda key: authenticate(self.runtime.generation.keys, key, self.clock.wall_ns()),
+            find_key=self._find_key,
+            metrics_access=lambda: MetricsAccess(self.settings.server.metrics_access.value),
+            render_metrics=self.metrics.render,
+            problems=self._problems,
+            budgets=lambda: self.settings.budgets,
+        )
+
+    def _find_key(self, key_id: str) -> VirtualKey | None:
+        return next((key for key in self.runtime.generation.keys.values() if key.id == key_id), None)
+
+    def _problems(self) -> list[Problem]:
+        found = []
+        if not os.access(self.files.ledger, os.W_OK):
+            found.append(Problem(reason="ledger", detail=f"{self.files.ledger} cannot be written"))
+        if self._watcher is not None and self._watcher.finding is not None:
+            found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
+        return found
+
+
+def prepare_adapters(wires: Upstreams, catalog: Catalog) -> None:
+    """Make the adapters that the catalogue needs now, so that a missing package is found at the start.
+    Raises ConfigError."""
+    for adapter in {place.provider.adapter for places in catalog.models.values() for place in places}:
+        wires.prepare(adapter)
+
+
+def models_of(catalog: Catalog) -> Iterable[str]:
+    """The model names that can appear in a record: those sent upstream."""
+    return {place.model for places in catalog.models.values() for place in places}
+
+
+def providers_of(catalog: Catalog) -> Iterable[str]:
+    """The provider names that can appear in a record."""
+    return {place.provider.name for places in catalog.models.values() for place in places}
