@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-
 from cache.exact import ExactCache
 from cache.flights import Flight, Flights
 from cache.key import exact_key, semantic_scope

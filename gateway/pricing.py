@@ -1,10 +1,9 @@
 """Pricing: what a deployment charges, and the most that a call may cost before it is sent."""
 
-from ledger.prices import Price, PriceBook
-
 from farthing.call import Call
 from farthing.catalog import Catalog, Deployment
 from farthing.money import Nano
+from ledger.prices import Price, PriceBook
 
 
 class Pricing:

@@ -44,7 +44,7 @@ def demo_key(path: Path) -> str:
     except FileExistsError:
         return path.read_text(encoding="ascii").strip()
     key = KEY_PREFIX + secrets.token_urlsafe(32)
-    with open(handle, "w", encoding="ascii") as file:
+    with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(key + "\n")
     return key
 

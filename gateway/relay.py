@@ -77,8 +77,9 @@ class Relay:
                     self.first_byte = self._clock.monotonic()
                 if passed := self._pass(data):
                     yield passed
-            if any([self._see(event) for event in self._reader.close()]):
-                self._tail = b""
+            for event in self._reader.close():
+                if self._see(event):
+                    self._tail = b""
         except UpstreamError as error:
             self.failure, self._tail = self.failure or error, b""
         if self._tail:

@@ -60,7 +60,7 @@ class Application:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        self._ticking = asyncio.create_task(self._tick())  # noqa: TID251 - ended below, with the house
+        self._ticking = asyncio.create_task(self._tick())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._ticking.cancel()
@@ -97,7 +97,7 @@ def serve(
     env: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until a signal ends it. `on_ready` is called with the base address (`http://HOST:PORT`), single worker only.
+    """Serve until a signal ends it. `on_ready` gets the base address (`http://HOST:PORT`); single worker only.
 
     Raises SettingsError for a bad tree and ConfigError where the address is taken or a room cannot be opened.
     """

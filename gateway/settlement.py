@@ -21,7 +21,8 @@ BYTES_PER_TOKEN: Final = 4
 
 
 class Settlement:
-    """Prices one call by `clock`. `begin` when the response head is there, then exactly one of `charge` and `estimate`."""
+    """Prices one call by `clock`. `open` before it is sent, `begin` when the response head is there, then exactly one
+    of `charge` and `estimate`."""
 
     def __init__(self, page: Page, call: Call, pricing: Pricing, clock: Clock) -> None:
         self._page = page

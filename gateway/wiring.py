@@ -23,8 +23,8 @@ from farthing.hold import Account
 from farthing.ports import Clock
 from farthing.tags import Tags
 from gateway.admin import admin_app
-from gateway.admission import authenticate
 from gateway.adminview import AdminView, MetricsAccess, Problem
+from gateway.admission import authenticate
 from gateway.books import Books
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destinations
@@ -37,8 +37,8 @@ from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings, UnregisteredFeatures
 from gateway.settings.watch import Watcher
 from gateway.tasks import Background
-from gateway.version import own_version
 from gateway.upstreams.chosen import Upstreams, upstreams
+from gateway.version import own_version
 from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
 from ledger.sqlite import SQLiteLedger
@@ -78,7 +78,7 @@ def installation_secret(path: Path) -> bytes:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path.read_bytes()
-    with open(handle, "wb") as file:
+    with os.fdopen(handle, "wb") as file:
         file.write(secrets.token_bytes(32))
     return path.read_bytes()
 
