@@ -151,7 +151,9 @@ class Page:
             return
         self.closed = True
         record = self._record(outcome, status, error_code)
-        written = asyncio.ensure_future(self._books.ledger.settle(self.hold, record))
+        written = asyncio.ensure_future(  # noqa: TID251 - takes the ledger's own future as it is
+            self._books.ledger.settle(self.hold, record)
+        )
         try:
             await asyncio.shield(written)
         except LedgerUnavailable:
@@ -163,7 +165,7 @@ class Page:
         self._books.witness(record)
 
     async def close_with(self, error: FarthingError) -> None:
-        """Close for an error that the caller is told about. After a timeout or a broken answer the provider may bill."""
+        """Close for an error the caller is told about. After a timeout or a broken answer the provider may bill."""
         if isinstance(error, UpstreamTimeout | UpstreamBroken):
             self.charge_if_sent()
         await self.close(outcome_of(error), error.status, error.code)

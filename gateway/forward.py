@@ -48,7 +48,7 @@ def output_cap(call: Call, feature: Feature) -> int:
 
 
 def upstream_body(call: Call, deployment: Deployment, cap: int) -> bytes:
-    """The bytes to send: the client's own, but for the model's name, a cap where none was given, and usage asked for."""
+    """The client's own bytes, but for the model's name, a cap where none was given, and the usage we ask for."""
     refuse_escapes(call, deployment)
     changes: dict[str, Any] = {}
     if call.model != deployment.model:
@@ -56,10 +56,14 @@ def upstream_body(call: Call, deployment: Deployment, cap: int) -> bytes:
     if call.output_cap is None and call.endpoint is not Endpoint.EMBEDDINGS:
         field = _CAP_FIELDS.get(call.endpoint, deployment.provider.quirks.output_cap_field)
         changes[field] = cap
-    if call.stream and not call.wants_usage and call.endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS):
-        if deployment.provider.quirks.stream_usage:
-            changes["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    if asks_usage_for_us(call) and deployment.provider.quirks.stream_usage:
+        changes["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
     return with_changes(call.raw, changes)
+
+
+def asks_usage_for_us(call: Call) -> bool:
+    """True for a stream whose client did not ask for usage, at an endpoint where one must ask."""
+    return call.stream and not call.wants_usage and call.endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS)
 
 
 def refuse_escapes(call: Call, deployment: Deployment) -> None:

@@ -50,7 +50,7 @@ class HangUpWatch:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = asyncio.create_task(self._watch())  # noqa: TID251 - ends with this block
         return self
 
     async def _watch(self) -> None:

@@ -28,7 +28,7 @@ async def serve(request: Request, runtime: Runtime) -> Answer:
     except FarthingError as error:
         await page.close_with(error)
         return error_answer(error, page)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a bug of ours must not leave the books open
         _LOG.error("%s: %s", request.id, type(error).__name__, exc_info=_without_content(error))
         page.charge_if_sent()
         await page.close_with(broken := FarthingError())

@@ -5,12 +5,12 @@ from typing import Final
 
 from cache.assemble import assembler
 from cache.storable import storable
-from farthing.call import Call, Endpoint
+from farthing.call import Call
 from farthing.errors import FarthingError
 from farthing.record import Outcome
 from gateway.books import Page
 from gateway.cachedesk import Lookup
-from gateway.forward import Forwarded
+from gateway.forward import Forwarded, asks_usage_for_us
 from gateway.reading import CHARACTERS_PER_TOKEN, parse_answer
 from gateway.relay import Relay
 from gateway.settlement import Settlement
@@ -33,7 +33,7 @@ class StreamEnding:
         self._relay = Relay(
             forwarded.response,
             call.endpoint,
-            hide_usage=not call.wants_usage and call.endpoint is not Endpoint.RESPONSES,
+            hide_usage=asks_usage_for_us(call),
             witness=self._assembler,
             read_usage=settlement.read,
             clock=settlement.clock,
