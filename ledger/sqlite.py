@@ -6,7 +6,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.hold import Hold, Intent
@@ -37,7 +37,7 @@ class _Entry:
 
     __slots__ = ("alone", "future", "operation")
 
-    def __init__(self, operation: Operation, future: "asyncio.Future[Outcome]") -> None:
+    def __init__(self, operation: Operation, future: "asyncio.Future[Any]") -> None:
         self.operation, self.future = operation, future
         self.alone = False
 
@@ -76,7 +76,7 @@ class SQLiteLedger:
         self._queue: deque[_Entry] = deque()
         self._timer: asyncio.Handle | None = None
         self._busy_since: float | None = None
-        self._wait_s = _FIRST_WAIT_S
+        self._busy_deadline_s, self._wait_s = BUSY_DEADLINE_S, _FIRST_WAIT_S
         self._closed = False
         self.recovered = self.overages = self.late_settlements = self.busy_retries = self.failures = 0
 
@@ -88,6 +88,7 @@ class SQLiteLedger:
         *,
         synchronous: str = "normal",
         connect: schema.Connect | None = None,
+        busy_deadline_s: float = BUSY_DEADLINE_S,
     ) -> "SQLiteLedger":
         """Open or create the file and recover what dead processes left behind.
 
@@ -96,13 +97,17 @@ class SQLiteLedger:
         connect = connect or schema.connector(synchronous)
         name = secrets.token_hex(8)
         try:
-            lease = await asyncio.to_thread(_prepare, path, name)
-            ledger = cls(path, clock, connect, lease, name)
-            ledger._connection = await asyncio.to_thread(connect, path)
+            lease, connection = await asyncio.to_thread(_open_file, path, name, connect)
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(path, error) from error
+        ledger = cls(path, clock, connect, lease, name)
+        ledger._connection, ledger._busy_deadline_s = connection, busy_deadline_s
         ledger._checkpointer.start()
-        await ledger.recover()
+        try:
+            await ledger.recover()
+        except LedgerUnavailable:
+            await ledger.close()
+            raise
         return ledger
 
     async def reserve(self, intent: Intent) -> Hold:
@@ -117,7 +122,7 @@ class SQLiteLedger:
         assert isinstance(hold, Hold)  # the outcome of every reservation that did not raise
         return hold
 
-    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[Outcome]":
+    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[None]":
         """See the port."""
         return self._ask(Settle(hold, record))
 
@@ -151,8 +156,8 @@ class SQLiteLedger:
 
     # --- the queue -------------------------------------------------------------------------------
 
-    def _ask(self, operation: Operation) -> "asyncio.Future[Outcome]":
-        future: asyncio.Future[Outcome] = self._loop.create_future()
+    def _ask(self, operation: Operation) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self._loop.create_future()
         if self._closed:
             future.set_exception(LedgerUnavailable("The ledger is closed: the gateway is shutting down."))
             return future
@@ -221,7 +226,7 @@ class SQLiteLedger:
         now = self._loop.time()
         if self._busy_since is None:
             self._busy_since = now
-        if now - self._busy_since > BUSY_DEADLINE_S:
+        if now - self._busy_since > self._busy_deadline_s:
             self._busy_since = None
             self._fail(batch, error)
             return True
@@ -245,14 +250,15 @@ def _folder(path: Path) -> Path:
     return path.with_name(path.name + ".instances")
 
 
-def _prepare(path: Path, name: str) -> leases.Lease:
+def _open_file(path: Path, name: str, connect: schema.Connect) -> tuple[leases.Lease, sqlite3.Connection]:
     folder = _folder(path)
     folder.mkdir(parents=True, exist_ok=True)
     with leases.alone(folder):
         schema.prepare(path)
+        connection = connect(path)
     lease = leases.acquire(folder, name)
     assert lease is not None  # the name is 64 random bits
-    return lease
+    return lease, connection
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

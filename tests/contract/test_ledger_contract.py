@@ -8,7 +8,7 @@ import pytest
 
 from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.money import Nano
-from farthing.record import Outcome
+from farthing.record import Outcome, Record
 from farthing.usage import UsageSource
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
@@ -23,7 +23,7 @@ class Books:
     def __init__(self, ledger: AnyLedger, clock: ManualClock, path: Path) -> None:
         self.ledger, self.clock, self._path = ledger, clock, path
 
-    def record(self, id_: str):
+    def record(self, id_: str) -> Record | None:
         if isinstance(self.ledger, MemoryLedger):
             return self.ledger.records.get(id_)
         return reports.record(self._path, id_)
@@ -196,6 +196,7 @@ async def test_an_expired_hold_becomes_one_lost_record_of_the_whole_amount(books
     found = await books.ledger.recover()
 
     record = books.record("a")
+    assert record is not None
     assert (early, found, books.ledger.recovered) == (0, 1, 1)
     assert (record.outcome, record.cost, record.usage.source) == (Outcome.LOST, 100, UsageSource.ESTIMATED)
     assert books.balance(DAY.id) == (100, 0)
@@ -208,7 +209,9 @@ async def test_a_settlement_after_expiry_does_not_charge_twice(books: Books) -> 
     await books.ledger.settle(hold, example_record("a", cost=Nano(40)))
 
     assert books.balance(DAY.id) == (100, 0)
-    assert books.record("a").outcome is Outcome.LOST
+    record = books.record("a")
+    assert record is not None
+    assert record.outcome is Outcome.LOST
     assert books.ledger.late_settlements == 1
 
 

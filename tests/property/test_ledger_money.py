@@ -70,7 +70,13 @@ class Script:
             self.refusals += 1
 
 
+def every_class(tokens: int) -> Usage:
+    figures: dict[str, Any] = dict.fromkeys(TOKEN_CLASSES, tokens)
+    return Usage(**figures)
+
+
 def books_of(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    balances: dict[str, tuple[int, int]]
     states = reports.budget_states(path, now_ns=0)
     balances = {state.account.id: (state.spent, state.held) for state in states if state.spent or state.held}
     return balances, {record.id: record.cost for record in reports.recent(path, 1000)}
@@ -143,7 +149,7 @@ records = st.builds(
         "avoided_routing": Nano(cost // 3),
         "cache": cache,
         "received_ns": day * 86_400 * 10**9 + number,
-        "usage": Usage(**dict.fromkeys(TOKEN_CLASSES, tokens)),
+        "usage": every_class(tokens),
     },
     st.integers(0, 10**9),
     st.tuples(words, words, words, words),

@@ -1,0 +1,123 @@
+"""Leases, checkpoints and the opening of the ledger's file."""
+
+from pathlib import Path
+
+import pytest
+
+from farthing.errors import ConfigError
+from ledger import leases
+from ledger.checkpoints import Checkpointer
+from ledger.schema import connect_waiting, connector, prepare
+from ledger.sqlite import SQLiteLedger
+from ledger.testing import ManualClock, example_record
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_lease_has_one_holder(tmp_path: Path) -> None:
+    lease = leases.acquire(tmp_path, "one")
+    assert lease is not None
+
+    assert leases.acquire(tmp_path, "one") is None
+
+    lease.release()
+    again = leases.acquire(tmp_path, "one")
+    assert again is not None
+    again.release()
+
+
+def test_the_dead_are_those_whose_lease_can_be_taken(tmp_path: Path) -> None:
+    living = leases.acquire(tmp_path, "living")
+    assert living is not None
+
+    with leases.leases_of_the_dead(tmp_path, ["living", "dead"]) as dead:
+        assert dead == ["dead"]
+
+    living.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_on_a_removed_file_is_no_lease(tmp_path: Path) -> None:
+    lease = leases.acquire(tmp_path, "one")
+    assert lease is not None
+    (tmp_path / "one.lock").unlink()
+
+    other = leases.acquire(tmp_path, "one")
+
+    assert other is not None
+    other.release()
+    lease.release()
+
+
+def test_a_large_log_is_copied_and_a_very_large_one_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    prepare(path)
+    writer = connector("normal")(path)
+    writer.executemany("INSERT INTO meta VALUES (?, ?)", [(f"k{number}", "x" * 1000) for number in range(50)])
+    log = path.with_name("ledger.db-wal")
+    before = log.stat().st_size
+    threads = connect_waiting(path)
+
+    Checkpointer(path, passive_bytes=2**30, truncate_bytes=2**40).check(threads)
+    untouched = path.stat().st_size
+    Checkpointer(path, passive_bytes=1_000, truncate_bytes=2**40).check(threads)
+    copied, kept = path.stat().st_size, log.stat().st_size
+    Checkpointer(path, passive_bytes=1_000, truncate_bytes=1_000).check(threads)
+
+    assert copied > untouched
+    assert kept == before
+    assert log.stat().st_size == 0
+    threads.close()
+    writer.close()
+
+
+def test_an_unknown_durability_is_refused() -> None:
+    with pytest.raises(ConfigError, match="normal, full"):
+        connector("off")
+
+
+@pytest.mark.parametrize(("synchronous", "level"), [("normal", 1), ("full", 2)])
+def test_the_durability_asked_for_is_set(tmp_path: Path, synchronous: str, level: int) -> None:
+    prepare(tmp_path / "ledger.db")
+
+    connection = connector(synchronous)(tmp_path / "ledger.db")
+
+    assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    connection.close()
+
+
+def test_preparing_a_prepared_file_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    prepare(path)
+    prepare(path)
+
+    connection = connect_waiting(path)
+    assert connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == ("1",)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+async def test_a_closed_ledger_leaves_no_log_and_no_lease(tmp_path: Path) -> None:
+    ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
+    await ledger.settle(None, example_record("a"))
+
+    await ledger.close()
+    await ledger.close()
+
+    assert names_in(tmp_path) == ["ledger.db", "ledger.db.instances"]
+    assert names_in(tmp_path / "ledger.db.instances") == ["opening"]
+
+
+async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "ledger.db"
+    for number in range(2):
+        ledger = await SQLiteLedger.open(path, ManualClock(), synchronous="full")
+        await ledger.settle(None, example_record(f"r{number}"))
+        await ledger.close()
+
+    connection = connect_waiting(path)
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (2,)
+    connection.close()
