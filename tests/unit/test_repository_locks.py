@@ -75,3 +75,10 @@ def test_the_base_pulls_neither_litellm_nor_a_model() -> None:
 def test_litellm_is_none_of_the_stolen_releases() -> None:
     assert pins("providers")["litellm"] == {"1.106.2"}
     assert not pins("providers")["litellm"] & {"1.82.7", "1.82.8", "1.107.0"}
+
+
+@pytest.mark.parametrize("text", [text for _, text in wanted()])
+def test_each_dependency_is_explained_where_dependencies_are_decided(text: str) -> None:
+    record = (ROOT / "docs" / "adr" / "0001-dependencies.md").read_text(encoding="utf-8")
+
+    assert Requirement(text).name in record
