@@ -1,0 +1,188 @@
+"""A whole gateway for tests: a real server in the test's loop, real files in its folder, a mock upstream behind it."""
+
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from bench.mock_upstream import Mock, MockSettings, running_mock
+from farthing.record import Record
+from gateway.server import Application
+from gateway.settings import load
+from ledger import reports
+
+KEY = "fk-test-key-of-the-first-tenant"
+OTHER_KEY = "fk-test-key-of-the-other-tenant"
+ADMIN_KEY = "fk-test-key-of-an-admin"
+
+TREE = """
+server: {{host: 127.0.0.1, port: 0, max_body_bytes: 100000}}
+data_dir: {data_dir}
+logging: {{level: error}}
+cache: {{semantic: {{enabled: false}}}}
+upstream: {{cooldown: 1s}}
+unregistered_features: refuse
+providers:
+  mock:
+    kind: vllm
+    base_url: {base_url}
+    timeouts: {{connect: 1s, first_byte: 2s, idle: 2s, total: 5s}}
+  dead:
+    kind: vllm
+    base_url: http://127.0.0.1:1
+    price_provider: mock
+tiers:
+  - name: small
+    deployments: [{{provider: mock, model: small-model, context_window: 8000}}]
+  - name: large
+    deployments: [{{provider: mock, model: large-model, context_window: 8000}}]
+default_tier: large
+models:
+{models}
+tasks:
+  triage: {{bar: 0.8, reference: large, candidates: [small]}}
+features:
+  chat: {{team: web, cache: {{exact: true}}}}
+  plain: {{team: web, cache: {{exact: false}}}}
+  routed: {{team: web, task: triage, override_model: true}}
+  capped: {{team: web, cache: {{exact: false}}}}
+budgets:
+  - {{id: capped-day, limit_usd: "0.001", window: day, where: {{feature: capped}}}}
+  - {{id: each-run, limit_usd: "0.0005", window: run, per: [run]}}
+keys:
+  - {{id: first, hash: "{key}", tenant: acme, feature: chat, environment: test}}
+  - {{id: second, hash: "{other}", tenant: globex, feature: chat, features: [chat]}}
+  - {{id: boss, hash: "{admin}", tenant: acme, feature: chat, rights: [call, admin]}}
+prices:
+{prices}
+"""
+
+FAULTS = (
+    "mock-429",
+    "mock-500",
+    "mock-html-502",
+    "mock-not-json",
+    "mock-slow-first-byte",
+    "mock-hang",
+    "mock-drop",
+    "mock-cut",
+    "mock-stall",
+    "mock-error-in-stream",
+    "mock-no-done",
+    "mock-usage-beside-choice",
+    "mock-no-usage",
+    "mock-length",
+    "mock-content-filter",
+)
+"""Models whose upstream misbehaves as their name says (see bench/mock_upstream.py)."""
+
+
+def hash_of(key: str) -> str:
+    """A virtual key as the configuration knows it."""
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def write_tree(directory: Path, base_url: str, *, extra: str = "", models: Mapping[str, str] | None = None) -> Path:
+    """Write the configuration above; `models` adds concrete models as YAML lists of deployments by name."""
+    named = {name: f"[{{provider: mock, model: {name}}}]" for name in (*FAULTS, "plain-model")}
+    named |= models or {}
+    priced = sorted({"small-model", "large-model", *FAULTS, "plain-model"})
+    config = directory / "config"
+    config.mkdir(exist_ok=True)
+    text = TREE.format(
+        data_dir=directory / "data",
+        base_url=base_url,
+        models="\n".join(f"  {name}: {places}" for name, places in named.items()),
+        key=hash_of(KEY),
+        other=hash_of(OTHER_KEY),
+        admin=hash_of(ADMIN_KEY),
+        prices="\n".join(
+            f"  - {{provider: mock, model: {name}, input_per_mtok: 1, output_per_mtok: 2}}" for name in priced
+        ),
+    )
+    (config / "farthing.yaml").write_text(text + extra)
+    return config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningGateway:
+    """A gateway that answers at `base_url` (with /v1); `client` speaks to its root with the first key."""
+
+    base_url: str
+    host: str
+    port: int
+    application: Application
+    client: httpx.AsyncClient
+    mock: Mock
+    config: Path
+
+    async def chat(self, content: str = "hello", *, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Response:
+        """One chat call."""
+        asked = {"model": "auto", "messages": [{"role": "user", "content": content}], **body}
+        return await self.client.post("/v1/chat/completions", json=asked, headers=headers)
+
+    def records(self) -> Sequence[Record]:
+        """Every record on the books, oldest first."""
+        return list(reversed(reports.recent(self.application.house.files.ledger, 10_000)))
+
+    def record_of(self, response: httpx.Response) -> Record:
+        """The record of one answer."""
+        record = reports.record(self.application.house.files.ledger, response.headers["x-farthing-request-id"])
+        assert record is not None
+        return record
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of all samples of a metric that carry these labels."""
+        page = (await self.client.get("/metrics")).text
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in page.splitlines()
+            if line.startswith((name + "{", name + " ")) and all(f'{key}="{value}"' in line for key, value in labels.items())
+        )
+
+
+@asynccontextmanager
+async def running_gateway(
+    directory: Path, *, extra: str = "", models: Mapping[str, str] | None = None, chunks: int = 10, duration_ms: int = 0
+) -> AsyncIterator[RunningGateway]:
+    """Start mock and gateway in this loop; `extra` is further YAML."""
+    settings = MockSettings(chunks=chunks, duration_ms=duration_ms, slow_ms=20, recording=True)
+    async with running_mock(settings) as mock:
+        config = write_tree(directory, mock.base_url, extra=extra, models=models)
+        async with serving(config) as (application, port):
+            root = f"http://127.0.0.1:{port}"
+            headers = {"authorization": f"Bearer {KEY}"}
+            async with httpx.AsyncClient(base_url=root, headers=headers, timeout=10, trust_env=False) as client:
+                yield RunningGateway(
+                    base_url=f"{root}/v1",
+                    host="127.0.0.1",
+                    port=port,
+                    application=application,
+                    client=client,
+                    mock=mock,
+                    config=config,
+                )
+
+
+@asynccontextmanager
+async def serving(config: Path) -> AsyncIterator[tuple[Application, int]]:
+    """The gateway of a configuration, served by uvicorn as in production."""
+    application = Application(config, {}, load(config, {}))
+    listener = socket.create_server(("127.0.0.1", 0))
+    options: dict[str, Any] = {"http": "httptools", "log_config": None, "access_log": False, "proxy_headers": False}
+    server = uvicorn.Server(uvicorn.Config(application, timeout_graceful_shutdown=2, **options))
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[listener])
+    assert not application.failure, application.failure
+    try:
+        yield application, listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await server.shutdown(sockets=[listener])
