@@ -32,7 +32,7 @@ def connect_timed_out(provider: Provider) -> UpstreamUnreachable:
 def unreachable(provider: Provider, cause: str) -> UpstreamUnreachable:
     """Nothing was sent."""
     return UpstreamUnreachable(
-        f"No connection to provider '{provider.name}' ({cause}): check its `base_url` and that it is running."
+        f"No connection to provider '{provider.name}' ({cause}): check its `base_url`, and that it is running."
     )
 
 

@@ -40,12 +40,13 @@ _NOT_THE_PROVIDERS: Final = frozenset(("cost",))  # litellm's own estimate, whic
 class LiteLLMUpstream:
     """Port Upstream over litellm. Raises ConfigError where litellm is not installed.
 
-    The name of the provider (or a prefix of the model, `bedrock/...`) is litellm's name of it: anthropic, bedrock,
-    vertex_ai. Serves chat completions and embeddings.
+    litellm's own name for the provider (anthropic, bedrock, vertex_ai) is the prefix of the model, `bedrock/...`, or
+    the quirk `path_prefix`, or the provider's name. Serves chat completions and embeddings.
     """
 
     def __init__(self) -> None:
         self._litellm = _imported()
+        self._known = frozenset(str(getattr(one, "value", one)) for one in self._litellm.provider_list)
 
     async def send(self, deployment: Deployment, operation: str, body: bytes, *, stream: bool) -> "_Answer":
         """See the port. An error answer of the provider comes as an OpenAI envelope under its status."""
@@ -98,12 +99,11 @@ class LiteLLMUpstream:
         )
 
     def _model(self, deployment: Deployment) -> str:
-        """The model with litellm's prefix: its own, else the provider's name."""
-        prefix = deployment.model.partition("/")[0]
-        return deployment.model if prefix in self._providers() else f"{deployment.provider.name}/{deployment.model}"
-
-    def _providers(self) -> frozenset[str]:
-        return frozenset(str(getattr(known, "value", known)) for known in self._litellm.provider_list)
+        """The model with litellm's prefix: its own, else the provider's `path_prefix`, else the provider's name."""
+        model, provider = deployment.model, deployment.provider
+        if model.partition("/")[0] in self._known:
+            return model
+        return f"{provider.quirks.path_prefix or provider.name}/{model}"
 
 
 class _Answer:
@@ -176,7 +176,7 @@ class _Answer:
 def _imported() -> Any:
     """The package, made to keep to itself."""
     # Read by litellm at import: without it the package fetches a price list from the network. This is the one place
-    # outside of the start-up that touches the environment.
+    # that writes to the environment.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     try:
         import litellm

@@ -12,6 +12,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
     ClientClosedError,
     ConnectTimeoutError,
+    PoolTimeoutError,
     PyreqwestError,
     RequestError,
     RequestTimeoutError,
@@ -36,8 +37,10 @@ _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 class PyreqwestUpstream:
     """Port Upstream over pyreqwest.
 
-    Plain answers are read up to `max_body_bytes`. TLS is verified against the roots of the system and those
-    of `ca_file` (PEM). No proxy is taken from the environment, no redirect followed, nothing decompressed.
+    Plain answers are read up to `max_body_bytes`. At most `max_connections` are open to one provider; a request
+    that finds none free within `timeouts.connect` counts as one to an unreachable provider. TLS is verified
+    against the roots of the system and those of `ca_file` (PEM). No proxy is taken from the environment, no
+    redirect followed, nothing decompressed.
 
     A plain answer comes with its first 64 KiB, so there `timeouts.first_byte` covers the body too.
 
@@ -49,14 +52,15 @@ class PyreqwestUpstream:
         self,
         *,
         max_body_bytes: int = MAX_BODY_BYTES,
+        max_connections: int | None = None,
         ca_file: Path | None = None,
         proxy: str | None = None,
         http2: bool = False,
     ) -> None:
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._max_connections = max_body_bytes, max_connections
         self._ca_file, self._proxy, self._http2 = ca_file, proxy, http2
         self._agent = f"farthing/{_own_version()}"
-        self._clients: dict[float, Client] = {}  # by connect timeout, which is a matter of the client
+        self._clients: dict[tuple[str, float], Client] = {}  # by provider and connect timeout
         self._wires: dict[str, _Wire] = {}
         self._closed = False
 
@@ -96,15 +100,17 @@ class PyreqwestUpstream:
     def _client(self, provider: Provider) -> Client:
         if self._closed:
             raise UpstreamUnreachable("The gateway is shutting down.")
-        timeout = provider.timeouts.connect
-        if timeout not in self._clients:
-            self._clients[timeout] = self._build_client(timeout)
-        return self._clients[timeout]
+        key = provider.name, provider.timeouts.connect
+        if key not in self._clients:
+            self._clients[key] = self._build_client(timedelta(seconds=provider.timeouts.connect))
+        return self._clients[key]
 
-    def _build_client(self, connect_timeout: float) -> Client:
+    def _build_client(self, connect: timedelta) -> Client:
         builder = (
             ClientBuilder()
-            .connect_timeout(timedelta(seconds=connect_timeout))
+            .connect_timeout(connect)
+            .max_connections(self._max_connections)
+            .pool_timeout(connect)
             .http2(self._http2)
             .follow_redirects(False)
             .referer(False)
@@ -256,6 +262,8 @@ def _told(error: PyreqwestError, provider: Provider) -> FarthingError:
         if isinstance(error, ConnectTimeoutError):
             return failures.connect_timed_out(provider)
         return failures.unreachable(provider, cause)
+    if isinstance(error, PoolTimeoutError):
+        return failures.unreachable(provider, "all connections that `upstream.max_connections` allows are busy")
     if isinstance(error, RequestTimeoutError):
         return failures.timed_out(provider, "total")
     if isinstance(error, ClientClosedError):

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("litellm", reason="litellm is not installed: it comes with farthing[providers]")
 
-from farthing.catalog import Deployment, Provider, Timeouts
+from farthing.catalog import Deployment, Provider, Quirks, Timeouts
 from farthing.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from farthing.sse import Reader
 from gateway.upstreams.litellm import LiteLLMUpstream
@@ -272,6 +272,16 @@ async def test_closing_a_stream_closes_its_connection(upstream: LiteLLMUpstream)
 
         async with asyncio.timeout(5):
             await server.gone.wait()
+
+
+async def test_the_path_prefix_names_the_provider_to_litellm(upstream: LiteLLMUpstream) -> None:
+    async with scripted_server(plain(MESSAGE)) as server:
+        target = deployment(server.base_url)
+        provider = replace(target.provider, name="claude-eu", quirks=Quirks(path_prefix="anthropic"))
+        status, _ = await ask(upstream, replace(target, provider=provider))
+
+    assert status == 200
+    assert server.requests[0][0] == "POST /v1/messages HTTP/1.1"
 
 
 async def test_a_model_may_carry_litellms_prefix_itself(upstream: LiteLLMUpstream) -> None:

@@ -87,6 +87,21 @@ async def test_requests_in_a_row_share_a_connection(upstream: PyreqwestUpstream)
         assert server.connections == 1
 
 
+async def test_no_more_connections_are_opened_than_allowed() -> None:
+    upstream = PyreqwestUpstream(max_connections=1)
+    timeouts = Timeouts(connect=0.05)
+
+    async with scripted_server(Scripted(ending=Ending.STALL, chunks=(b"one",)), OK) as server:
+        target = deployment(server.base_url, timeouts=timeouts)
+        first = await upstream.send(target, "responses", b"{}", stream=True)
+        with pytest.raises(UpstreamUnreachable, match=r"upstream\.max_connections"):
+            await ask(upstream, target)
+        await first.close()
+        assert await ask(upstream, target) == b"{}"
+
+    await upstream.close()
+
+
 async def test_a_changed_key_counts_from_the_next_request_on(upstream: PyreqwestUpstream) -> None:
     async with scripted_server(OK, OK) as server:
         for key in ("old", "new"):
