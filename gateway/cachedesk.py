@@ -94,6 +94,8 @@ class Lookup:
         if flight.leads:
             self._flight = flight
             return None
+        if self._call.stream:
+            return None  # waiting for the whole answer would cost a stream its early first byte
         landed = await flight.landed(FOLLOW_S)
         return None if landed is None else Hit(kind=CacheOutcome.COALESCED, answer=landed)
 
