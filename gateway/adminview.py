@@ -2,21 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from farthing.catalog import Budget, VirtualKey
 from farthing.ports import Clock
+from gateway.settings.values import MetricsAccess
 
-
-class MetricsAccess(StrEnum):
-    """Who may read /metrics."""
-
-    LOOPBACK = "loopback"
-    """Callers on this machine, judged by the peer address of the connection."""
-    KEY = "key"
-    """Admin keys."""
-    OPEN = "open"
+__all__ = ["AdminView", "MetricsAccess", "Problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

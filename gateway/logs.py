@@ -57,7 +57,7 @@ def printable(text: str) -> str:
 
 
 class RequestLog:
-    """Writes the line of a record to `stream` (standard error, unbuffered) if it is as severe as `level`."""
+    """Writes the line of a record to `stream` (standard error) if it is as severe as `level`."""
 
     def __init__(self, stream: BinaryIO, level: Level = Level.INFO, format_: LogFormat = LogFormat.JSON) -> None:
         self._stream = stream
@@ -73,6 +73,7 @@ class RequestLog:
         line = printable_line(members) if self._format is LogFormat.JSON else _text_line(members)
         try:
             self._stream.write(line)
+            self._stream.flush()
         except (OSError, ValueError):
             return
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from farthing.call import Endpoint
 from farthing.ports import Clock
 from farthing.record import Record
 from farthing.tags import UNREGISTERED
@@ -63,6 +64,7 @@ BUILD_INFO: Final = Family(
     help="Always 1; the labels tell the version of Farthing and of Python.",
     labels=("version", "python"),
 )
+ENDPOINTS: Final = frozenset(endpoint.value for endpoint in Endpoint)
 GAUGES: Final = (CONFIG_OK, CONFIG_GENERATION, PRICE_AGE, BUILD_INFO)
 
 
@@ -157,7 +159,7 @@ class Metrics:
             provider if provider in self._providers else OTHER,
             model if model in self._models else OTHER,
             tier if tier in self._tiers else OTHER,
-            endpoint,
+            endpoint if endpoint in ENDPOINTS else OTHER,
             outcome,
             cache,
             error if error in COUNTED_ERRORS else "",

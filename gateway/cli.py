@@ -1,0 +1,66 @@
+"""CLI: the command `farthing`; what each sub-command does is in gateway/commands."""
+
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from farthing.errors import FarthingError
+from gateway.commands import evals, explain, keys, prices, quickstart, report, serving
+
+USAGE_ERROR: Final = 2
+
+
+class Commands(TyperGroup):
+    """Commands whose errors of ours are one clear block on standard error and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer brings a click of its own, whose Context it does not export
+        try:
+            return super().invoke(ctx)
+        except FarthingError as error:
+            typer.echo(f"farthing: {error.message}", err=True)
+            raise typer.Exit(USAGE_ERROR) from None
+
+
+def _group(help_: str) -> typer.Typer:
+    return typer.Typer(help=help_, no_args_is_help=True)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="The LLM gateway that accounts for every farthing.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback with local variables could show a key.
+    pretty_exceptions_enable=False,
+)
+app.command()(serving.serve)
+app.command()(quickstart.quickstart)
+app.command()(serving.check)
+app.command()(explain.explain)
+app.command()(serving.version)
+
+keys_group = _group("Virtual keys.")
+keys_group.command("new")(keys.keys_new)
+app.add_typer(keys_group, name="keys")
+
+report_group = _group("Reports from the ledger.")
+report_group.command("spend")(report.report_spend)
+app.add_typer(report_group, name="report")
+
+eval_group = _group("Evals: which tier is good enough for which task.")
+eval_group.command("run")(evals.eval_run)
+app.add_typer(eval_group, name="eval")
+
+prices_group = _group("Prices of models.")
+prices_group.command("show")(prices.prices_show)
+app.add_typer(prices_group, name="prices")
+
+schema_group = _group("The JSON Schema of the configuration.")
+schema_group.command("write")(serving.schema_write)
+app.add_typer(schema_group, name="schema")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,1 @@
+"""Commands: what `farthing` does, one module for each group; heavy packages are imported where a command needs them."""

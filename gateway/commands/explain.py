@@ -1,0 +1,103 @@
+"""Explain: why a request went where it went, or where one would go now."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from farthing.errors import InvalidParameter, ModelNotFound, UnregisteredFeature
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files, load_settings
+from gateway.files import Files
+from gateway.logs import printable
+
+if TYPE_CHECKING:
+    from farthing.catalog import Catalog, Feature, Task
+    from farthing.routing import Scorecard
+
+
+def explain(
+    request_id: Annotated[str, typer.Argument(help="The x-farthing-request-id of an answer.", show_default=False)] = "",
+    feature: Annotated[str, typer.Option(help="Dry run: the feature of the call.")] = "",
+    task: Annotated[str, typer.Option(help="Dry run: the task, if the call names one.")] = "",
+    model: Annotated[str, typer.Option(help="Dry run: the model that the client asks for.")] = "auto",
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Tell the story of a request, or with --feature where a call would go now and why."""
+    if bool(request_id) == bool(feature):
+        raise InvalidParameter("Give a request id, or --feature for a dry run.")
+    lines = _story(request_id, find_files(config, data_dir)) if request_id else _dry_run(feature, task, model, config)
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def _story(request_id: str, files: Files) -> Iterator[str]:
+    from gateway.spendquery import check_ledger
+    from gateway.story import charges, tell
+    from ledger import reports
+
+    check_ledger(files.ledger)
+    record = reports.record(files.ledger, request_id)
+    if record is None:
+        raise InvalidParameter(f"The ledger has no request '{printable(request_id[:80])}'; it may still be under way.")
+    yield from tell(record)
+    for charge in charges(record):
+        yield f"  {charge.name}: {charge.quantity} at {charge.rate} USD per million = {charge.amount} USD"
+
+
+def _dry_run(feature_name: str, task_name: str, model: str, config: "ConfigOption") -> Iterator[str]:
+    settings = load_settings(config)
+    catalog = settings.catalog
+    feature = catalog.features.get(feature_name)
+    if feature is None:
+        raise UnregisteredFeature
+    asked = catalog.aliases.get(model, model)
+    if asked != "auto" and not (feature.override_model and asked in catalog.models):
+        yield _named(asked, catalog)
+        return
+    task = _task(task_name or feature.task, catalog)
+    yield from _routed(catalog, feature, task, Files.below(settings.data_dir))
+
+
+def _named(asked: str, catalog: "Catalog") -> str:
+    if asked.startswith("tier/") and asked.removeprefix("tier/") in {tier.name for tier in catalog.tiers}:
+        return f"The client pins {asked}: no policy is asked."
+    if asked not in catalog.models:
+        raise ModelNotFound
+    places = ", ".join(place.id for place in catalog.models[asked])
+    return f"The client names the model {asked}, and the feature honours that: {places}."
+
+
+def _task(name: str, catalog: "Catalog") -> "Task | None":
+    if name and name not in catalog.tasks:
+        raise InvalidParameter(f"The task '{printable(name)}' is not declared under `tasks:`.")
+    return catalog.tasks.get(name)
+
+
+def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: Files) -> Iterator[str]:
+    from farthing.routing import RouteQuestion
+    from router_policies import policies
+    from router_policies.explain import explain as explain_choice
+
+    question = RouteQuestion(
+        catalog=catalog,
+        feature=feature,
+        task=task,
+        scorecards=_scorecards(files, task),
+        now_ns=CLOCK.wall_ns(),
+    )
+    found = explain_choice(question, policies()[feature.policy])
+    yield f"feature {feature.name}, task {task.name if task else '(none)'}, policy {feature.policy}"
+    yield from found.lines()
+    places = ", ".join(place.id for place in catalog.tier(found.choice.tier).deployments)
+    yield f"deployments: {places}"
+
+
+def _scorecards(files: Files, task: "Task | None") -> "tuple[Scorecard, ...]":
+    """The evidence on record; none where no eval ever ran, and no file is made for a question."""
+    if task is None or not files.scorecards.is_file():
+        return ()
+    from evals.scorecards import ScorecardStore
+
+    with ScorecardStore(files.scorecards) as store:
+        return store.latest(task.name)

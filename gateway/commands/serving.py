@@ -1,0 +1,83 @@
+"""Serving: start the gateway, check its configuration, write its schema, tell its version."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from farthing.catalog import Deployment, PriceOverride
+from farthing.errors import UnpricedModel
+from gateway.commands.surroundings import CLOCK, ConfigOption, config_path, environment
+
+SCHEMAS: Final = Path("config/schemas")
+
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on; else `server.host`.", show_default=False)]
+PortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="TCP port; else `server.port`.", show_default=False)
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Processes; else `server.workers`.", show_default=False)
+]
+
+
+def serve(
+    config: ConfigOption = None, host: HostOption = None, port: PortOption = None, workers: WorkersOption = None
+) -> None:
+    """Run the gateway until a signal ends it."""
+    from gateway import server
+
+    server.serve(config_path(config), host=host, port=port, workers=workers)
+
+
+def check(config: ConfigOption = None) -> None:
+    """Check the configuration; every finding is printed as FILE:LINE:COLUMN. Exit code 1 if there is one."""
+    from gateway.settings import SettingsError, load
+
+    path = config_path(config)
+    try:
+        settings = load(path, environment())
+    except SettingsError as error:
+        found = [str(finding) for finding in error.findings]
+    else:
+        found = _unpriced(settings.catalog.models.values(), settings.prices, path)
+    for line in found:
+        typer.echo(line)
+    if found:
+        raise typer.Exit(1)
+    catalog = settings.catalog
+    typer.echo(
+        f"{path} is fine: {len(catalog.tiers)} tiers, {len(catalog.models)} models, {len(catalog.features)} features, "
+        f"{len(settings.keys)} keys, {len(settings.budgets)} budgets."
+    )
+
+
+def _unpriced(models: Iterable[tuple[Deployment, ...]], overrides: Sequence[PriceOverride], path: Path) -> list[str]:
+    """A finding for each deployment without a price: calls to it would be refused."""
+    from ledger.prices import PriceBook
+
+    book, now_ns, found = PriceBook(overrides), CLOCK.wall_ns(), set()
+    for deployment in (place for places in models for place in places):
+        provider = deployment.provider
+        try:
+            book.price(provider.price_provider or provider.name, deployment.model, now_ns)
+        except UnpricedModel as error:
+            found.add(f"{path}: prices: {error.message}")
+    return sorted(found)
+
+
+def schema_write(
+    directory: Annotated[Path, typer.Argument(help="Directory to write farthing.schema.json into.")] = SCHEMAS,
+) -> None:
+    """Write the JSON Schema with which an editor completes and checks the YAML."""
+    from gateway.settings import schema
+
+    schema.write(directory)
+    typer.echo(f"{directory / schema.FILE_NAME} written")
+
+
+def version() -> None:
+    """Tell the version."""
+    from gateway.version import own_version
+
+    typer.echo(own_version())

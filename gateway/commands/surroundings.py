@@ -1,0 +1,85 @@
+"""Surroundings: what every command shares: the configuration, the files, the clock, the terminal."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from farthing.errors import ConfigError
+from gateway.clock import SystemClock
+from gateway.files import Files
+from gateway.logs import printable
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+DEFAULT_CONFIGS: Final = (Path("config"), Path(".farthing/config"))
+"""Where a configuration is looked for: one's own, then that of `farthing quickstart`."""
+PIPE_WIDTH: Final = 400
+CLOCK: Final = SystemClock()
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Directory of *.yaml files, or one file; else `config`, else that of the quickstart.",
+        show_default=False,
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Directory with ledger.db, in place of the configuration's.", show_default=False),
+]
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
+
+
+def config_path(given: Path | None) -> Path:
+    """The configuration to use. Raises ConfigError where none is given and there is none here."""
+    found = given if given is not None else default_config()
+    if found is None:
+        raise ConfigError("There is no configuration here: name it with --config PATH, or go where `config` lies.")
+    return found
+
+
+def default_config() -> Path | None:
+    """The configuration that lies here."""
+    return next((path for path in DEFAULT_CONFIGS if path.exists()), None)
+
+
+def load_settings(given: Path | None) -> "Settings":
+    """The settings. Raises ConfigError with every finding."""
+    from gateway.settings import load
+
+    return load(config_path(given), environment())
+
+
+def find_files(config: Path | None, data_dir: Path | None) -> Files:
+    """The files below `data_dir`, or below that of the configuration."""
+    return Files.below(data_dir if data_dir is not None else load_settings(config).data_dir)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+    """A table on standard output; the columns in `right` are aligned to the right. Cells are plain text."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    aligned = set(right)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # A pipe has no width of its own, and what is read by a program must not be broken into lines.
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
