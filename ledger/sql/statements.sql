@@ -14,14 +14,14 @@ INSERT OR IGNORE INTO records (
 INSERT INTO holds (id, instance, amount, accounts, expires_ns, draft) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: take_holds
--- The holds of a JSON array of ids that are still open, removed in the same step.
-DELETE FROM holds WHERE id IN (SELECT value FROM json_each(?)) RETURNING id;
+-- Those of the ids that are still open, removed in the same step.
+DELETE FROM holds WHERE id IN ({ids}) RETURNING id;
 
 -- name: known_records
-SELECT id FROM records WHERE id IN (SELECT value FROM json_each(?));
+SELECT id FROM records WHERE id IN ({ids});
 
 -- name: read_accounts
-SELECT id, cap, spent, held FROM accounts WHERE id IN (SELECT value FROM json_each(?));
+SELECT id, cap, spent, held FROM accounts WHERE id IN ({ids});
 
 -- name: write_account
 INSERT INTO accounts (id, budget, scope, budget_window, cap, resets_at, spent, held)
