@@ -22,14 +22,15 @@ _FIRST_WAIT_S: Final = 0.001
 _LONGEST_WAIT_S: Final = 0.02
 
 _DATA_ERRORS: Final = (
-    OverflowError,
-    UnicodeError,
+    ArithmeticError,
+    TypeError,
+    ValueError,
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
     sqlite3.DataError,
 )
-"""What a row that cannot be stored raises; the disk raises other errors."""
+"""What an operation with impossible values raises; the disk raises other errors."""
 
 
 class _Entry:
@@ -262,7 +263,8 @@ def _open_file(path: Path, name: str, connect: schema.Connect) -> tuple[leases.L
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+    # SQLITE_PROTOCOL is what a start of a transaction meets under very heavy contention.
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL)
 
 
 def _unavailable(path: Path, error: Exception) -> LedgerUnavailable:

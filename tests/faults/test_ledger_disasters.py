@@ -202,15 +202,18 @@ async def test_a_disk_that_fails_at_the_commit_leaves_nothing_half_done(
 
 async def test_a_row_that_cannot_be_stored_fails_alone(tmp_path: Path) -> None:
     ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
+    hold = await ledger.reserve(example_intent("a", 100, DAY))
     bad_cost = ledger.settle(None, example_record("bad", cost=Nano(2**70)))
+    bad_type = ledger.settle(hold, example_record("a", cost="5 cents"))
     good = [ledger.settle(None, example_record(f"good-{number}")) for number in range(3)]
     bad_text = ledger.settle(None, example_record("worse", error_code="\ud800"))
 
-    outcomes = await asyncio.gather(bad_cost, *good, bad_text, return_exceptions=True)
+    outcomes = await asyncio.gather(bad_cost, bad_type, *good, bad_text, return_exceptions=True)
 
     await ledger.close()
-    assert [isinstance(outcome, LedgerUnavailable) for outcome in outcomes] == [True, False, False, False, True]
+    assert [isinstance(outcome, LedgerUnavailable) for outcome in outcomes] == [True, True, False, False, False, True]
     assert count(tmp_path / "ledger.db", "records") == 3
+    assert count(tmp_path / "ledger.db", "holds") == 1  # still set aside: it expires into a charge
 
 
 async def test_a_writer_elsewhere_delays_a_batch_without_blocking_the_loop(tmp_path: Path) -> None:
