@@ -14,6 +14,9 @@ _MOST_CHOICES: Final = 128
 """OpenAI's bound on `n`: output may pass the window, by so many choices at most."""
 
 
+_NONE: Final[dict[str, Any]] = {}
+
+
 class _AbsurdError(ValueError):
     pass
 
@@ -39,92 +42,98 @@ def estimate(*, input_tokens: int, output_tokens: int) -> Usage:
     return Usage(input_uncached=input_tokens, output=output_tokens, source=UsageSource.ESTIMATED)
 
 
-def _find(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _find(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     for holder in (answer, answer.get("x_groq"), answer.get("response")):
-        if isinstance(holder, Mapping) and isinstance(figures := holder.get("usage"), Mapping):
+        if holder and isinstance(holder, Mapping) and isinstance(figures := holder.get("usage"), dict):
             return figures
     return None
 
 
-def _read(figures: Mapping[str, Any]) -> Usage:
-    input_ = _first(figures, "prompt_tokens", "input_tokens")
-    output = _first(figures, "completion_tokens", "output_tokens") or 0
-    if input_ is None:
-        raise _AbsurdError
-    input_details = _details(figures, "prompt_tokens_details", "input_tokens_details")
-    output_details = _details(figures, "completion_tokens_details", "output_tokens_details")
-    # Azure's DeepSeek tells the reasoning at the top level.
-    reasoning = _first(output_details, "reasoning_tokens") or _first(figures, "reasoning_tokens") or 0
-    total = _first(figures, "total_tokens")
-    whole = _all_output(output, None if total is None else total - input_, reasoning)
-    return Usage(
-        **_input_classes(figures, input_, input_details),
-        **_output_classes(whole, output_details, min(reasoning, whole)),
-    )
-
-
-def _all_output(output: int, remainder: int | None, reasoning: int) -> int:
-    """xAI counts reasoning outside completion_tokens but inside total_tokens; others inside both. OpenRouter may
-    tell more reasoning than output: the total decides, and without one the dearer reading does."""
-    if remainder is not None:
-        return max(output, remainder)
-    return output if output >= reasoning else output + reasoning
-
-
-def _input_classes(figures: Mapping[str, Any], whole: int, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Disjoint classes of `whole`, which includes the cached and written tokens in every OpenAI shape."""
-    cache_read = (
-        _first(details, "cached_tokens")
-        or _first(figures, "prompt_cache_hit_tokens")  # DeepSeek
-        or _first(figures, "cached_tokens")  # Together, Moonshot
-        or _first(figures, "cache_read_input_tokens")  # litellm, for Anthropic and Bedrock
-        or 0
-    )
-    written = (
-        _first(details, "cache_write_tokens")  # OpenRouter
-        or _first(details, "cache_creation_tokens")  # litellm
-        or _first(figures, "cache_creation_input_tokens")  # litellm
-        or 0
-    )
-    by_age = _details(details, "cache_creation_token_details")  # litellm
-    written_1h = min(_first(by_age, "ephemeral_1h_input_tokens") or 0, written)
-    audio, image = _first(details, "audio_tokens") or 0, _first(details, "image_tokens") or 0
+def _read(figures: dict[str, Any]) -> Usage:
+    """Disjoint classes; input figures include cached and written tokens in every OpenAI shape."""
+    details = _details(figures, "prompt_tokens_details", "input_tokens_details")
+    whole = _input(figures)
+    cache_read = _cache_read(figures, details)
+    written, written_1h = _cache_written(figures, details)
     rest = whole - cache_read - written
     if rest < 0:
         raise _AbsurdError
     # Cached audio is in both counts: it is a cached token, and none is counted twice.
-    audio = min(audio, rest)
-    image = min(image, rest - audio)
-    return {
-        "input_uncached": rest - audio - image,
-        "cache_read": cache_read,
-        "cache_write_5m": written - written_1h,
-        "cache_write_1h": written_1h,
-        "input_audio": audio,
-        "input_image": image,
-    }
+    audio = min(_count(details, "audio_tokens"), rest)
+    image = min(_count(details, "image_tokens"), rest - audio)
+    output, reasoning, output_audio = _output_classes(figures, whole)
+    return Usage(
+        input_uncached=rest - audio - image,
+        cache_read=cache_read,
+        cache_write_5m=written - written_1h,
+        cache_write_1h=written_1h,
+        output=output,
+        reasoning=reasoning,
+        input_audio=audio,
+        output_audio=output_audio,
+        input_image=image,
+    )
 
 
-def _output_classes(whole: int, details: Mapping[str, Any], reasoning: int) -> dict[str, Any]:
-    audio = min(_first(details, "audio_tokens") or 0, whole - reasoning)
-    return {"output": whole - reasoning - audio, "reasoning": reasoning, "output_audio": audio}
+def _input(figures: dict[str, Any]) -> int:
+    if figures.get("prompt_tokens") is not None:
+        return _count(figures, "prompt_tokens")
+    if figures.get("input_tokens") is not None:  # Responses
+        return _count(figures, "input_tokens")
+    raise _AbsurdError
 
 
-def _details(figures: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def _cache_read(figures: dict[str, Any], details: dict[str, Any]) -> int:
+    return (
+        _count(details, "cached_tokens")
+        or _count(figures, "prompt_cache_hit_tokens")  # DeepSeek
+        or _count(figures, "cached_tokens")  # Together, Moonshot
+        or _count(figures, "cache_read_input_tokens")  # litellm, for Anthropic and Bedrock
+    )
+
+
+def _cache_written(figures: dict[str, Any], details: dict[str, Any]) -> tuple[int, int]:
+    """Tokens written to the provider's cache, and how many of them for an hour."""
+    written = (
+        _count(details, "cache_write_tokens")  # OpenAI, OpenRouter
+        or _count(details, "cache_creation_tokens")  # litellm
+        or _count(figures, "cache_creation_input_tokens")  # litellm
+    )
+    by_age = _details(details, "cache_creation_token_details", "")  # litellm
+    return written, min(_count(by_age, "ephemeral_1h_input_tokens"), written)
+
+
+def _output_classes(figures: dict[str, Any], input_: int) -> tuple[int, int, int]:
+    """Output, reasoning and audio. xAI counts reasoning outside completion_tokens but inside total_tokens; others
+    inside both. OpenRouter may tell more reasoning than output: the total decides, and without one the dearer
+    reading does."""
+    details = _details(figures, "completion_tokens_details", "output_tokens_details")
+    # Azure's DeepSeek tells the reasoning at the top level.
+    reasoning = _count(details, "reasoning_tokens") or _count(figures, "reasoning_tokens")
+    whole = _count(figures, "completion_tokens") or _count(figures, "output_tokens")
+    if figures.get("total_tokens") is not None:
+        whole = max(whole, _count(figures, "total_tokens") - input_)
+    elif reasoning > whole:
+        whole += reasoning
+    reasoning = min(reasoning, whole)
+    audio = min(_count(details, "audio_tokens"), whole - reasoning)
+    return whole - reasoning - audio, reasoning, audio
+
+
+def _details(figures: dict[str, Any], name: str, other_name: str) -> dict[str, Any]:
     """The first of these members that is an object; null and absent are the same to providers."""
-    return next((found for name in names if isinstance(found := figures.get(name), Mapping)), {})
+    found = figures.get(name) or figures.get(other_name)
+    return found if isinstance(found, dict) else _NONE
 
 
-def _first(figures: Mapping[str, Any], *names: str) -> int | None:
-    """The first of these members that is there. Raises _AbsurdError for anything but a whole count."""
-    for name in names:
-        value = figures.get(name)
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value < _ABSURD:
-            raise _AbsurdError
-        return value
-    return None
+def _count(figures: dict[str, Any], name: str) -> int:
+    """A figure, 0 where it is absent. Raises _AbsurdError for anything but a whole count."""
+    value = figures.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value < _ABSURD:
+        raise _AbsurdError
+    return value
 
 
 def _is_plausible(usage: Usage, context_window: int | None) -> bool:
