@@ -36,15 +36,19 @@ _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
 
 
+REPEAT_CANCEL_S: Final = 0.05
+
+
 class HangUpWatch:
     """Cancels the block when the client leaves, so that its upstream stops within a moment.
 
-    Like asyncio.timeout, the cancellation that it caused ends with the block.
+    Like asyncio.timeout, the cancellation that it caused ends with the block. It is repeated until the block ends: a
+    library that had its result ready at the same moment may swallow one (pyreqwest 0.15 does).
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._left = False
+        self._cancellations = 0
 
     def __enter__(self) -> "HangUpWatch":
         task = asyncio.current_task()
@@ -56,8 +60,10 @@ class HangUpWatch:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._left = True
-        self._task.cancel()
+        while True:
+            self._cancellations += 1
+            self._task.cancel()
+            await asyncio.sleep(REPEAT_CANCEL_S)
 
     def stop(self) -> None:
         """Watch no more."""
@@ -67,7 +73,10 @@ class HangUpWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self.stop()
-        return self._left and self._task.uncancel() == 0 and kind is asyncio.CancelledError
+        left = self._task.cancelling()
+        for _ in range(self._cancellations):
+            left = self._task.uncancel()
+        return self._cancellations > 0 and left == 0 and kind is asyncio.CancelledError
 
 
 class ClientGone(Exception):
