@@ -10,6 +10,7 @@ import json
 import mmap
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Final
 
@@ -39,23 +40,16 @@ def shared_directory(data_directory: Path) -> Path:
 class Tallies:
     """The rows of one worker, and the sums over all workers of its directory.
 
-    Not thread-safe for writers: rows belong to the thread of the event loop. `totals` may run in another
-    thread.
+    Not thread-safe for writers: rows belong to the thread of the event loop. `totals` may run in another thread.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._rows: list[tuple[Key, memoryview]] = []
         self._chunks: list[mmap.mmap] = []
-        self._keys_file: IO[bytes] | None = None
-        self._rows_file: IO[bytes] | None = None
-        if directory is not None:
-            # A name never used before: a process id may come again, and its counts must not start from
-            # another's.
-            self._keys_file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
-                dir=directory, prefix="worker-", suffix=".keys", delete=False
-            )
-            self._rows_file = Path(self._keys_file.name).with_suffix(".rows").open("w+b")
+        self._files = None if directory is None else _Files(directory)
+        self._unshared = 0
+        """Index of the first row that the files do not hold; siblings cannot see it."""
 
     def row(self, key: Key) -> memoryview:
         """A new row of zeros (64-bit integers) under `key`; the caller keeps it and adds to its slots."""
@@ -65,28 +59,37 @@ class Tallies:
         start = place * ROW_BYTES
         row = memoryview(self._chunks[-1])[start : start + ROW_BYTES].cast("q")
         self._rows.append((key, row))
-        if self._keys_file is not None:
-            self._keys_file.write(json.dumps(key).encode() + b"\n")
-            self._keys_file.flush()
+        if self._files is not None:
+            try:
+                self._files.write_key(key)
+                self._unshared = len(self._rows)
+            except OSError:
+                self._stop_sharing()
         return row
 
     def _new_chunk(self) -> mmap.mmap:
-        if self._rows_file is None:
-            return mmap.mmap(-1, CHUNK_BYTES)
-        offset = len(self._chunks) * CHUNK_BYTES
-        self._rows_file.truncate(offset + CHUNK_BYTES)
-        return mmap.mmap(self._rows_file.fileno(), CHUNK_BYTES, offset=offset)
+        if self._files is not None:
+            try:
+                return self._files.new_chunk()
+            except OSError:
+                self._stop_sharing()
+        return mmap.mmap(-1, CHUNK_BYTES)
+
+    def _stop_sharing(self) -> None:
+        """A full disk must not end a request: count on in memory; only the siblings' pages lack the new rows."""
+        if self._files is not None:
+            self._files.close()
+            self._files = None
 
     def totals(self) -> dict[Key, list[int]]:
         """The slots of every row by key, summed over all workers of the directory, dead ones included."""
         sums: dict[Key, list[int]] = {}
-        for key, row in self._own_rows() if self._directory is None else _all_rows(self._directory):
+        shared = () if self._directory is None else _all_rows(self._directory)
+        own = ((key, row.tolist()) for key, row in self._rows[self._unshared :])
+        for key, row in chain(shared, own):
             known = sums.get(key)
             sums[key] = row if known is None else [a + b for a, b in zip(known, row, strict=True)]
         return sums
-
-    def _own_rows(self) -> Iterator[tuple[Key, list[int]]]:
-        return ((key, row.tolist()) for key, row in list(self._rows))
 
     def close(self) -> None:
         """Let the files go; the counts stay in them. Rows handed out must not be used any more."""
@@ -96,9 +99,41 @@ class Tallies:
         for chunk in self._chunks:
             chunk.close()
         self._chunks.clear()
-        for file in (self._keys_file, self._rows_file):
-            if file is not None:
-                file.close()
+        self._stop_sharing()
+
+
+class _Files:
+    """The pair of files of one worker."""
+
+    def __init__(self, directory: Path) -> None:
+        # A name never used before: a process id may come again, and its counts must not start from another's.
+        self._keys: IO[bytes] = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
+            dir=directory, prefix="worker-", suffix=".keys", delete=False, buffering=0
+        )
+        self._rows = Path(self._keys.name).with_suffix(".rows").open("w+b", buffering=0)
+        self._length = 0
+
+    def new_chunk(self) -> mmap.mmap:
+        """CHUNK_BYTES more of the rows file. Raises OSError.
+
+        Zeros are written rather than a hole left: where the disk is full, a store into a hole kills the process.
+        """
+        if self._rows.write(bytes(CHUNK_BYTES)) != CHUNK_BYTES:
+            raise OSError("the disk is full")
+        chunk = mmap.mmap(self._rows.fileno(), CHUNK_BYTES, offset=self._length)
+        self._length += CHUNK_BYTES
+        return chunk
+
+    def write_key(self, key: Key) -> None:
+        """The key of the next row. Raises OSError."""
+        line = json.dumps(key).encode() + b"\n"
+        if self._keys.write(line) != len(line):
+            raise OSError("the disk is full")
+
+    def close(self) -> None:
+        """Let go."""
+        self._keys.close()
+        self._rows.close()
 
 
 def _all_rows(directory: Path) -> Iterator[tuple[Key, list[int]]]:

@@ -33,7 +33,8 @@ def start_session(response: Response, request: Request, view: AdminView, key: Vi
         f"{key.id}.{expires_s}.{_mac(view.secret, key, expires_s)}",
         max_age=LASTS_S,
         path=COOKIE_PATH,
-        secure=request.url.scheme == "https",
+        # A header may only make the cookie stricter, so it need not be trusted.
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         httponly=True,
         samesite="strict",
     )
