@@ -257,9 +257,7 @@ def request_lines(totals: Mapping[Key, Counts]) -> list[str]:
     return lines
 
 
-def _summed(
-    fold: Callable[[Row, Counts], Samples], rows: Sequence[tuple[Row, Counts]]
-) -> dict[tuple[str, ...], int]:
+def _summed(fold: Callable[[Row, Counts], Samples], rows: Sequence[tuple[Row, Counts]]) -> dict[tuple[str, ...], int]:
     sums: dict[tuple[str, ...], int] = {}
     for row, counts in rows:
         for labels, number in fold(row, counts):
