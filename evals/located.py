@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from farthing.errors import ConfigError
 
 FILE_MAX_BYTES: Final = 64 * 2**20
-VALUES_MAX: Final = 2_000_000
+VALUES_MAX: Final = 200_000
 """Aliases multiply: a few lines of YAML can stand for billions of values."""
 
 

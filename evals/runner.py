@@ -14,7 +14,7 @@ from evals.report import EvalReport, ItemOutcome, Role, TierResult, total
 from evals.suite import DAY_S, Item, Suite
 from evals.verdicts import RULE, decide
 from farthing.errors import ConfigError
-from farthing.money import ZERO, Nano, format_usd, nano_from_usd
+from farthing.money import ZERO, Nano, nano_from_usd
 from farthing.ports import Clock
 
 CONCURRENCY: Final = 2
@@ -154,7 +154,7 @@ class _Run:
 
     def _may_go_on(self, outcomes: Sequence[ItemOutcome]) -> bool:
         if not self.stopped and not self._purse.affords_another():
-            self.stopped = f"the budget of {format_usd(self._purse.budget or 0, 2)} USD does not reach further"
+            self.stopped = f"the budget of {self._suite.limits.budget_usd} USD does not reach further"
         return not self.stopped and sum(bool(outcome.error) for outcome in outcomes) < ERRORS_MAX
 
     async def _outcome(self, item: Item, tier: str) -> ItemOutcome:

@@ -29,12 +29,13 @@ def ordered(
 
 def _rotated(deployments: list[Deployment], turn: int) -> list[Deployment]:
     """The list, begun at the deployment whose turn it is."""
-    total = sum(deployment.weight for deployment in deployments)
-    if total <= 0:
+    unit = gcd(*(deployment.weight for deployment in deployments))
+    if unit == 0:
         return deployments
+    total = sum(deployment.weight for deployment in deployments) // unit
     mark = turn * _stride(total) % total
     for first, deployment in enumerate(deployments):
-        mark -= deployment.weight
+        mark -= deployment.weight // unit
         if mark < 0:
             return deployments[first:] + deployments[:first]
     return deployments

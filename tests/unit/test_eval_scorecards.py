@@ -1,0 +1,152 @@
+"""The file of eval results."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evals.report import EvalReport, ItemOutcome, Role, TierResult
+from evals.scorecards import ScorecardStore
+from farthing.money import Nano
+from farthing.routing import Scorecard, Verdict
+
+OUTCOMES = tuple(
+    ItemOutcome(
+        item_hash=f"i{number}",
+        tier="tiny",
+        score=score,
+        reason="" if score else "equals does not hold",
+        model="m-1",
+        cost=Nano(1_500),
+        seconds=0.25,
+        finish_reason="stop",
+        cache="miss",
+        output_sha256="f" * 64,
+        error="timeout" if score is None else "",
+    )
+    for number, score in enumerate([1.0, 0.0, None])
+)
+
+
+def report(run_id: str, verdict: Verdict, decided_ns: int, task: str = "sentiment") -> EvalReport:
+    tiny = TierResult(
+        tier="tiny",
+        role=Role.CANDIDATE,
+        models=("local/b", "local/a"),
+        verdict=verdict,
+        reason="why",
+        score=0.5,
+        low=0.1,
+        high=0.9,
+        planned=3,
+        outcomes=OUTCOMES,
+    )
+    return EvalReport(
+        run_id=run_id,
+        suite="s",
+        suite_hash="h",
+        task=task,
+        bar=0.85,
+        rule="r",
+        tiers=(tiny,),
+        started_ns=1,
+        decided_ns=decided_ns,
+        valid_until_ns=10**18,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ScorecardStore]:
+    with ScorecardStore(tmp_path / "new" / "evals.db") as opened:
+        yield opened
+
+
+def test_a_run_comes_back_as_its_card_and_its_items(store: ScorecardStore) -> None:
+    run = report("r1", Verdict.PASS, 10)
+
+    store.add_run(run)
+
+    assert store.latest() == run.scorecards()
+    assert store.latest("sentiment") == run.scorecards()
+    assert store.latest("other") == ()
+    assert store.items("r1") == OUTCOMES
+    assert store.items("r2") == ()
+
+
+def test_the_newest_decided_card_of_each_task_and_tier_counts(store: ScorecardStore) -> None:
+    for run in (
+        report("r2", Verdict.FAIL, 20),
+        report("r1", Verdict.PASS, 10),
+        report("r3", Verdict.PASS, 5, "other"),
+    ):
+        store.add_run(run)
+
+    assert [(card.task, card.run_id) for card in store.latest()] == [("other", "r3"), ("sentiment", "r2")]
+
+
+def test_an_undecided_run_keeps_what_was_decided_before(store: ScorecardStore) -> None:
+    store.add_run(report("r1", Verdict.UNDECIDED, 1))
+    undecided_only = store.latest()
+
+    store.add_run(report("r2", Verdict.PASS, 10))
+    store.add_run(report("r3", Verdict.UNDECIDED, 20))
+
+    assert [card.run_id for card in undecided_only] == ["r1"]
+    assert [card.run_id for card in store.latest()] == ["r2"]
+
+
+def test_the_version_rises_with_every_card_and_other_openers_see_it(store: ScorecardStore, tmp_path: Path) -> None:
+    before = store.version()
+
+    with ScorecardStore(tmp_path / "new" / "evals.db") as other:
+        other.add_run(report("r1", Verdict.PASS, 10))
+        first = store.version()
+        other.add_run(report("r2", Verdict.PASS, 20))
+
+    assert before == 0
+    assert before < first < store.version()
+    assert len(store.latest()) == 1
+
+
+def test_a_run_id_is_taken_once_and_a_refused_run_leaves_nothing(store: ScorecardStore) -> None:
+    store.add_run(report("r1", Verdict.PASS, 10))
+
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add_run(report("r1", Verdict.FAIL, 20))
+
+    assert store.version() == 1
+    assert store.latest()[0].verdict is Verdict.PASS
+
+
+def test_a_card_without_a_run_can_be_kept(store: ScorecardStore) -> None:
+    card = Scorecard(
+        task="t",
+        tier="small",
+        verdict=Verdict.PASS,
+        score=0.9,
+        bar=0.8,
+        items=40,
+        suite="s",
+        suite_hash="h",
+        models=("p/m",),
+        run_id="r",
+        decided_ns=1,
+    )
+
+    store.add(card)
+    store.add(replace(card, tier="tiny"))
+
+    assert store.latest() == (card, replace(card, tier="tiny"))
+
+
+def test_a_file_of_a_newer_farthing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evals.db"
+    ScorecardStore(path).close()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+
+    with pytest.raises(sqlite3.DatabaseError, match="update Farthing"):
+        ScorecardStore(path)
