@@ -128,6 +128,14 @@ class TestService:
         assert all(re.match(r"\$\{\w+:[-?]", value) for value in secrets.values())
 
 
+def test_compose_gives_the_gateway_every_variable_that_its_config_requires() -> None:
+    lines = [line for file in ROOT.glob("config/*.yaml") for line in file.read_text(encoding="utf-8").splitlines()]
+    required = {name for line in lines if "#" not in line for name in re.findall(r"\$\{(\w+)\}", line)}
+
+    assert required
+    assert required <= compose()["services"]["gateway"]["environment"].keys()
+
+
 def test_prometheus_scrapes_the_port_that_the_image_exposes() -> None:
     config = yaml.safe_load((ROOT / "config/prometheus/prometheus.yml").read_text(encoding="utf-8"))
 
