@@ -1,0 +1,245 @@
+"""Build: the frozen settings from a tree that has passed every check."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from farthing.catalog import (
+    Budget,
+    Catalog,
+    Deployment,
+    Feature,
+    PriceOverride,
+    Provider,
+    Right,
+    Task,
+    Tier,
+    Timeouts,
+    VirtualKey,
+    Window,
+)
+from farthing.money import nano_from_usd
+from gateway.settings.forms import RATES, BudgetForm, CacheForm, KeyForm, PriceForm, ServerForm
+from gateway.settings.providers import KINDS
+from gateway.settings.references import AUTO
+from gateway.settings.routing_forms import (
+    DeploymentForm,
+    FeatureForm,
+    ModelDeploymentForm,
+    ProviderForm,
+    TaskForm,
+    TierForm,
+    TreeForm,
+)
+from gateway.settings.scalars import day_ns
+from gateway.settings.sources import Source, digest
+from gateway.settings.tree import Tree
+from gateway.settings.values import (
+    CacheSettings,
+    EvalSettings,
+    ExactCacheSettings,
+    LedgerSettings,
+    LoggingSettings,
+    MetricsAccess,
+    SemanticCacheSettings,
+    ServerSettings,
+    Settings,
+    UnregisteredFeatures,
+    UpstreamSettings,
+)
+
+_ROUTING: Final = ("providers", "upstream", "tiers", "models", "aliases", "tasks", "features", "default_tier")
+
+
+def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
+    """The settings of a checked tree."""
+    timeouts = Timeouts(**form.upstream.timeouts.model_dump())
+    providers = {name: _provider(name, one, timeouts) for name, one in form.providers.items()}
+    return Settings(
+        server=_server(form.server),
+        data_dir=Path(form.data_dir),
+        ledger=LedgerSettings(synchronous=form.ledger.synchronous),
+        cache=_cache(form.cache),
+        upstream=UpstreamSettings(
+            max_connections=form.upstream.max_connections,
+            timeouts=timeouts,
+            max_attempts=form.upstream.max_attempts,
+            cooldown_s=form.upstream.cooldown,
+        ),
+        logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
+        unregistered_features=UnregisteredFeatures(form.unregistered_features),
+        catalog=_catalog(form, providers, tree.fingerprint(_ROUTING)),
+        keys=MappingProxyType({key.sha256: key for key in map(_key, form.keys)}),
+        budgets=tuple(map(_budget, form.budgets)),
+        prices=tuple(_price(one, providers) for one in form.prices),
+        evals=EvalSettings(
+            feature=form.evals.feature,
+            suites=Path(form.evals.suites),
+            concurrency=form.evals.concurrency,
+            valid_for_s=form.evals.valid_for,
+        ),
+        files=tuple(source.path for source in sources),
+        fingerprint=tree.fingerprint(sorted(tree.data)),
+        sources_digest=digest(sources),
+    )
+
+
+def _server(form: ServerForm) -> ServerSettings:
+    return ServerSettings(
+        host=form.host,
+        port=form.port,
+        workers=form.workers,
+        max_body_bytes=form.max_body_bytes,
+        max_header_bytes=form.max_header_bytes,
+        max_headers=form.max_headers,
+        metrics_access=MetricsAccess(form.metrics_access),
+        shutdown_grace_s=form.shutdown_grace,
+        keep_alive_s=form.keep_alive,
+    )
+
+
+def _cache(form: CacheForm) -> CacheSettings:
+    exact, semantic = form.exact, form.semantic
+    return CacheSettings(
+        exact=ExactCacheSettings(
+            enabled=exact.enabled,
+            memory_mb=exact.memory_mb,
+            disk_mb=exact.disk_mb,
+            ttl_s=exact.ttl,
+            max_entry_kb=exact.max_entry_kb,
+        ),
+        semantic=SemanticCacheSettings(
+            enabled=semantic.enabled,
+            threshold=semantic.threshold,
+            ttl_s=semantic.ttl,
+            deadline_ms=semantic.deadline * 1000,
+            embedder=semantic.embedder,
+            max_queue=semantic.max_queue,
+        ),
+    )
+
+
+def _provider(name: str, form: ProviderForm, timeouts: Timeouts) -> Provider:
+    kind = KINDS[form.kind]
+    return Provider(
+        name=name,
+        adapter=kind.adapter,
+        base_url=form.base_url or kind.base_url,
+        api_key=form.api_key or "",
+        headers=tuple(form.headers.items()),
+        price_provider=form.price_provider or kind.price_provider or name,
+        quirks=form.quirks.over(kind.quirks),
+        timeouts=form.timeouts.over(timeouts),
+    )
+
+
+def _catalog(form: TreeForm, providers: Mapping[str, Provider], fingerprint: str) -> Catalog:
+    tiers = tuple(_tier(rank, one, providers) for rank, one in enumerate(form.tiers))
+    models = {
+        name: tuple(_deployment(name, one, providers) for one in deployments)
+        for name, deployments in form.models.items()
+    }
+    return Catalog(
+        tiers=tiers,
+        tasks=MappingProxyType({name: _task(name, one) for name, one in form.tasks.items()}),
+        features=MappingProxyType({name: _feature(name, one) for name, one in form.features.items()}),
+        models=MappingProxyType(_by_name(tiers) | models),
+        aliases=MappingProxyType({AUTO: AUTO, **form.aliases}),
+        default_tier=form.default_tier or (tiers[-1].name if tiers else ""),
+        fingerprint=fingerprint,
+    )
+
+
+def _by_name(tiers: Iterable[Tier]) -> dict[str, tuple[Deployment, ...]]:
+    """Deployments by the name that clients use; one name may have deployments in several tiers."""
+    found: dict[str, tuple[Deployment, ...]] = {}
+    for tier in tiers:
+        for deployment in tier.deployments:
+            others = found.get(deployment.name, ())
+            if deployment.id not in {other.id for other in others}:
+                found[deployment.name] = (*others, deployment)
+    return found
+
+
+def _tier(rank: int, form: TierForm, providers: Mapping[str, Provider]) -> Tier:
+    deployments = tuple(_deployment(_client_name(one), one, providers) for one in form.deployments)
+    return Tier(name=form.name, rank=rank, deployments=deployments)
+
+
+def _client_name(form: DeploymentForm) -> str:
+    return form.name or form.model
+
+
+def _deployment(name: str, form: ModelDeploymentForm, providers: Mapping[str, Provider]) -> Deployment:
+    return Deployment(
+        name=name,
+        provider=providers[form.provider],
+        model=form.model,
+        weight=form.weight,
+        context_window=form.context_window,
+        max_output_tokens=form.max_output_tokens,
+    )
+
+
+def _task(name: str, form: TaskForm) -> Task:
+    return Task(name=name, bar=form.bar, reference=form.reference, candidates=tuple(form.candidates))
+
+
+def _feature(name: str, form: FeatureForm) -> Feature:
+    return Feature(
+        name=name,
+        team=form.team or "",
+        task=form.task or "",
+        policy=form.policy,
+        tier=form.tier or "",
+        override_model=form.override_model,
+        exact_cache=form.cache.exact,
+        semantic_cache=form.cache.semantic,
+        semantic_threshold=form.cache.threshold,
+        cache_ttl_s=form.cache.ttl,
+        max_output_tokens=form.max_output_tokens,
+    )
+
+
+def _key(form: KeyForm) -> VirtualKey:
+    return VirtualKey(
+        id=form.id,
+        sha256=bytes.fromhex(form.hash.removeprefix("sha256:")),
+        tenant=form.tenant,
+        feature=form.feature or "",
+        task=form.task or "",
+        environment=form.environment or "",
+        team=form.team or "",
+        features=frozenset(form.features),
+        rights=frozenset(map(Right, form.rights)),
+        expires_ns=None if form.expires is None else day_ns(form.expires),
+    )
+
+
+def _budget(form: BudgetForm) -> Budget:
+    return Budget(
+        id=form.id,
+        limit=nano_from_usd(form.limit_usd),
+        window=Window(form.window),
+        where=tuple(form.where.items()),
+        per=tuple(form.per),
+        timezone=form.timezone,
+    )
+
+
+def _price(form: PriceForm, providers: Mapping[str, Provider]) -> PriceOverride:
+    known = {one.price_provider for one in providers.values()}
+    by_name = form.provider not in known and form.provider in providers
+    rates = {name: getattr(form, name) for name in RATES}
+    if form.free:
+        rates |= {"input_per_mtok": Decimal(0), "output_per_mtok": Decimal(0)}
+    return PriceOverride(
+        provider=providers[form.provider].price_provider if by_name else form.provider,
+        model=form.model,
+        valid_from_ns=0 if form.valid_from is None else day_ns(form.valid_from),
+        source=form.source or "",
+        reason=form.reason or "",
+        **rates,
+    )

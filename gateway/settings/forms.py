@@ -1,0 +1,250 @@
+"""Forms of the sections that run the gateway: server, ledger, caches, upstream, logging, keys, budgets, prices, evals.
+
+A form is what the YAML may hold; `gateway.settings.build` turns forms into the frozen values that the gateway uses.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from farthing.catalog import Right, Window
+from gateway.settings import scalars
+from gateway.settings.scalars import Day, Flag, KeyHash, Model, Rate, Ratio, Tag, Text, Usd, Zone, fault
+
+RATES = (
+    "input_per_mtok",
+    "output_per_mtok",
+    "cache_read_per_mtok",
+    "cache_write_per_mtok",
+    "reasoning_per_mtok",
+    "per_request",
+    "per_second",
+)
+SCOPES = ("tenant", "key", "feature", "task", "run", "environment", "team")
+
+Ttl = Annotated[int, scalars.duration("1s", "366d", whole_seconds=True)]
+Wait = Annotated[float, scalars.duration("10ms", "1d")]
+Scope = Annotated[str, scalars.choice(*SCOPES)]
+
+
+def setting(default: Any, about: str) -> Any:
+    """A setting with a default, written as in YAML, and the sentence that explains it."""
+    return Field(default, description=about)
+
+
+def required(about: str) -> Any:
+    """A setting that must be given, and the sentence that explains it."""
+    return Field(description=about)
+
+
+class Form(BaseModel):
+    """A mapping with known names only; an empty one takes every default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_nothing_as_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class ServerForm(Form):
+    """The listening side."""
+
+    host: Text = setting("127.0.0.1", "Address to listen on; 0.0.0.0 is every interface.")
+    port: Annotated[int, scalars.whole(0, 65535)] = setting(4141, "TCP port; 0 takes a free one.")
+    workers: Annotated[int, scalars.whole(1, 64)] = setting(
+        1, "Processes that share the port and the ledger; one per CPU core at most."
+    )
+    max_body_bytes: Annotated[int, scalars.whole(1024, 2**30)] = setting(
+        33554432, "Largest request body in bytes; a larger one gets 413."
+    )
+    max_header_bytes: Annotated[int, scalars.whole(1024, 2**20)] = setting(
+        65536, "Largest sum of all request headers in bytes; more gets 431."
+    )
+    max_headers: Annotated[int, scalars.whole(8, 1000)] = setting(100, "Most headers in a request; more gets 431.")
+    metrics_access: Annotated[str, scalars.choice("loopback", "key", "open")] = setting(
+        "loopback",
+        "Who may read /metrics: this machine only, any holder of a key with the right admin, or everybody.",
+    )
+    shutdown_grace: Wait = setting("30s", "How long running requests may take to finish after a signal to stop.")
+    keep_alive: Wait = setting("75s", "How long an idle client connection is kept open.")
+
+
+class LedgerForm(Form):
+    """The books."""
+
+    synchronous: Annotated[str, scalars.choice("normal", "full")] = setting(
+        "normal",
+        "SQLite's durability: normal survives a crash of the process, full also a loss of power.",
+    )
+
+
+class ExactCacheForm(Form):
+    """Answers to the very same request."""
+
+    enabled: Flag = setting(True, "Whether there is an exact cache at all.")
+    memory_mb: Annotated[int, scalars.whole(0, 65536)] = setting(64, "Memory for hot answers per worker, MiB.")
+    disk_mb: Annotated[int, scalars.whole(1, 1048576)] = setting(1024, "Disk for answers, MiB.")
+    ttl: Ttl = setting("24h", "Age after which an answer is forgotten, unless the feature says otherwise.")
+    max_entry_kb: Annotated[int, scalars.whole(1, 65536)] = setting(1024, "Largest answer that is kept, KiB.")
+
+
+class SemanticCacheForm(Form):
+    """Answers to a request that means the same."""
+
+    enabled: Flag = setting(True, "Whether there is a semantic cache; each feature must still ask for it.")
+    threshold: Ratio = setting(
+        "0.95", "Least cosine between two prompts, above 0 up to 1; lower finds more and errs more."
+    )
+    ttl: Ttl = setting("24h", "Age after which an answer is forgotten, unless the feature says otherwise.")
+    deadline: Annotated[float, scalars.duration("1ms", "10s")] = setting(
+        "50ms", "Longest that a request waits for the lookup; after it the call goes on as a miss."
+    )
+    embedder: Annotated[str, scalars.choice("minilm")] = setting(
+        "minilm", "The model that turns prompts into vectors, on this machine's CPU."
+    )
+    max_queue: Annotated[int, scalars.whole(1, 10000)] = setting(
+        64, "Texts that may wait for the embedder; beyond it lookups are misses."
+    )
+
+
+class CacheForm(Form):
+    """Both caches."""
+
+    exact: ExactCacheForm = setting({}, "The exact cache.")
+    semantic: SemanticCacheForm = setting({}, "The semantic cache.")
+
+
+class TimeoutsForm(Form):
+    """How long to wait for a provider."""
+
+    connect: Wait = setting("5s", "For the connection.")
+    first_byte: Wait = setting("120s", "For the first byte of the answer.")
+    idle: Wait = setting("60s", "Between two parts of an answer.")
+    total: Wait = setting("600s", "For the whole answer.")
+
+
+class UpstreamForm(Form):
+    """The calling side."""
+
+    max_connections: Annotated[int, scalars.whole(1, 10000)] = setting(
+        256, "Most open connections to one provider per worker."
+    )
+    timeouts: TimeoutsForm = setting({}, "Waiting times of every provider that sets none itself.")
+    max_attempts: Annotated[int, scalars.whole(1, 10)] = setting(
+        3, "Deployments tried for one request, before the first byte only; 1 never fails over."
+    )
+    cooldown: Annotated[float, scalars.duration("0s", "1h")] = setting(
+        "30s", "How long a deployment that failed is tried last."
+    )
+
+
+class LoggingForm(Form):
+    """The log on standard error; it never holds prompts, answers or keys."""
+
+    level: Annotated[str, scalars.choice("debug", "info", "warning", "error")] = setting(
+        "info", "The least severe lines that are written."
+    )
+    format: Annotated[str, scalars.choice("json", "text")] = setting(
+        "json", "One JSON object a line, or text for people."
+    )
+
+
+class EvalsForm(Form):
+    """How suites are run."""
+
+    feature: Tag = setting("evals", "The registered feature under which eval calls are booked.")
+    suites: Text = setting("evals/suites", "Directory of suites, relative to the current directory.")
+    concurrency: Annotated[int, scalars.whole(1, 256)] = setting(2, "Calls in flight during a run.")
+    valid_for: Ttl | None = setting(
+        None, "Age at which a pass no longer counts; without it a pass counts until its tier changes."
+    )
+
+
+class KeyForm(Form):
+    """One virtual key."""
+
+    id: Tag = required("Name of the key in reports and budgets; not secret.")
+    hash: KeyHash = required("sha256:HEX of the key, as `farthing keys new` prints it, or a reference to it.")
+    tenant: Tag = required("The organisation whose money and cache the key uses.")
+    feature: Tag | None = setting(None, "Feature of calls that name none.")
+    task: Tag | None = setting(None, "Task of calls that name none.")
+    environment: Tag | None = setting(None, "Environment of calls that name none, such as production.")
+    team: Tag | None = setting(None, "Team to which calls are booked; else the team of the feature.")
+    features: list[Tag] = setting([], "Features the key may name; empty means every registered one.")
+    rights: list[Annotated[str, scalars.choice(*Right)]] = setting(
+        ["call"], "call: use models. admin: also reports, admin pages and metrics."
+    )
+    expires: Day | None = setting(None, "Day (YYYY-MM-DD) at whose start, 00:00 UTC, the key stops working.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "KeyForm":
+        if self.features and self.feature and self.feature not in self.features:
+            raise fault("{given} is not among the key's `features`; add it there", "feature")
+        if not self.rights:
+            raise fault("a key without rights can do nothing; write [call], or remove the key", "rights")
+        return self
+
+
+class BudgetForm(Form):
+    """One hard cap."""
+
+    id: Tag = required("Name of the budget in refusals and reports.")
+    limit_usd: Usd = required("The cap in USD, exact to nine decimal places; 0 stops all spending.")
+    window: Annotated[str, scalars.choice(*Window)] = required(
+        "When it starts anew: hour, day, week, month, quarter, or run (never: each run has its own)."
+    )
+    where: dict[Scope, Tag] = setting({}, "Scopes and values a call must have to count; empty: every call.")
+    per: list[Scope] = setting([], "Scopes of which every value has an account of its own.")
+    timezone: Zone = setting("UTC", "Time zone in which days, weeks, months and quarters begin.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "BudgetForm":
+        if self.window == Window.RUN and "run" not in self.per:
+            raise fault("the window run needs an account for each run; write per: [run]", "window")
+        if len(set(self.per)) < len(self.per):
+            raise fault("a scope is listed twice; keep one", "per")
+        return self
+
+
+class PriceForm(Form):
+    """One price that wins over the packaged price list."""
+
+    provider: Tag = required("Provider under `providers:`, or its price_provider.")
+    model: Model = required("Model as it is sent to the provider.")
+    input_per_mtok: Rate | None = setting(None, "USD per million input tokens.")
+    output_per_mtok: Rate | None = setting(None, "USD per million output tokens; 0 for embeddings.")
+    cache_read_per_mtok: Rate | None = setting(None, "USD per million input tokens read from its cache.")
+    cache_write_per_mtok: Rate | None = setting(None, "USD per million input tokens written to its cache.")
+    reasoning_per_mtok: Rate | None = setting(None, "USD per million reasoning tokens.")
+    per_request: Rate | None = setting(None, "USD per request.")
+    per_second: Rate | None = setting(None, "USD per second that the provider works on a request.")
+    free: Flag = setting(False, "true says that costing nothing is meant; a price of zero needs it.")
+    valid_from: Day | None = setting(None, "First day (YYYY-MM-DD, from 00:00 UTC) of the price.")
+    source: Text | None = setting(None, "Where the figures come from, such as an address or a contract.")
+    reason: Text | None = setting(None, "Why the packaged price is not used.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "PriceForm":
+        rates = {name: rate for name in RATES if (rate := getattr(self, name)) is not None}
+        if self.free:
+            if any(rates.values()):
+                raise fault("the price is free and has a rate above zero; delete one of the two", "free")
+            return self
+        if not rates:
+            raise fault("no rate is given; write input_per_mtok and output_per_mtok, per_request or per_second")
+        _check_token_rates(rates)
+        if not any(rates.values()):
+            raise fault("every rate is zero; write free: true if that is meant", next(iter(rates)))
+        return self
+
+
+def _check_token_rates(rates: Mapping[str, object]) -> None:
+    """A price with one rate a token names both, so that no forgotten rate is taken for zero."""
+    if not any(name.endswith("_per_mtok") for name in rates):
+        return
+    for name in ("input_per_mtok", "output_per_mtok"):
+        if name not in rates:
+            raise fault(f"is missing beside the other rates; write {name}: 0 if that is meant", name)

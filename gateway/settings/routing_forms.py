@@ -1,0 +1,235 @@
+"""Forms of the sections that route calls, and of the whole tree: providers, tiers, models, tasks, features."""
+
+from typing import Annotated
+
+from pydantic import model_validator
+
+from farthing.catalog import Quirks, Timeouts
+from gateway.settings import scalars
+from gateway.settings.forms import (
+    BudgetForm,
+    CacheForm,
+    EvalsForm,
+    Form,
+    KeyForm,
+    LedgerForm,
+    LoggingForm,
+    PriceForm,
+    ServerForm,
+    Ttl,
+    UpstreamForm,
+    Wait,
+    required,
+    setting,
+)
+from gateway.settings.providers import KINDS
+from gateway.settings.scalars import (
+    ClientModel,
+    Flag,
+    HeaderName,
+    HeaderValue,
+    Model,
+    Name,
+    Ratio,
+    Secret,
+    Share,
+    Tag,
+    Text,
+    Url,
+    fault,
+)
+
+Tokens = Annotated[int, scalars.whole(1, 10**8)]
+
+
+class ProviderTimeoutsForm(Form):
+    """Waiting times of one provider; what is not given comes from `upstream.timeouts`."""
+
+    connect: Wait | None = setting(None, "For the connection.")
+    first_byte: Wait | None = setting(None, "For the first byte of the answer.")
+    idle: Wait | None = setting(None, "Between two parts of an answer.")
+    total: Wait | None = setting(None, "For the whole answer.")
+
+    def over(self, defaults: Timeouts) -> Timeouts:
+        """These times where given, else the defaults."""
+        return Timeouts(
+            connect=self.connect or defaults.connect,
+            first_byte=self.first_byte or defaults.first_byte,
+            idle=self.idle or defaults.idle,
+            total=self.total or defaults.total,
+        )
+
+
+class QuirksForm(Form):
+    """Where one provider departs from its kind; what is not given comes from the kind."""
+
+    output_cap_field: Annotated[str, scalars.choice("max_tokens", "max_completion_tokens")] | None = setting(
+        None, "Field of a chat request that caps the output."
+    )
+    stream_usage: Flag | None = setting(None, "Whether it understands stream_options.include_usage.")
+    path_prefix: Text | None = setting(
+        None,
+        "Path between base_url and the operation; for adapter litellm its name for the provider.",
+    )
+    query: Text | None = setting(None, "Query of every request, such as api-version=2024-10-21.")
+    key_header: HeaderName | None = setting(None, "Header that carries the key.")
+    key_scheme: Text | None = setting(None, "Word before the key in that header, such as Bearer; none for no word.")
+    cap_escapes: list[Text] | None = setting(
+        None, "Its own fields that override the output cap; calls that carry one are refused."
+    )
+    usage_covers_choices: Flag | None = setting(
+        None, "Whether its usage counts every choice where n is above 1; if not, it is estimated."
+    )
+
+    def over(self, defaults: Quirks) -> Quirks:
+        """These quirks where given, else the defaults."""
+        scheme = {None: defaults.key_scheme, "none": ""}.get(self.key_scheme, f"{self.key_scheme} ")
+        return Quirks(
+            output_cap_field=self.output_cap_field or defaults.output_cap_field,
+            stream_usage=defaults.stream_usage if self.stream_usage is None else self.stream_usage,
+            path_prefix=self.path_prefix or defaults.path_prefix,
+            query=self.query or defaults.query,
+            key_header=(self.key_header or defaults.key_header).lower(),
+            key_scheme=scheme,
+            cap_escapes=defaults.cap_escapes if self.cap_escapes is None else tuple(self.cap_escapes),
+            usage_covers_choices=(
+                defaults.usage_covers_choices if self.usage_covers_choices is None else self.usage_covers_choices
+            ),
+        )
+
+
+class ProviderForm(Form):
+    """One provider; its kind fills in what is not given."""
+
+    kind: Annotated[str, scalars.choice(*KINDS)] = required("What it speaks; see the table of kinds.")
+    base_url: Url | None = setting(None, "Address above the operations; it usually ends in /v1.")
+    api_key: Secret | None = setting(None, "${NAME} of an environment variable, or none.")
+    headers: dict[HeaderName, HeaderValue] = setting({}, "Further headers of every request to it.")
+    price_provider: Tag | None = setting(
+        None, "Provider id under which prices are looked up; local kinds use the provider's own name."
+    )
+    timeouts: ProviderTimeoutsForm = setting({}, "Waiting times of this provider.")
+    quirks: QuirksForm = setting({}, "Departures from what is known of the kind.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "ProviderForm":
+        kind = KINDS[self.kind]
+        if kind.needs_base_url and self.base_url is None:
+            raise fault(f"is missing; the kind {self.kind} has no address of its own, write base_url", "base_url")
+        if kind.key_variable and self.api_key is None:
+            raise fault(f"is missing; write api_key: ${{{kind.key_variable}}}, or none", "api_key")
+        # learn.microsoft.com/azure/foundry/openai/api-version-lifecycle: only the v1 surface works without it.
+        if (
+            self.kind == "azure"
+            and "/deployments" in (self.base_url or "")
+            and "api-version=" not in (self.quirks.query or "")
+        ):
+            raise fault(
+                "needs a version; add quirks: {query: api-version=2024-10-21}, or use .../openai/v1", "base_url"
+            )
+        return self
+
+
+class ModelDeploymentForm(Form):
+    """One model at one provider."""
+
+    provider: Name = required("Provider under `providers:`.")
+    model: Model = required("Model as it is sent to the provider.")
+    weight: Annotated[int, scalars.whole(1, 1000)] = setting(
+        1, "Share of the calls among the deployments of its tier or model."
+    )
+    context_window: Tokens | None = setting(None, "Most tokens of input and output together.")
+    max_output_tokens: Tokens | None = setting(None, "Most output tokens of one answer.")
+
+
+class DeploymentForm(ModelDeploymentForm):
+    """One model at one provider, as part of a tier."""
+
+    name: ClientModel | None = setting(None, "Model name that clients use; the same as `model` if not given.")
+
+    @property
+    def client_name(self) -> str:
+        """The name that clients use."""
+        return self.name or self.model
+
+
+class TierForm(Form):
+    """One step of the ladder."""
+
+    name: Name = required("Name of the tier; clients may send tier/NAME as a model.")
+    deployments: list[DeploymentForm] = required("The models of the tier; the next one is tried where one fails.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TierForm":
+        if not self.deployments:
+            raise fault("the tier has no deployment; add one, or remove the tier", "deployments")
+        return self
+
+
+class TaskForm(Form):
+    """One kind of task."""
+
+    bar: Share = required("Share of a suite that a tier must get right, above 0 up to 1.")
+    reference: Name = required("The tier that is trusted, and answers until a cheaper one has passed.")
+    candidates: list[Name] = setting([], "Cheaper tiers that may take over once they have passed.")
+
+
+class FeatureCacheForm(Form):
+    """What the caches may do for a feature."""
+
+    exact: Flag = setting(True, "Answer repeated requests from the exact cache.")
+    semantic: Flag = setting(False, "Answer paraphrases from the semantic cache.")
+    threshold: Ratio | None = setting(None, "Least cosine for this feature; else cache.semantic.threshold.")
+    ttl: Ttl | None = setting(None, "Age limit for this feature; else that of the cache.")
+
+
+class FeatureForm(Form):
+    """One registered feature."""
+
+    team: Tag | None = setting(None, "Team to which the feature's calls are booked.")
+    task: Tag | None = setting(None, "Task of the feature's calls that name none.")
+    policy: Annotated[str, scalars.choice("cheapest_passing", "fixed")] = setting(
+        "cheapest_passing",
+        "cheapest_passing: the cheapest tier with a valid pass, else the reference. fixed: always `tier`.",
+    )
+    tier: Name | None = setting(None, "The tier of the policy fixed.")
+    override_model: Flag = setting(False, "Route even where the client named a concrete model.")
+    cache: FeatureCacheForm = setting({}, "What the caches may do for the feature.")
+    max_output_tokens: Tokens = setting(1024, "Output cap written into requests whose client gave none.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureForm":
+        if self.policy == "fixed" and self.tier is None:
+            raise fault("is missing; the policy fixed needs the tier to use, write tier: NAME", "tier")
+        if self.policy != "fixed" and self.tier is not None:
+            raise fault("only the policy fixed uses a tier; write policy: fixed, or delete the line", "tier")
+        return self
+
+
+class TreeForm(Form):
+    """Everything the operator may write; each section stands in one file."""
+
+    server: ServerForm = setting({}, "The listening side: address, limits, stopping.")
+    data_dir: Text = setting(
+        ".farthing", "Directory of the ledger, caches and eval results, relative to the current directory."
+    )
+    ledger: LedgerForm = setting({}, "The books.")
+    cache: CacheForm = setting({}, "The caches.")
+    upstream: UpstreamForm = setting({}, "The calling side: connections, waiting, failing over.")
+    logging: LoggingForm = setting({}, "The log on standard error.")
+    unregistered_features: Annotated[str, scalars.choice("refuse", "count")] = setting(
+        "refuse", "Calls of a feature that is not registered: refuse them, or count them as unregistered."
+    )
+    providers: dict[Name, ProviderForm] = setting({}, "Where models are, by a name of your choice.")
+    tiers: list[TierForm] = setting([], "The ladder of models, cheapest first.")
+    models: dict[ClientModel, list[ModelDeploymentForm]] = setting(
+        {}, "Models outside the ladder, such as embeddings, by the name that clients use."
+    )
+    aliases: dict[ClientModel, Text] = setting({}, "Model names of clients that mean auto or tier/NAME.")
+    tasks: dict[Tag, TaskForm] = setting({}, "Kinds of tasks, for which evals choose a tier.")
+    features: dict[Tag, FeatureForm] = setting({}, "The registered features: what calls are made for.")
+    default_tier: Name | None = setting(None, "Tier of calls without a task; the last tier if not given.")
+    keys: list[KeyForm] = setting([], "Virtual keys: who may call.")
+    budgets: list[BudgetForm] = setting([], "Hard caps.")
+    prices: list[PriceForm] = setting([], "Prices that win over the packaged price list.")
+    evals: EvalsForm = setting({}, "How suites are run.")

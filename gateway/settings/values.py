@@ -1,0 +1,126 @@
+"""Settings: everything the operator decided, as frozen values; nobody reads a file or the environment after this."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from farthing.catalog import Budget, Catalog, PriceOverride, Timeouts, VirtualKey
+
+
+class MetricsAccess(StrEnum):
+    """Who may read /metrics: this machine, holders of an admin key, or everybody."""
+
+    LOOPBACK = "loopback"
+    KEY = "key"
+    OPEN = "open"
+
+
+class UnregisteredFeatures(StrEnum):
+    """What happens to calls of a feature that is not registered."""
+
+    REFUSE = "refuse"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """The listening side. Sizes in bytes, times in seconds."""
+
+    host: str
+    port: int
+    workers: int
+    max_body_bytes: int
+    max_header_bytes: int
+    max_headers: int
+    metrics_access: MetricsAccess
+    shutdown_grace_s: float
+    keep_alive_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """`synchronous` is SQLite's: normal or full."""
+
+    synchronous: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactCacheSettings:
+    """Sizes in MiB and KiB, age in seconds."""
+
+    enabled: bool
+    memory_mb: int
+    disk_mb: int
+    ttl_s: int
+    max_entry_kb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticCacheSettings:
+    """`threshold` is a cosine, `deadline_ms` the longest wait for a lookup, `max_queue` texts that may wait."""
+
+    enabled: bool
+    threshold: float
+    ttl_s: int
+    deadline_ms: float
+    embedder: str
+    max_queue: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Both caches."""
+
+    exact: ExactCacheSettings
+    semantic: SemanticCacheSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """The calling side. `timeouts` are in every provider already; `cooldown_s` in seconds."""
+
+    max_connections: int
+    timeouts: Timeouts
+    max_attempts: int
+    cooldown_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSettings:
+    """`level`: debug, info, warning, error. `format`: json, text."""
+
+    level: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSettings:
+    """`suites` is a directory. `valid_for_s`: age in seconds at which a pass no longer counts, None: never."""
+
+    feature: str
+    suites: Path
+    concurrency: int
+    valid_for_s: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One generation of the configuration. `keys` by SHA-256 digest (32 bytes). `fingerprint` changes with any
+    meaning, `sources_digest` with any byte of `files`."""
+
+    server: ServerSettings
+    data_dir: Path
+    ledger: LedgerSettings
+    cache: CacheSettings
+    upstream: UpstreamSettings
+    logging: LoggingSettings
+    unregistered_features: UnregisteredFeatures
+    catalog: Catalog
+    keys: Mapping[bytes, VirtualKey]
+    budgets: tuple[Budget, ...]
+    prices: tuple[PriceOverride, ...]
+    evals: EvalSettings
+    files: tuple[Path, ...]
+    fingerprint: str
+    sources_digest: str = ""

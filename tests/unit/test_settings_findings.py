@@ -1,0 +1,323 @@
+"""Bad trees: every finding has its exact place and says what to do."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from farthing.errors import ConfigError
+from gateway.settings import SettingsError, load
+from gateway.settings.findings import MOST_FINDINGS
+
+BASE = """\
+providers:
+  box: {kind: vllm}
+tiers:
+  - name: small
+    deployments: [{provider: box, model: tiny}]
+  - name: large
+    deployments: [{provider: box, model: big}]
+tasks: {sums: {bar: 0.9, reference: large, candidates: [small]}}
+features: {support: {}}
+"""
+HASH = "sha256:" + "a" * 64
+
+
+def findings_of(directory: Path, text: str | bytes, env: dict[str, str] | None = None) -> list[str]:
+    """The findings of one file as `line:column: field: problem`."""
+    file = directory / "farthing.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError) as caught:
+        load(file, env or {})
+    return [str(finding).removeprefix(f"{file}:").strip() for finding in caught.value.findings]
+
+
+def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None) -> str:
+    """The one finding of the good tree with more lines, counted from the first of these lines."""
+    found = findings_of(directory, BASE + extra, env)
+    assert len(found) == 1, found
+    line, _, rest = found[0].partition(":")
+    return f"{int(line) - BASE.count(chr(10))}:{rest}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "finding"),
+    [
+        # names
+        ("servr: {port: 1}", "1:1: servr: there is no such setting; did you mean 'server'?"),
+        ("server: {prot: 1}", "1:10: server.prot: there is no such setting; did you mean 'port'?"),
+        (
+            "cache:\n  semantic:\n    treshold: 0.9",
+            "3:5: cache.semantic.treshold: there is no such setting; did you mean 'threshold'?",
+        ),
+        (
+            "server:\n  port: 1\n  port: 2",
+            "3:3: server.port: is given twice, first on line 11; keep one",
+        ),
+        ("aliases: {a b: auto}", "1:11: aliases.'a b': 'a b' cannot be used here; write 1 to 200 printable ASCII"),
+        ("aliases: {auto: auto}", "1:11: aliases.auto: 'auto' cannot be used here;"),
+        ("aliases: {? [a] : auto}", "1:13: aliases: a name must be plain text, not a list or mapping"),
+        ("aliases: {'${X}': auto}", "1:11: aliases.'${X}': references are replaced in values only;"),
+        # values
+        ("server: {port: abc}", "1:16: server.port: 'abc' is not a whole number; write one from 0 to 65535"),
+        ("server: {port: 70000}", "1:16: server.port: '70000' is out of range;"),
+        ("server: {port: true}", "1:16: server.port: 'true' is not a whole number;"),
+        ("server: {port: 1.5}", "1:16: server.port: '1.5' is not a whole number;"),
+        ("server: {host: 127}", "1:16: server.host: '127' is not text; put it in quotes"),
+        ("server: {host: ''}", "1:16: server.host: the text is empty;"),
+        ("server: {keep_alive: 75}", "1:22: server.keep_alive: '75' is not a duration; write a number with its unit"),
+        ("server: {keep_alive: 2w}", "1:22: server.keep_alive: '2w' is out of range; write a duration from 10ms to 1d"),
+        ("cache: {exact: {ttl: 1.5s}}", "1:22: cache.exact.ttl: '1.5s' is not a whole number of seconds;"),
+        ("cache: {exact: {enabled: 1}}", "1:26: cache.exact.enabled: '1' is not a switch; write true or false"),
+        ("cache: {semantic: {threshold: 1.5}}", "1:31: cache.semantic.threshold: '1.5' is out of range;"),
+        ("server: {metrics_access: opne}", "1:26: server.metrics_access: 'opne' is not possible here;"),
+        ("server: 5", "1:9: server: must hold named values;"),
+        ("keys: {id: k}", "1:7: keys: must be a list;"),
+        # YAML 1.1
+        ("server: {host: no}", "1:16: server.host: 'no' means true or false to some YAML readers;"),
+        ("cache: {exact: {enabled: On}}", "1:26: cache.exact.enabled: 'On' means true or false to some YAML readers;"),
+        ("aliases: {on: auto}", "1:11: aliases.on: 'on' means true or false to some YAML readers;"),
+        ("server: {keep_alive: 1:30}", "1:22: server.keep_alive: '1:30' is a number to base 60 for some YAML readers;"),
+        ("server: {port: 010}", "1:16: server.port: '010' is octal or hexadecimal for some YAML readers;"),
+        ("server: {port: 0x1F}", "1:16: server.port: '0x1F' is octal or hexadecimal for some YAML readers;"),
+        ("server: {port: .nan}", "1:16: server.port: '.nan' is not a number that can be used;"),
+        ("server: {port: -.INF}", "1:16: server.port: '-.INF' is not a number that can be used;"),
+        (f"server: {{port: {'9' * 5000}}}", "1:16: server.port: the number has more than 40 characters;"),
+        ("server: {host: &a h}", "1:16: server.host: YAML anchors (&name) are not allowed;"),
+        ("server: {host: *a}", "1:16: server.host: YAML aliases (*name) are not allowed; write the value out"),
+        ("server: {host: !!python/name:os.system x}", "1:16: server.host: YAML tags (!name) are not allowed;"),
+        ("server: !!map {}", "1:9: server: YAML tags (!name) are not allowed;"),
+        ("server: {<<: {port: 1}}", "1:10: server: a name is missing here;"),
+        ("---\nserver: {}", "1:1: a file holds one document;"),
+        # references within the tree
+        (
+            "models: {m: [{provider: boxx, model: m}]}",
+            "1:25: models.m[0].provider: there is no provider 'boxx'; did you mean 'box'?",
+        ),
+        ("models: {tiny: [{provider: box, model: m}]}", "1:10: models.tiny: is the name of a model in `tiers`"),
+        ("models: {m: []}", "1:10: models.m: has no deployment;"),
+        (
+            "models: {m: [{provider: box, model: m}, {provider: box, model: m}]}",
+            "1:41: models.m[1]: the same model of the same provider stands above; keep one",
+        ),
+        ("aliases: {a: tier/smal}", "1:14: aliases.a: there is no target 'tier/smal'; did you mean 'tier/small'?"),
+        ("aliases: {big: auto}", "1:11: aliases.big: is the name of a model already;"),
+        ("default_tier: lagre", "1:15: default_tier: there is no tier 'lagre'; did you mean 'large'?"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, where: {feature: suport}}]",
+         "1:63: budgets[0].where.feature: there is no feature 'suport'; did you mean 'support'?"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, where: {tenant: acme}}]",
+         "1:62: budgets[0].where.tenant: there is no tenant 'acme'; declare it under `keys:`"),
+        ("evals: {}", "1:8: evals.feature: there is no feature 'evals'; known here: support"),
+        # money
+        ("budgets: [{id: b, limit_usd: -1, window: day}]", "1:30: budgets[0].limit_usd: '-1' is out of range;"),
+        ("budgets: [{id: b, limit_usd: NaN, window: day}]", "1:30: budgets[0].limit_usd: 'NaN' is not a number;"),
+        (
+            "budgets: [{id: b, limit_usd: 0.0000000001, window: day}]",
+            "1:30: budgets[0].limit_usd: '0.0000000001' has more than 9 decimal places;",
+        ),
+        ("budgets: [{id: b, limit_usd: 1, window: run}]",
+         "1:41: budgets[0].window: the window run needs an account for each run; write per: [run]"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, per: [featur]}]",
+         "1:52: budgets[0].per[0]: 'featur' is not possible here;"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, where: {featur: support}}]",
+         "1:54: budgets[0].where.featur: 'featur' is not possible here;"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, timezone: Europe/Berln}]",
+         "1:56: budgets[0].timezone: 'Europe/Berln' is no time zone;"),
+        ("budgets: [{id: b, limit_usd: 1, window: day, timezone: ../../etc/passwd}]",
+         "1:56: budgets[0].timezone: '../../etc/passwd' is no time zone;"),
+        ("prices: [{provider: box, model: m, input_per_tok: 1}]",
+         "1:36: prices[0].input_per_tok: there is no such setting; did you mean 'input_per_mtok'?"),
+        ("prices: [{provider: box, model: m, input_per_mtok: 1}]",
+         "1:10: prices[0].output_per_mtok: is missing beside the other rates;"),
+        ("prices: [{provider: box, model: m, input_per_mtok: 0, output_per_mtok: 0.0}]",
+         "1:52: prices[0].input_per_mtok: every rate is zero; write free: true if that is meant"),
+        ("prices: [{provider: box, model: m, per_second: 1, free: true}]",
+         "1:57: prices[0].free: the price is free and has a rate above zero;"),
+        ("prices: [{provider: box, model: m}]", "1:10: prices[0]: no rate is given;"),
+        ("prices: [{provider: boxx, model: m, per_request: 1}]",
+         "1:21: prices[0].provider: there is no provider 'boxx'; did you mean 'box'?"),
+        ("prices: [{provider: box, model: m, per_request: 1}, {provider: box, model: m, per_request: 2}]",
+         "1:53: prices[1]: the same price is given on line 10; keep one"),
+        # keys
+        (f"keys: [{{id: k, hash: '{HASH}'}}]", "1:8: keys[0].tenant: is missing; write `tenant: ...`"),
+        (f"keys: [{{id: k, hash: '{HASH}', tenant: t, rights: [admn]}}]", "1:117: keys[0].rights[0]: 'admn' is not"),
+        (f"keys: [{{id: k, hash: '{HASH}', tenant: t, feature: suport}}]",
+         "1:117: keys[0].feature: there is no feature 'suport'; did you mean 'support'?"),
+        (f"keys: [{{id: k, hash: '{HASH}', tenant: t, expires: 2027-02-30}}]",
+         "1:117: keys[0].expires: '2027-02-30' is not a date; write it as YYYY-MM-DD"),
+        (f"keys:\n  - {{id: k, hash: '{HASH}', tenant: t}}\n  - {{id: l, hash: '{HASH}', tenant: t}}",
+         "3:19: keys[1].hash: this hash is on line 11 already; keep one"),
+        (f"keys:\n  - {{id: k, hash: '{HASH}', tenant: t}}\n  - {{id: k, hash: '{HASH[:-1]}b', tenant: t}}",
+         "3:10: keys[1].id: this key is on line 11 already; keep one"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_found_with_its_line_and_column(tmp_path: Path, extra: str, finding: str) -> None:
+    found = only_finding(tmp_path, extra + "\n")
+
+    assert found.startswith(finding)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "finding"),
+    [
+        ("kind: vllm", "kind: vlm", "2:15: providers.box.kind: 'vlm' is not possible here;"),
+        ("{kind: vllm}", "{}", "2:8: providers.box.kind: is missing;"),
+        ("kind: vllm", "kind: openai", "2:8: providers.box.api_key: is missing; write api_key: ${OPENAI_API_KEY}"),
+        ("kind: vllm", "kind: azure, api_key: none", "2:8: providers.box.base_url: is missing;"),
+        (
+            "kind: vllm",
+            "kind: azure, api_key: none, base_url: 'https://h/openai/deployments/d'",
+            "2:47: providers.box.base_url: needs a version;",
+        ),
+        ("kind: vllm", "kind: vllm, base_url: 'ftp://h'", "2:31: providers.box.base_url: 'ftp://h' is not an address;"),
+        ("kind: vllm", "kind: vllm, base_url: 'http://u:p@h'", "2:31: providers.box.base_url: the address holds"),
+        ("kind: vllm", "kind: vllm, base_url: 'http://h/?a=1'", "2:31: providers.box.base_url: 'http://h/?a=1' holds"),
+        ("kind: vllm", "kind: vllm, headers: {host: h}", "2:31: providers.box.headers.host: 'host' cannot be used"),
+        ("kind: vllm", "kind: vllm, headers: {a: \"x\\ny\"}", "2:34: providers.box.headers.a: the text has control"),
+        ("name: small", "name: large", "6:11: tiers[1].name: this tier is on line 4 already; keep one"),
+        ("[{provider: box, model: big}]", "[]", "7:18: tiers[1].deployments: the tier has no deployment;"),
+        ("reference: large", "reference: larg", "8:37: tasks.sums.reference: there is no tier 'larg'; did you mean"),
+        ("bar: 0.9", "bar: 90", "8:21: tasks.sums.bar: '90' is out of range; write a decimal number above 0 up to 1"),
+        ("[small]", "[large]", "8:57: tasks.sums.candidates[0]: is not cheaper than the reference;"),
+        ("[small]", "[small, small]", "8:64: tasks.sums.candidates[1]: this candidate is on line 8 already;"),
+        ("{support: {}}", "{support: {task: sum}}", "9:28: features.support.task: there is no task 'sum'; did"),
+        ("{support: {}}", "{support: {policy: fixed}}", "9:21: features.support.tier: is missing;"),
+        ("{support: {}}", "{support: {tier: small}}", "9:28: features.support.tier: only the policy fixed uses"),
+        ("{support: {}}", "{unregistered: {}}", "9:12: features.unregistered: is the name for calls of unknown"),
+    ],
+)  # fmt: skip
+def test_a_bad_routing_value_is_found_with_its_line_and_column(
+    tmp_path: Path, old: str, new: str, finding: str
+) -> None:
+    assert old in BASE
+
+    found = findings_of(tmp_path, BASE.replace(old, new, 1))
+
+    mine = [one for one in found if one.startswith(finding)]
+    assert len(mine) == 1, found
+
+
+def test_all_findings_come_at_once_and_in_order(tmp_path: Path) -> None:
+    found = findings_of(
+        tmp_path,
+        BASE + "server: {port: x}\nlogging: {level: chatty}\naliases: {a: tier/none}\ndata_dir: ${NOWHERE}\n",
+    )
+
+    assert [one.split(" ")[1] for one in found] == ["server.port:", "logging.level:", "aliases.a:", "data_dir:"]
+
+
+def test_the_error_is_a_config_error_whose_message_lists_every_finding(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("servr: {}\nlogin: {}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, {})
+
+    assert caught.value.message.startswith("The configuration has 2 findings:\n  ")
+    assert f"{tmp_path}/a.yaml:1:1: servr: " in caught.value.message
+
+
+def test_a_section_in_two_files_is_a_finding_that_names_both(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(BASE + "server: {port: 1}\n")
+    (tmp_path / "b.yaml").write_text("\nserver: {port: 2}\n")
+
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, {})
+
+    assert [str(one) for one in caught.value.findings] == [
+        f"{tmp_path}/b.yaml:2:1: server: this section is in {tmp_path}/a.yaml already (line 10); keep it in one file"
+    ]
+
+
+def test_a_broken_file_does_not_make_its_names_look_unknown(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(BASE.replace("  box: {kind: vllm}", "  box: {kind: vllm"))
+    (tmp_path / "b.yaml").write_text("budgets: [{id: b, limit_usd: 1, window: day, where: {feature: support}}]\n")
+
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, {})
+
+    (finding,) = caught.value.findings
+    assert "not valid YAML" in str(finding)
+    assert finding.place.line == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "finding"),
+    [
+        (b"server: {host: \xff}\n", "1:16: the file is not UTF-8 text;"),
+        (b"a: 1\nb: \x00\n", "2:4: a control character is not allowed here;"),
+        (b"%TAG ! tag:x,2000:\n---\nserver: {}\n", "1:1: YAML directives (%) are not allowed;"),
+        (b"- a\n", "1:1: a file holds named sections, such as `server:`"),
+        (b"text\n", "1:1: a file holds named sections, such as `server:`"),
+        (b"server: [\n", "2:1: not valid YAML: while parsing a flow node, did not find expected node content;"),
+        (b"a:\n\t- b\n", "2:1: not valid YAML: while scanning for the next token, found character that cannot start"),
+        (b"#" * (1024 * 1024 + 1), "the file is larger than 1 MiB;"),
+        (b"[" * 100_000, "1:26: [0][0][0]: too deep or too many values for a configuration file"),
+        (b"a: [" + b"1," * 60_000 + b"]", "too deep or too many values"),
+        (b'a: "\\ud800"', "1:7: not valid YAML: while parsing a quoted scalar, found invalid Unicode character escape"),
+        (b"", "1:1: tiers: there is no model to call; declare providers and tiers"),
+    ],
+)  # fmt: skip
+def test_a_hostile_or_broken_file_is_a_finding(tmp_path: Path, data: bytes, finding: str) -> None:
+    found = findings_of(tmp_path, data)
+
+    assert any(finding in one for one in found), found
+
+
+def test_an_alias_bomb_is_refused_without_being_built(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for name, above in zip("bcdefghi", "abcdefgh", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{above}'] * 9)}]")
+
+    found = findings_of(tmp_path, "\n".join(lines))
+
+    assert any(one.startswith("1:4: a: YAML anchors (&name) are not allowed;") for one in found)
+    assert any("YAML aliases (*name) are not allowed" in one for one in found)
+
+
+@pytest.mark.parametrize("wrong", ["{a: b}", "[a]", "null", "1", "2.5", "true"])
+def test_a_value_of_the_wrong_shape_anywhere_is_a_finding_and_no_crash(tmp_path: Path, wrong: str) -> None:
+    full = (
+        BASE.replace("{support: {}}", "{support: {team: t, task: sums, policy: fixed, tier: small}}")
+        + f"keys: [{{id: k, hash: '{HASH}', tenant: t, feature: support, task: sums, features: [support]}}]\n"
+        + "budgets: [{id: b, limit_usd: 1, window: day, where: {team: t, feature: support}, per: [run]}]\n"
+        + "prices: [{provider: box, model: tiny, input_per_mtok: 1, output_per_mtok: 1}]\n"
+        + "models: {embed: [{provider: box, model: e}]}\naliases: {a: auto}\ndefault_tier: large\n"
+        + "server: {host: h, port: 1}\nevals: {feature: support}\n"
+    )
+    patterns = (r"(?<=: )[^ ,{}\[\]\n]+", r"(?<=\[)\w+", r"\[[^\[\]]*\]", r"\{[^{}]*\}", r"(?<=\w: )\{.*\}")
+    values = sorted({found.span() for pattern in patterns for found in re.finditer(pattern, full)})
+    outcomes = []
+    file = tmp_path / "farthing.yaml"
+
+    for start, end in values:
+        file.write_text(full[:start] + wrong + full[end:])
+        try:
+            load(file, {})
+        except SettingsError as error:
+            outcomes.append(error)
+
+    assert len(values) > 40
+    assert len(outcomes) > len(values) / 2
+
+
+def test_the_list_of_findings_is_bounded(tmp_path: Path) -> None:
+    found = findings_of(tmp_path, "".join(f"setting{number}: 1\n" for number in range(5000)))
+
+    assert len(found) <= MOST_FINDINGS + 1
+
+
+@pytest.mark.parametrize("name", ["farthing.yml", "missing-directory/x"])
+def test_what_would_not_be_read_is_a_finding(tmp_path: Path, name: str) -> None:
+    path = tmp_path if name.endswith(".yml") else tmp_path / name
+    if name.endswith(".yml"):
+        (tmp_path / name).write_text(BASE)
+
+    with pytest.raises(SettingsError) as caught:
+        load(path, {})
+
+    assert "rename it to end in .yaml" in str(caught.value) or "does not exist" in str(caught.value)
+
+
+def test_an_empty_directory_is_a_finding(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"holds no \*\.yaml file"):
+        load(tmp_path, {})
