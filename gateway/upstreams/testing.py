@@ -24,6 +24,8 @@ class Ending(StrEnum):
     """Nothing more comes after the chunks."""
     SILENT = "silent"
     """Not even a head comes."""
+    UNANSWERED = "unanswered"
+    """The connection breaks before the head."""
     REFUSED = "refused"
     """No connection."""
 
@@ -41,6 +43,8 @@ class Scripted:
         """What `send` raises."""
         if self.ending is Ending.SILENT:
             return failures.timed_out(provider, "first_byte")
+        if self.ending is Ending.UNANSWERED:
+            return failures.broken(provider, "broke off its answer (as the script says)")
         if self.ending is Ending.REFUSED:
             return failures.unreachable(provider, "as the script says")
         return None
@@ -134,14 +138,12 @@ async def scripted_server(
 ) -> AsyncIterator[ScriptedServer]:
     """Play the script over HTTP/1.1 on 127.0.0.1. Where it holds REFUSED, nobody listens."""
     answers, server = deque(script), ScriptedServer(pace=pace)
-    talks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
-        if task := asyncio.current_task():
-            talks.add(task)
-            task.add_done_callback(talks.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        writers.append(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
             while await _one_exchange(reader, writer, server, answers):
                 pass
         writer.close()
@@ -154,10 +156,18 @@ async def scripted_server(
         yield server
     finally:
         listener.close()
-        for task in list(talks):
-            task.cancel()
-        await asyncio.gather(*talks)
-        await asyncio.sleep(0)  # the transports close in the loop's next turn
+        await _hang_up(writers)
+
+
+async def _hang_up(writers: list[asyncio.StreamWriter]) -> None:
+    """Close every connection and wait until it is, so that no socket is left to the garbage collector."""
+    for _ in range(3):
+        await asyncio.sleep(0)  # whoever was just accepted becomes a writer within these turns of the loop
+    for writer in writers:
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+    await asyncio.sleep(0)  # the conversations notice
 
 
 async def _one_exchange(
@@ -169,7 +179,7 @@ async def _one_exchange(
     """Read a request and play the next answer; False when the connection is to be closed."""
     await _read_request(reader, server)
     answer = answers.popleft()
-    if answer.ending is not Ending.SILENT:
+    if answer.ending not in (Ending.SILENT, Ending.UNANSWERED):
         await _play(writer, server, answer)
     if answer.ending in (Ending.STALL, Ending.SILENT):
         await reader.read(1)

@@ -144,6 +144,12 @@ async def test_a_closed_port_is_unreachable(playing: Playing) -> None:
             await wire.send()
 
 
+async def test_a_provider_that_hangs_up_on_the_request_is_broken_and_not_unreachable(playing: Playing) -> None:
+    async with playing(Scripted(ending=Ending.UNANSWERED)) as wire:
+        with pytest.raises(UpstreamBroken, match="'p'"):
+            await wire.send()
+
+
 async def test_an_answer_may_be_closed_twice_and_unread(playing: Playing) -> None:
     async with playing(Scripted(chunks=(b"data: 1\n\n",), ending=Ending.STALL)) as wire:
         answer = await wire.send(stream=True)

@@ -198,19 +198,6 @@ async def test_a_redirect_is_not_followed(upstream: PyreqwestUpstream) -> None:
     assert len(server.requests) == 1
 
 
-async def test_a_provider_that_hangs_up_unanswered_is_broken_and_not_unreachable(
-    upstream: PyreqwestUpstream,
-) -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(UpstreamBroken, match="'acme'"):
-            await ask(upstream, deployment(f"http://127.0.0.1:{port}"))
-
-
 async def test_no_failure_tells_a_key_or_a_url(upstream: PyreqwestUpstream) -> None:
     async with scripted_server(Scripted(ending=Ending.REFUSED)) as server:
         target = deployment(server.base_url + "/secret-path", api_key="secret-key", quirks=Quirks(query="key=secret"))
