@@ -33,7 +33,7 @@ def run(*, port: int | None = None, data_dir: Path = DATA_DIR, env: Mapping[str,
         directory = data_dir / "config"
         joined = write_tree(directory, env, model.base_url, embeddings.base_url, f"sha256:{_sha256(key)}")
         where = {**env, "FARTHING_DATA_DIR": str(data_dir)}
-        serve(directory, port=port, env=where, on_ready=lambda address: _announce(address, key, env, joined))
+        serve(directory, port=port, env=where, on_ready=lambda address: _announce(address, key, directory, env, joined))
 
 
 def demo_key(path: Path) -> str:
@@ -66,7 +66,7 @@ def _start_servers(stack: ExitStack) -> tuple[ServerProcess, ServerProcess]:
     return model, embeddings
 
 
-def _announce(address: str, key: str, env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> None:
+def _announce(address: str, key: str, config: Path, env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
     lines = [
         f"base_url: {address}/v1",
@@ -78,6 +78,9 @@ def _announce(address: str, key: str, env: Mapping[str, str], joined: tuple[Foun
         "",
         f"curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' "
         f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
+        "",
+        "Let an eval decide which tier is good enough, then ask with -H 'x-farthing-feature: support':",
+        f"FARTHING_API_KEY={key} farthing eval run sentiment --base-url {address}/v1 --config {config}",
         "",
         "Ctrl-C ends everything.",
     ]

@@ -5,7 +5,6 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +22,16 @@ from farthing.hold import Account
 from farthing.ports import Clock
 from farthing.tags import Tags
 from gateway.admin import admin_app
-from gateway.adminview import AdminView, MetricsAccess, Problem
+from gateway.adminview import AdminView, Problem
 from gateway.admission import authenticate
 from gateway.books import Books
+from gateway.budget_gauges import budget_lines
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destinations
+from gateway.files import Files
 from gateway.forward import Cooldowns, Forwarder
 from gateway.http import Door, Limits
-from gateway.logs import RequestLog
+from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.pricing import Pricing
 from gateway.runtime import Generation, Runtime
@@ -47,28 +48,6 @@ from router_policies.registry import policies
 _LOG: Final = logging.getLogger("farthing")
 MEBIBYTE: Final = 1024 * 1024
 MINUTE_NS: Final = 60 * 10**9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """Where one installation keeps its state, below `data_dir`."""
-
-    ledger: Path
-    answers: Path
-    meanings: Path
-    scorecards: Path
-    secret: Path
-
-    @classmethod
-    def below(cls, data_dir: Path) -> "Files":
-        """The files of this installation; nothing is created."""
-        return cls(
-            ledger=data_dir / "ledger.db",
-            answers=data_dir / "cache.db",
-            meanings=data_dir / "semantic.db",
-            scorecards=data_dir / "evals.db",
-            secret=data_dir / "secret",
-        )
 
 
 def installation_secret(path: Path) -> bytes:
@@ -102,7 +81,9 @@ class House:
         self._minute_ns = clock.wall_ns()
         self._number = 0
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
-        self._log = RequestLog(sys.stderr.buffer)
+        self.metrics.add_source(self._budget_lines)
+        logging_ = settings.logging
+        self._log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format))
 
     async def open(self) -> None:
         """Open the files and build every room. Raises FarthingError where the gateway cannot serve."""
@@ -174,7 +155,7 @@ class House:
         except FarthingError as error:
             _LOG.error("the changed configuration is not in use: %s", error.message)
             return
-        for name in ("server", "data_dir", "ledger", "upstream"):
+        for name in ("server", "data_dir", "ledger", "upstream", "logging"):
             if getattr(previous, name) != getattr(settings, name):
                 _LOG.warning("`%s` changed: it takes effect at the next start", name)
         _LOG.info("configuration %d is in use", self._number)
@@ -213,6 +194,9 @@ class House:
         """Asked through this method, so that a reload changes the budgets of the next call."""
         return self._budgets.accounts(tags, now_ns)
 
+    def _budget_lines(self) -> list[str]:
+        return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
+
     # --- rooms -----------------------------------------------------------------------------------
 
     def _open_exact(self) -> ExactCache:
@@ -250,7 +234,7 @@ class House:
             ledger_path=self.files.ledger,
             authenticate=lambda key: authenticate(self.runtime.generation.keys, key, self.clock.wall_ns()),
             find_key=self._find_key,
-            metrics_access=lambda: MetricsAccess(self.settings.server.metrics_access.value),
+            metrics_access=lambda: self.settings.server.metrics_access,
             render_metrics=self.metrics.render,
             problems=self._problems,
             budgets=lambda: self.settings.budgets,
