@@ -18,8 +18,8 @@ from ledger.transaction import Committed, Operation, Outcome, Release, Reserve, 
 
 BUSY_DEADLINE_S: Final = 2.0
 """How long a batch waits for the other processes' transactions before its operations fail."""
-_FIRST_WAIT_S: Final = 0.001
-_LONGEST_WAIT_S: Final = 0.02
+_FIRST_WAIT_S: Final = 0.0005
+_LONGEST_WAIT_S: Final = 0.005
 
 _DATA_ERRORS: Final = (
     ArithmeticError,

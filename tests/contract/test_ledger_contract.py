@@ -215,6 +215,19 @@ async def test_a_settlement_after_expiry_does_not_charge_twice(books: Books) -> 
     assert books.ledger.late_settlements == 1
 
 
+async def test_a_hold_whose_record_is_on_the_books_already_is_only_let_go(books: Books) -> None:
+    now_ns = books.clock.wall_ns()
+    await asyncio.gather(*(books.ledger.settle(None, example_record(id_, cost=Nano(7))) for id_ in ("a", "b")))
+    settled = await books.ledger.reserve(example_intent("a", 100, DAY))
+    await books.ledger.reserve(example_intent("b", 100, DAY, expires_ns=now_ns))
+
+    await books.ledger.settle(settled, example_record("a", cost=Nano(40)))
+    await books.ledger.recover()
+
+    assert books.balance(DAY.id) == (0, 0)
+    assert books.record("b") == example_record("b", cost=Nano(7))
+
+
 async def test_a_settlement_happens_although_nobody_waits_for_it(books: Books) -> None:
     hold = await books.ledger.reserve(example_intent("a", 100, DAY))
 

@@ -1,5 +1,7 @@
 """Leases, checkpoints and the opening of the ledger's file."""
 
+import fcntl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,26 @@ def test_a_lock_on_a_removed_file_is_no_lease(tmp_path: Path) -> None:
 
     assert other is not None
     other.release()
+    lease.release()
+
+
+def test_a_file_removed_between_opening_and_locking_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[int] = []
+
+    def flock(descriptor: int, operation: int, lock: Callable[[int, int], None] = fcntl.flock) -> None:
+        if not removed:
+            (tmp_path / "one.lock").unlink()
+            removed.append(descriptor)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lease = leases.acquire(tmp_path, "one")
+    assert lease is not None
+
+    assert leases.acquire(tmp_path, "one") is None
+
     lease.release()
 
 
