@@ -104,7 +104,7 @@ def read_yaml(path: Path) -> Located:
 def read_jsonl(path: Path) -> list[Located]:
     """One value for each line that is not blank. Raises ConfigError for the first line that is not JSON."""
     rows = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             rows.append(located_json(line, path, number))
     return rows

@@ -27,9 +27,9 @@ def read_prompts(at: Located | None, head: Located, findings: Findings) -> list[
 def resolve_inside(at: Located) -> Path:
     """The file that `file://name` means, next to the suite. Raises ConfigError if it lies outside that folder."""
     folder = at.file.parent.resolve()
-    path = (folder / str(at.value).removeprefix(FILE)).resolve()
-    if not str(at.value).startswith(FILE):
+    if not str(at.value).startswith(FILE) or "\0" in str(at.value):
         fail(at, "a file is named as file://name, relative to the suite's folder")
+    path = (folder / str(at.value).removeprefix(FILE)).resolve()
     if not path.is_relative_to(folder):
         fail(at, "the file lies outside the suite's folder: move it there")
     return path
@@ -72,6 +72,7 @@ def _is_message(message: object) -> bool:
     return (
         isinstance(message, Mapping)
         and set(message) == {"role", "content"}
+        and isinstance(message["role"], str)
         and message["role"] in ROLES
         and isinstance(message["content"], str)
     )

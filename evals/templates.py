@@ -43,4 +43,4 @@ def _filled(expression: str, variables: Mapping[str, Any]) -> str:
             known = ", ".join(sorted(variables)) or "none"
             raise TemplateError(f"there is no variable {expression!r}; known: {known}")
         value = value[part]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -240,6 +240,23 @@ def test_a_broken_line_of_a_jsonl_suite_is_told_with_its_number(tmp_path: Path) 
     assert findings(tmp_path, f"{head}\n{{oops}}\n", "s.jsonl")[0].startswith("s.jsonl:2: is not valid JSON")
 
 
+def test_a_line_of_jsonl_ends_at_a_newline_and_nowhere_else(tmp_path: Path) -> None:
+    head = '{"task": "t", "bar": 1, "reference": "a", "candidates": ["b"], "prompts": ["{{q}}"]}'
+    row = '{"vars": {"q": "one\u2028two"}, "assert": [{"type": "contains", "value": "x"}]}'
+
+    (item,) = load(tmp_path, f"{head}\r\n{row}\r\n", "s.jsonl").items
+
+    assert item.messages[0]["content"] == "one\u2028two"
+
+
+def test_a_date_of_yaml_goes_into_a_prompt_as_text(tmp_path: Path) -> None:
+    tests = "tests: [{vars: {text: {day: 2026-11-23}}, assert: [{type: contains, value: a}]}]"
+
+    (item,) = load(tmp_path, HEAD.replace("{{text}}", "{{text.day}}") + tests).items
+
+    assert item.messages[0]["content"] == 'Classify: "2026-11-23"'
+
+
 def test_aliases_that_multiply_are_stopped(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
