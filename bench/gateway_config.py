@@ -12,20 +12,29 @@ BENCH_MODEL = "bench-model"
 def write_gateway_config(directory: Path, upstream_base_url: str, port: int) -> str:
     """Write a whole config directory for `farthing serve --config` and return the API key it accepts.
 
-    Accounting, metrics and the exact cache are on; the semantic cache is off for the feature `bench`.
-    The ledger lies in the same directory. `upstream_base_url` ends in /v1.
+    Accounting, three budgets, metrics, request log and the exact cache are on; the semantic cache is off, since its
+    cost is the embedder's. The ledger lies in the same directory. `upstream_base_url` ends in /v1.
     """
+    deployment = {"provider": "mock", "model": BENCH_MODEL}
     tree = {
         "server": {"host": "127.0.0.1", "port": port, "workers": 1},
-        "ledger": {"path": str(directory / "ledger.db")},
-        "cache": {"exact": {"enabled": True}, "semantic": {"enabled": False}},
-        "upstreams": {"mock": {"base_url": upstream_base_url, "models": [BENCH_MODEL]}},
-        "features": {"bench": {"owner": "bench"}},
-        "keys": [
-            {"id": "bench", "sha256": hashlib.sha256(BENCH_KEY.encode()).hexdigest(), "feature": "bench"}
+        "data_dir": str(directory / "data"),
+        "cache": {"semantic": {"enabled": False}},
+        "providers": {"mock": {"kind": "vllm", "base_url": upstream_base_url}},
+        "tiers": [{"name": "only", "deployments": [deployment]}],
+        "default_tier": "only",
+        "features": {"bench": {"team": "bench"}},
+        "keys": [{"id": "bench", "hash": f"sha256:{_sha256(BENCH_KEY)}", "tenant": "bench", "feature": "bench"}],
+        "prices": [{**deployment, "input_per_mtok": "0.10", "output_per_mtok": "0.40"}],
+        "budgets": [
+            {"id": "feature-day", "limit_usd": "1000000", "window": "day", "where": {"feature": "bench"}},
+            {"id": "tenant-month", "limit_usd": "1000000", "window": "month", "where": {"tenant": "bench"}},
+            {"id": "key-day", "limit_usd": "1000000", "window": "day", "per": ["key"]},
         ],
-        "prices": {BENCH_MODEL: {"input_per_million_usd": "0.10", "output_per_million_usd": "0.40"}},
-        "budgets": [{"scope": {"feature": "bench"}, "window": "day", "limit_usd": "1000000"}],
     }
     (directory / "farthing.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     return BENCH_KEY
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -39,6 +39,7 @@ from gateway.settings import Settings, UnregisteredFeatures
 from gateway.settings.watch import Watcher
 from gateway.tasks import Background
 from gateway.upstreams.chosen import Upstreams, upstreams
+from gateway.upstreams.pyreqwest import PyreqwestUpstream
 from gateway.version import own_version
 from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
@@ -75,7 +76,7 @@ class House:
         self._watcher = watcher
         self._budgets = BudgetBook(settings.budgets)
         self._background = Background()
-        self._upstreams: Upstreams = upstreams()
+        self._upstreams = upstreams(native=self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
         self._minute_ns = clock.wall_ns()
@@ -198,6 +199,9 @@ class House:
         return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
 
     # --- rooms -----------------------------------------------------------------------------------
+
+    def _open_wire(self) -> PyreqwestUpstream:
+        return PyreqwestUpstream(max_connections=self.settings.upstream.max_connections)
 
     def _open_exact(self) -> ExactCache:
         exact = self.settings.cache.exact
