@@ -1,0 +1,130 @@
+"""The exact cache: answers in this process's memory over those in a store, by key."""
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from cache.entry import CorruptEntry, Entry, pack, unpack
+from farthing.answer import StoredAnswer
+from farthing.ports import Clock, Store
+
+_LOG: Final = logging.getLogger(__name__)
+_OVERHEAD: Final = 800  # bytes of an entry in memory besides its body, measured with tracemalloc
+NS: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class ExactCounts:
+    """What happened so far; `errors` are failures of the store, `corrupt` entries that were thrown away."""
+
+    memory_hits: int = 0
+    store_hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    corrupt: int = 0
+    errors: int = 0
+
+
+class ExactCache:
+    """Gives an answer only under the very key it was put under, while it lives. Never raises.
+
+    A failure is a miss, and is counted. `memory_bytes` bounds the entries held in this process; the least recently
+    used leave first (the store still has them).
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, memory_bytes: int) -> None:
+        self.counts = ExactCounts()
+        self._store = store
+        self._clock = clock
+        self._memory_bytes = memory_bytes
+        self._held: OrderedDict[bytes, Entry] = OrderedDict()
+        self._held_bytes = 0
+
+    async def get(self, key: bytes, *, max_age_s: int | None = None) -> StoredAnswer | None:
+        """The live answer not older than `max_age_s` seconds, or None."""
+        now_ns = self._clock.wall_ns()
+        entry = self._held.get(key)
+        if entry is not None and entry.expires_ns > now_ns:
+            self._held.move_to_end(key)
+            if _young(entry, now_ns, max_age_s):
+                self.counts.memory_hits += 1
+                return entry.answer
+        # Another process may have stored a younger answer than the one held here.
+        entry = await self._read(key, now_ns)
+        if entry is not None and _young(entry, now_ns, max_age_s):
+            self.counts.store_hits += 1
+            return entry.answer
+        self.counts.misses += 1
+        return None
+
+    async def put(self, key: bytes, scope: bytes, answer: StoredAnswer, *, ttl_s: int) -> None:
+        """Keep an answer for `ttl_s` seconds; zero keeps nothing. `scope` groups what is purged together."""
+        if ttl_s <= 0:
+            return
+        entry = Entry(key=key, expires_ns=self._clock.wall_ns() + ttl_s * NS, answer=answer)
+        self._hold(entry)
+        try:
+            await self._store.put(key, pack(entry), scope=scope, expires_ns=entry.expires_ns)
+            self.counts.stored += 1
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._failed("put", error)
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        self._held.clear()
+        await self._store.close()
+
+    async def _read(self, key: bytes, now_ns: int) -> Entry | None:
+        try:
+            data = await self._store.get(key, now_ns)
+            if data is None:
+                self._release(key)
+                return None
+            entry = unpack(data, key=key)
+        except CorruptEntry:
+            self.counts.corrupt += 1
+            await self._forget(key)
+            return None
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._failed("get", error)
+            return None
+        if entry.expires_ns <= now_ns:
+            return None
+        self._hold(entry)
+        return entry
+
+    async def _forget(self, key: bytes) -> None:
+        self._release(key)
+        try:
+            await self._store.delete(key)
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._failed("delete", error)
+
+    def _hold(self, entry: Entry) -> None:
+        self._release(entry.key)
+        if _weight(entry) > self._memory_bytes:
+            return
+        self._held[entry.key] = entry
+        self._held_bytes += _weight(entry)
+        while self._held_bytes > self._memory_bytes:
+            self._held_bytes -= _weight(self._held.popitem(last=False)[1])
+
+    def _release(self, key: bytes) -> None:
+        entry = self._held.pop(key, None)
+        if entry is not None:
+            self._held_bytes -= _weight(entry)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.counts.errors += 1
+        if self.counts.errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th … failure: a dead disk is no flood
+            name, times = type(error).__name__, self.counts.errors
+            _LOG.warning("exact cache: %s failed (%s), %d failures so far", what, name, times)
+
+
+def _young(entry: Entry, now_ns: int, max_age_s: int | None) -> bool:
+    return max_age_s is None or now_ns - entry.answer.stored_ns <= max_age_s * NS
+
+
+def _weight(entry: Entry) -> int:
+    return len(entry.answer.body) + _OVERHEAD

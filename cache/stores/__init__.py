@@ -1,0 +1,1 @@
+"""Stores: adapters of the port `Store`, and the rows of the semantic cache."""

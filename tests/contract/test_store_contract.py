@@ -1,0 +1,98 @@
+"""Every store keeps the same promises, whatever it is made of."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cache.stores.memory import MemoryStore
+from cache.stores.sqlite import SQLiteStore
+from farthing.ports import Store
+
+NOW = 1_800_000_000 * 10**9
+LATER = NOW + 10**9
+KEY = b"k" * 32
+SCOPE = b"s" * 32
+MAX_BYTES = 100_000
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    made: Store = (
+        MemoryStore(max_bytes=MAX_BYTES)
+        if request.param == "memory"
+        else SQLiteStore.open(tmp_path / "cache.db", max_bytes=MAX_BYTES)
+    )
+    yield made
+    await made.close()
+
+
+async def test_an_unknown_key_has_no_value(store: Store) -> None:
+    assert await store.get(KEY, NOW) is None
+
+
+async def test_what_was_put_can_be_read_at_once(store: Store) -> None:
+    await store.put(KEY, b"value", scope=SCOPE, expires_ns=LATER)
+
+    assert await store.get(KEY, NOW) == b"value"
+
+
+async def test_a_value_is_gone_at_the_very_moment_of_its_expiry(store: Store) -> None:
+    await store.put(KEY, b"value", scope=SCOPE, expires_ns=LATER)
+
+    assert await store.get(KEY, LATER - 1) == b"value"
+    assert await store.get(KEY, LATER) is None
+
+
+async def test_a_second_value_replaces_the_first(store: Store) -> None:
+    await store.put(KEY, b"old", scope=SCOPE, expires_ns=LATER)
+    await store.put(KEY, b"new", scope=SCOPE, expires_ns=LATER + 5)
+
+    assert await store.get(KEY, LATER + 4) == b"new"
+
+
+async def test_a_deleted_value_is_gone(store: Store) -> None:
+    await store.put(KEY, b"value", scope=SCOPE, expires_ns=LATER)
+
+    await store.delete(KEY)
+
+    assert await store.get(KEY, NOW) is None
+
+
+async def test_deleting_what_is_not_there_is_nothing(store: Store) -> None:
+    await store.delete(KEY)
+
+    assert await store.get(KEY, NOW) is None
+
+
+async def test_keys_that_share_a_prefix_are_strangers(store: Store) -> None:
+    await store.put(KEY, b"value", scope=SCOPE, expires_ns=LATER)
+
+    assert await store.get(KEY[:-1] + b"x", NOW) is None
+    assert await store.get(KEY[:16], NOW) is None
+
+
+async def test_any_bytes_are_kept_as_they_are(store: Store) -> None:
+    value = bytes(range(256)) * 4
+
+    await store.put(b"\x00" * 32, value, scope=b"\x00", expires_ns=LATER)
+
+    assert await store.get(b"\x00" * 32, NOW) == value
+
+
+async def test_the_store_stays_under_its_cap_and_keeps_what_lives_longest(store: Store) -> None:
+    keys = [bytes([i]) * 32 for i in range(40)]
+    for i, key in enumerate(keys):
+        await store.put(key, b"v" * 5_000, scope=SCOPE, expires_ns=LATER + i)
+    await _settled(store)
+
+    kept = [key for key in keys if await store.get(key, NOW) is not None]
+
+    assert 1 <= len(kept) <= MAX_BYTES // 5_000
+    assert keys[-1] in kept
+    assert keys[0] not in kept
+
+
+async def _settled(store: Store) -> None:
+    if isinstance(store, SQLiteStore):
+        await store.written()
