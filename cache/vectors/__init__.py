@@ -1,0 +1,1 @@
+"""Vector indexes: adapters of the port `VectorIndex`."""

@@ -1,0 +1,280 @@
+"""The semantic cache: near, alive, unvetoed and in time; otherwise a miss."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache.semantic import SemanticCache
+from cache.stores.semantic import SQLiteSemanticRows
+from cache.testing import WordEmbedder, example_answer, example_body, example_call, example_question
+from cache.vectors.faiss import FaissIndex
+from cache.vectors.memory import MemoryIndex
+from farthing.answer import Hit, StoredAnswer
+from farthing.call import CacheControl, Call
+from farthing.record import CacheOutcome
+from ledger.testing import ManualClock
+
+A, B = b"a" * 32, b"b" * 32
+ASKED = "What is the capital city of France?"
+SAME = "What's the capital city of France?"
+UNLIKE = "How do I bake bread at home?"
+ANSWER = example_answer()
+
+
+@dataclass
+class Bench:
+    """A cache over a file, with its clock and embedder."""
+
+    cache: SemanticCache
+    clock: ManualClock
+    embedder: WordEmbedder
+
+    async def add(self, text: str, scope: bytes = A, answer: StoredAnswer = ANSWER, ttl_s: int = 600) -> None:
+        await self.cache.add(_call(text), scope, answer, ttl_s=ttl_s)
+
+    async def find(self, text: str, scope: bytes = A, **options: Any) -> Hit | None:
+        return await self.cache.find(_call(text), scope, **{"threshold": 0.95, **options})
+
+
+def _call(text: str, **changes: Any) -> Call:
+    return example_call(example_question(text), **changes)
+
+
+@asynccontextmanager
+async def _bench(
+    path: Path, clock: ManualClock | None = None, *, faiss: bool = False, **limits: Any
+) -> AsyncIterator[Bench]:
+    clock, embedder = clock or ManualClock(), WordEmbedder()
+    index = FaissIndex(embedder.dimension) if faiss else MemoryIndex()
+    rows = SQLiteSemanticRows.open(path / "semantic.db")
+    cache = SemanticCache(rows, index, embedder, clock, **{"deadline_s": 5.0, **limits})
+    yield Bench(cache, clock, embedder)
+    await cache.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with _bench(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize("faiss", [False, True])
+async def test_a_paraphrase_is_answered_and_tells_its_cosine(tmp_path: Path, faiss: bool) -> None:
+    async with _bench(tmp_path, faiss=faiss) as bench:
+        await bench.add(ASKED)
+        await bench.add(UNLIKE, answer=example_answer(example_body("With flour.")))
+
+        hit = await bench.find(SAME)
+
+        assert hit is not None
+        assert (hit.kind, hit.answer) == (CacheOutcome.SEMANTIC, ANSWER)
+        assert hit.score == pytest.approx(1.0, abs=1e-5)
+        assert (bench.cache.counts.hits, bench.cache.counts.stored) == (1, 2)
+
+
+async def test_another_scope_is_another_world(bench: Bench) -> None:
+    await bench.add(ASKED, scope=A)
+
+    assert await bench.find(ASKED, scope=B) is None
+    assert await bench.find(ASKED, scope=A) is not None
+
+
+async def test_what_is_not_near_enough_is_a_miss(bench: Bench) -> None:
+    await bench.add(ASKED)
+
+    assert await bench.find("What is the capital city of Norway in winter?") is None
+    assert bench.cache.counts.below == 1
+
+
+async def test_a_guard_keeps_apart_what_lies_near(bench: Bench) -> None:
+    await bench.add("Is a cat bigger than a dog?")
+
+    assert await bench.find("Is a dog bigger than a cat?") is None
+    assert bench.cache.counts.vetoes == {"swap": 1}
+
+
+async def test_a_vetoed_neighbour_does_not_hide_the_next_one(bench: Bench) -> None:
+    right = example_answer(example_body("No."))
+    await bench.add("Is a dog bigger than a cat?", answer=right)
+    await bench.add("Is a cat bigger than a dog?")
+
+    hit = await bench.find("is a dog bigger than the cat?")
+
+    assert hit is not None
+    assert hit.answer == right
+
+
+async def test_an_answer_dies_with_its_ttl_and_its_words_leave_the_file(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as bench:
+        await bench.add(ASKED, ttl_s=60)
+        bench.clock.advance(60)
+
+        assert await bench.find(ASKED) is None
+
+    connection = sqlite3.connect(tmp_path / "semantic.db")
+    rows = connection.execute("SELECT count(*) FROM entries").fetchall()
+    connection.close()
+    assert rows == [(0,)]
+
+
+async def test_a_caller_may_refuse_answers_that_are_too_old_for_him(bench: Bench) -> None:
+    await bench.add(ASKED)
+    bench.clock.advance(30)
+
+    assert await bench.find(ASKED, max_age_s=29) is None
+    assert await bench.find(ASKED, max_age_s=30) is not None
+
+
+async def test_an_ineligible_call_is_neither_answered_nor_kept(bench: Bench) -> None:
+    await bench.add("What is the weather in Paris today?")
+
+    assert await bench.find("What is the weather in Paris today?") is None
+    assert bench.embedder.texts == []
+    assert bench.cache.counts.ineligible == {"time": 2}
+
+
+async def test_a_caller_who_forbids_storing_leaves_nothing_behind(bench: Bench) -> None:
+    await bench.cache.add(_call(ASKED, cache_control=CacheControl(no_store=True)), A, ANSWER, ttl_s=60)
+
+    assert await bench.find(ASKED) is None
+
+
+async def test_the_vector_of_a_miss_is_used_again_when_its_answer_is_kept(bench: Bench) -> None:
+    await bench.find(ASKED)
+    await bench.add(ASKED)
+
+    assert bench.embedder.texts == [ASKED]
+
+
+async def test_the_same_question_again_replaces_its_older_answer(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as bench:
+        newer = example_answer(example_body("Paris!"))
+        await bench.add(ASKED)
+        await bench.add(ASKED, answer=newer)
+
+        hit = await bench.find(ASKED)
+
+        assert hit is not None
+        assert hit.answer == newer
+    connection = sqlite3.connect(tmp_path / "semantic.db")
+    assert connection.execute("SELECT count(*) FROM entries").fetchall() == [(1,)]
+    connection.close()
+
+
+async def test_another_process_finds_what_this_one_added_later_too(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as here, _bench(tmp_path, clock) as there:
+        await here.add(ASKED)
+        first = await there.find(SAME)
+        await here.add(UNLIKE)
+        second = await there.find(UNLIKE)
+
+    assert first is not None
+    assert second is not None
+
+
+async def test_what_another_process_deleted_is_served_no_more(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as here, _bench(tmp_path, clock) as there:
+        await here.add(ASKED)
+        assert await there.find(ASKED) is not None
+        connection = sqlite3.connect(tmp_path / "semantic.db")
+        with connection:
+            connection.execute("DELETE FROM entries")
+        connection.close()
+
+        assert await there.find(ASKED) is None
+        assert await here.find(ASKED) is None
+
+
+async def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as before:
+        await before.add(ASKED)
+
+    async with _bench(tmp_path, clock) as after:
+        assert await after.find(SAME) is not None
+
+
+@pytest.mark.parametrize("column", ["answer", "vector"])
+async def test_a_damaged_row_is_a_miss(tmp_path: Path, column: str) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as before:
+        await before.add(ASKED)
+    connection = sqlite3.connect(tmp_path / "semantic.db")
+    with connection:
+        connection.execute(f"UPDATE entries SET {column} = x'0102'")
+    connection.close()
+
+    async with _bench(tmp_path, clock) as after:
+        assert await after.find(ASKED) is None
+        assert after.cache.counts.errors == 0
+
+
+async def test_a_row_moved_into_another_scope_is_not_served_there(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as before:
+        await before.add(ASKED, scope=A)
+    connection = sqlite3.connect(tmp_path / "semantic.db")
+    with connection:
+        connection.execute("UPDATE entries SET scope = ?", (B,))
+    connection.close()
+
+    async with _bench(tmp_path, clock) as after:
+        assert await after.find(ASKED, scope=B) is None
+
+
+async def test_a_broken_embedder_makes_misses_and_never_raises(bench: Bench) -> None:
+    bench.embedder.broken = True
+
+    await bench.add(ASKED)
+
+    assert await bench.find(ASKED) is None
+    assert bench.cache.counts.errors == 2
+
+
+async def test_an_embedder_that_takes_too_long_makes_a_miss(tmp_path: Path) -> None:
+    async with _bench(tmp_path, deadline_s=0.005) as bench:
+        bench.embedder.stuck = True
+
+        assert await bench.find(ASKED) is None
+        assert bench.cache.counts.late == 1
+
+
+async def test_a_scope_keeps_its_newest_entries(tmp_path: Path) -> None:
+    async with _bench(tmp_path, max_entries=10) as bench:
+        words = ["ash", "beech", "birch", "cedar", "elm", "fir", "hazel", "holly", "larch", "lime", "maple", "oak"]
+        for word in words:
+            await bench.add(f"What is the wood of {word} used for?")
+
+        found = [await bench.find(f"What is the wood of {word} used for?") is not None for word in words]
+
+    assert 8 <= sum(found) <= 10
+    assert found == sorted(found)
+    assert found[-1]
+
+
+async def test_scopes_beyond_the_cap_leave_memory_and_come_back(tmp_path: Path) -> None:
+    async with _bench(tmp_path, max_vectors=2) as bench:
+        scopes = [bytes([at]) * 32 for at in range(5)]
+        for scope in scopes:
+            await bench.add(ASKED, scope=scope)
+
+        found = [await bench.find(SAME, scope=scope) for scope in scopes]
+
+    assert None not in found
+
+
+async def test_the_answer_is_given_back_whole(bench: Bench) -> None:
+    answer = replace(ANSWER, tier="large", provider="p" * 50, stored_ns=bench.clock.wall_ns())
+    await bench.add(ASKED, answer=answer)
+
+    hit = await bench.find(SAME)
+
+    assert hit is not None
+    assert hit.answer == answer
