@@ -3,16 +3,20 @@
 import asyncio
 import gc
 import logging
+import multiprocessing
 import os
+import signal
 import socket
+import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from farthing.errors import ConfigError, FarthingError
 from gateway.clock import SystemClock
@@ -39,9 +43,12 @@ class Application:
 
     def __init__(self, path: Path, env: Mapping[str, str], settings: Settings, tallies: Path | None = None) -> None:
         watcher = Watcher(path, env, settings)
-        self.house = House(settings, SystemClock(), watcher=watcher, tallies=tallies)
+        with _disk_errors_told(settings.data_dir):
+            self.house = House(settings, SystemClock(), watcher=watcher, tallies=tallies)
+        self._alone = tallies is None
         self._ticking: asyncio.Task[None] | None = None
         self.failure = ""
+        """Why it could not start: raised by a single worker, logged by one of several."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,10 +59,11 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.house.open()
+            with _disk_errors_told(self.house.settings.data_dir):
+                await self.house.open()
         except FarthingError as error:
             self.failure = error.message
-            await send({"type": "lifespan.startup.failed", "message": error.message})
+            await send({"type": "lifespan.startup.failed", "message": "" if self._alone else error.message})
             return
         gc.collect()
         gc.freeze()
@@ -78,14 +86,43 @@ class Application:
                 _LOG.error("%s", error.message)
             except Exception as error:  # noqa: BLE001 - one bad second must not end the watch
                 _LOG.error("the watch failed: %s", type(error).__name__)
+            if _is_orphan():
+                _LOG.error("the parent process is gone, so this worker ends")
+                signal.raise_signal(signal.SIGTERM)
 
 
 def worker() -> Application:
     """The application of one of several workers; its configuration comes through the environment of the process."""
     path = Path(os.environ[_CONFIG])
-    settings = load(path, os.environ)
+    try:
+        settings = load(path, os.environ)
+    except FarthingError as error:
+        # The files were good at the start and are not now: siblings serve on, the parent tries again until they are.
+        _LOG.error("a worker could not be replaced: %s", error.message)
+        sys.exit(1)
     write_logs(settings)
-    return Application(path, os.environ, settings, Path(os.environ[_TALLIES]))
+    try:
+        return Application(path, os.environ, settings, Path(os.environ[_TALLIES]))
+    except FarthingError as error:
+        _LOG.error("%s", error.message)
+        sys.exit(STARTUP_FAILURE)
+
+
+def _is_orphan() -> bool:
+    """True in one of several workers whose parent was killed: nobody would ever end it, and it keeps the port."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+@contextmanager
+def _disk_errors_told(data_dir: Path) -> Iterator[None]:
+    """What the disk refuses while the rooms are opened becomes a sentence. Raises ConfigError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"The files in {data_dir} cannot be used ({error}): check the disk, who may write there, and `data_dir`."
+        ) from None
 
 
 def serve(
@@ -97,7 +134,7 @@ def serve(
     env: Mapping[str, str] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until a signal ends it. `on_ready` gets the base address (`http://HOST:PORT`); single worker only.
+    """Serve until SIGINT or SIGTERM ends it; in the main thread. `on_ready` gets the base address (`http://HOST:PORT`).
 
     Raises SettingsError for a bad tree and ConfigError where the address is taken or a room cannot be opened.
     """
@@ -120,37 +157,52 @@ def serve(
         "log_config": None,
         "server_header": False,
         "proxy_headers": False,
-        "timeout_keep_alive": int(server.keep_alive_s),
-        "timeout_graceful_shutdown": int(server.shutdown_grace_s),
+        "lifespan": "on",  # `auto` would take a failed start for an application that has no start, and serve
+        "timeout_keep_alive": server.keep_alive_s,
+        "timeout_graceful_shutdown": server.shutdown_grace_s,
     }
+
+    def ready() -> None:
+        (on_ready or _announce)(address)
+
     if server.workers == 1:
-        _serve_alone(Application(path, env, settings), options, listener, address, on_ready)
+        _serve_alone(Application(path, env, settings), options, listener, ready)
     else:
-        _serve_together(path, settings, server.workers, options, listener)
+        _serve_together(path, settings, server.workers, options, listener, ready)
 
 
 def _serve_alone(
-    application: Application,
-    options: dict[str, Any],
-    listener: socket.socket,
-    address: str,
-    on_ready: Callable[[str], None] | None,
+    application: Application, options: dict[str, Any], listener: socket.socket, ready: Callable[[], None]
 ) -> None:
-    config = uvicorn.Config(application, **options)
-    _Announcing(config, lambda: (on_ready or _announce)(address)).run(sockets=[listener])
-    if application.failure:
-        raise ConfigError(application.failure)
+    # uvicorn repeats the signal that ended it, when all is closed: as an exception, it ends us in order as well.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _Announcing(uvicorn.Config(application, **options), ready).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return
+    except SystemExit:
+        raise ConfigError(application.failure or "The server could not start; the reason stands above.") from None
 
 
 def _serve_together(
-    path: Path, settings: Settings, workers: int, options: dict[str, Any], listener: socket.socket
+    path: Path,
+    settings: Settings,
+    workers: int,
+    options: dict[str, Any],
+    listener: socket.socket,
+    ready: Callable[[], None],
 ) -> None:
     from uvicorn.supervisors import Multiprocess
 
     os.environ[_CONFIG] = str(path.resolve())
-    os.environ[_TALLIES] = str(multiprocess_directory(settings.data_dir).resolve())
+    with _disk_errors_told(settings.data_dir):
+        os.environ[_TALLIES] = str(multiprocess_directory(settings.data_dir).resolve())
     config = uvicorn.Config("gateway.server:worker", factory=True, workers=workers, **options)
-    Multiprocess(config, sockets=[listener]).run()
+    supervisor = Multiprocess(config, sockets=[listener])
+    ready()
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise ConfigError("A worker could not start, so none serves; the reason stands above.")
 
 
 class _Announcing(uvicorn.Server):
