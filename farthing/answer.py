@@ -1,14 +1,13 @@
 """Answers: what the caches keep, what they find, and the value in which one travels."""
 
-from dataclasses import dataclass
 
 from farthing.money import Nano
 from farthing.record import CacheOutcome
 from farthing.usage import Usage
+from farthing.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswer:
+class StoredAnswer(Value, frozen=True, kw_only=True):
     """A complete answer as a cache keeps it: `body` is the plain (not streamed) JSON of the endpoint.
 
     `cost` is what it cost to make, nano-dollars; `stored_ns` wall ns.
@@ -23,8 +22,7 @@ class StoredAnswer:
     stored_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
+class Hit(Value, frozen=True, kw_only=True):
     """An answer found. `score` is the cosine of a semantic hit (trusted callers only), None for an exact one."""
 
     kind: CacheOutcome

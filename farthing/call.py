@@ -1,11 +1,11 @@
 """Call: one request of a client, parsed once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from farthing.tags import Tags
+from farthing.value import Value
 
 
 class Endpoint(StrEnum):
@@ -17,8 +17,7 @@ class Endpoint(StrEnum):
     RESPONSES = "responses"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheControl:
+class CacheControl(Value, frozen=True, kw_only=True):
     """What the caller asked of the caches; a caller may only tighten the policy."""
 
     no_cache: bool = False
@@ -28,8 +27,7 @@ class CacheControl:
     """Do not answer with an entry older than this."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Value, frozen=True, kw_only=True):
     """One admitted request.
 
     `raw` are the bytes as they came, `body` the same parsed (read only); whoever forwards prefers `raw`.

@@ -1,13 +1,12 @@
 """Hold: money set aside before a call, and the accounts it is set aside in."""
 
-from dataclasses import dataclass
 
 from farthing.money import Nano
 from farthing.record import Record
+from farthing.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(Value, frozen=True, kw_only=True):
     """One budget in one window for one combination of scope values; `id` is unique for all three.
 
     `resets_at` is ISO 8601 with offset, None for a budget that does not reset. `scope` and `window` are for people.
@@ -21,8 +20,7 @@ class Account:
     resets_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(Value, frozen=True, kw_only=True):
     """What a call may cost at most, where it counts, and the row to write if nobody ever settles it.
 
     `expires_ns`: wall ns after which a hold that nobody settled is charged. `draft` is the record as known before
@@ -36,8 +34,7 @@ class Intent:
     draft: Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Value, frozen=True, kw_only=True):
     """A committed intent. `remaining` is the least that any of its accounts has left after it, None without one."""
 
     intent: Intent

@@ -1,11 +1,11 @@
 """Record: the one row that a request leaves behind, whatever happened to it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from farthing.money import ZERO, Nano
 from farthing.tags import Tags
 from farthing.usage import NO_USAGE, Usage
+from farthing.value import Value
 
 
 class CacheOutcome(StrEnum):
@@ -40,8 +40,7 @@ class Outcome(StrEnum):
     """The gateway was killed during the call; booked at recovery as an estimate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Value, frozen=True, kw_only=True):
     """One try at a deployment. `error` is empty for the one that answered; `cost` is what it billed."""
 
     deployment: str
@@ -51,8 +50,7 @@ class Attempt:
     cost: Nano = ZERO
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Value, frozen=True, kw_only=True):
     """One finished request. Times: `received_ns` wall ns, durations in seconds. `cost` covers every attempt.
 
     `avoided_cache` is what the stored answer had cost; `avoided_routing` what the reference tier would have cost

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from farthing.catalog import Catalog, Deployment, Feature, Task
+from farthing.value import Value
 
 
 class Verdict(StrEnum):
@@ -53,8 +54,7 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Value, frozen=True, kw_only=True):
     """Where a call goes: deployments in the order in which they are tried, and why.
 
     `reason` is a short phrase for a header (ASCII, no line breaks). `reference_tier` is what it would have been

@@ -1,8 +1,9 @@
 """Tags: whom a call serves, and the one rule for what a tag may look like."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from farthing.value import Value
 
 UNREGISTERED: Final = "unregistered"
 """The feature under which calls of an unknown feature are counted, where that is allowed."""
@@ -15,8 +16,7 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tags:
+class Tags(Value, frozen=True, kw_only=True):
     """The attribution of one call. Empty text means: not given. `tenant` is the organisation."""
 
     tenant: str

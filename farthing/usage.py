@@ -1,8 +1,9 @@
 """Usage: the disjoint token classes of one answer, and where the figures came from."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from farthing.value import Value
 
 TOKEN_CLASSES: Final = (
     "input_uncached",
@@ -38,8 +39,7 @@ class UsageSource(StrEnum):
     """A later correction from the provider's bill."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Value, frozen=True, kw_only=True):
     """Tokens by class; no token is counted in two classes.
 
     `output` excludes `reasoning` and audio; `input_uncached` excludes every cached, written, audio and image token.

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -169,7 +170,7 @@ class Doors:
 
 def record_members(record: Record) -> dict[str, Any]:
     """A record for JSON; amounts as integer nano-dollars and as exact decimal USD."""
-    members = asdict(record)
+    members: dict[str, Any] = msgspec.to_builtins(record)
     members["rates"] = orjson.loads(record.rates or "{}")
     for name in ("cost", "avoided_cache", "avoided_routing"):
         members[f"{name}_usd"] = format_usd(members[name])

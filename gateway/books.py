@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
 
 from farthing.answer import Hit, StoredAnswer
@@ -26,6 +25,7 @@ from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED, Tags
 from farthing.usage import NO_USAGE, Usage
+from farthing.value import changed
 from gateway.request import Request
 
 Witness = Callable[[Record], None]
@@ -106,7 +106,7 @@ class Page:
         """The task type under which the call is routed and booked; only declared ones, so their number is bounded."""
         name = task.name if task else ""
         if self.tags.task != name:
-            self.tags = replace(self.tags, task=name)
+            self.tags = changed(self.tags, task=name)
 
     def know_hit(self, hit: Hit) -> None:
         """A cache answered: nothing is spent, and what it avoided is what the stored answer had cost."""

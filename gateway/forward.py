@@ -1,6 +1,5 @@
 """Forward: a call to the first deployment that takes it, with every attempt noted."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -10,6 +9,7 @@ from farthing.catalog import Deployment, Feature
 from farthing.errors import InvalidParameter, UpstreamError, UpstreamUnreachable
 from farthing.ports import Clock, Upstream, UpstreamResponse
 from farthing.record import Attempt
+from farthing.value import Value
 from gateway.admission import COMPLETIONS_DEFAULT_CAP
 from gateway.jsonbody import with_changes
 
@@ -76,8 +76,7 @@ def refuse_escapes(call: Call, deployment: Deployment) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forwarded:
+class Forwarded(Value, frozen=True, kw_only=True):
     """A response whose head has arrived. `started` is monotonic seconds at sending."""
 
     deployment: Deployment

@@ -1,7 +1,6 @@
 """Rows: a Record as a tuple of plain SQLite values in the order of the table's columns, and back."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +9,7 @@ from farthing.money import Nano
 from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage, UsageSource
+from farthing.value import changed
 
 Row = tuple[Any, ...]
 
@@ -181,5 +181,5 @@ def lost(draft: str, amount: Nano) -> Record:
 
 def charged_as_lost(draft: Record, amount: Nano) -> Record:
     """A draft with outcome LOST and the hold's amount as its estimated cost."""
-    usage = replace(draft.usage, source=UsageSource.ESTIMATED)
-    return replace(draft, outcome=Outcome.LOST, cost=amount, usage=usage)
+    usage = changed(draft.usage, source=UsageSource.ESTIMATED)
+    return changed(draft, outcome=Outcome.LOST, cost=amount, usage=usage)

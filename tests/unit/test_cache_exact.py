@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from cache.exact import ExactCache
 from cache.stores.memory import MemoryStore
 from cache.stores.sqlite import SQLiteStore
 from cache.testing import BrokenStore, example_answer, example_body
+from farthing.value import changed
 from ledger.testing import ManualClock
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -82,7 +82,7 @@ async def test_a_younger_answer_of_another_process_is_found_where_ours_is_too_ol
     there, _ = _cache(store)
     await here.put(KEY, SCOPE, ANSWER, ttl_s=600)
     clock.advance(100)
-    younger = replace(ANSWER, stored_ns=clock.wall_ns())
+    younger = changed(ANSWER, stored_ns=clock.wall_ns())
     await there.put(KEY, SCOPE, younger, ttl_s=600)
 
     assert await here.get(KEY, max_age_s=50) == younger

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cache.vectors.memory import MemoryIndex
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import CacheControl, Call
 from farthing.record import CacheOutcome
+from farthing.value import changed
 from ledger.testing import ManualClock
 
 A, B = b"a" * 32, b"b" * 32
@@ -271,7 +272,7 @@ async def test_scopes_beyond_the_cap_leave_memory_and_come_back(tmp_path: Path) 
 
 
 async def test_the_answer_is_given_back_whole(bench: Bench) -> None:
-    answer = replace(ANSWER, tier="large", provider="p" * 50, stored_ns=bench.clock.wall_ns())
+    answer = changed(ANSWER, tier="large", provider="p" * 50, stored_ns=bench.clock.wall_ns())
     await bench.add(ASKED, answer=answer)
 
     hit = await bench.find(SAME)
