@@ -28,24 +28,13 @@ class Answer:
     Once it is complete it has no more to do with the connection, which by then may serve another.
     """
 
+    # fmt: off
     __slots__ = (
-        "_ended",
-        "_failure",
-        "_given",
-        "_loop",
-        "_parts",
-        "_size",
-        "_stale",
-        "_total_due",
-        "_waiter",
-        "_wanted",
-        "connection",
-        "headers",
-        "heard",
-        "max_body_bytes",
-        "provider",
+        "_ended", "_failure", "_given", "_loop", "_parts", "_size", "_stale", "_total_due",
+        "_waiter", "_wanted", "connection", "headers", "heard", "max_body_bytes", "provider",
         "status",
     )
+    # fmt: on
 
     connection: Connection
 

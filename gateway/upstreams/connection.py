@@ -32,26 +32,13 @@ class Connection(asyncio.Protocol):
     answer or without a request, anything that is not HTTP, an answer that began before its request had left.
     """
 
+    # fmt: off
     __slots__ = (
-        "_answer",
-        "_complete",
-        "_head_bytes",
-        "_headers",
-        "_idle_due",
-        "_loop",
-        "_parser",
-        "_paused",
-        "_refusal",
-        "_reusable",
-        "_rings_at",
-        "_silent",
-        "_timer",
-        "_transport",
-        "_until_close",
-        "_used",
-        "alive",
-        "pool",
+        "_answer", "_complete", "_head_bytes", "_headers", "_idle_due", "_loop", "_parser",
+        "_paused", "_refusal", "_reusable", "_rings_at", "_silent", "_timer", "_transport",
+        "_until_close", "_used", "alive", "pool",
     )
+    # fmt: on
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.pool: Pool | None = None

@@ -42,7 +42,7 @@ class Pool:
         return None
 
     async def connect(self, provider: Provider, *, fresh: bool = False) -> Connection:
-        """A connection, new if there is room for one or if it must be `fresh`; else the next that is free.
+        """A connection: new if there is room for one or if it must be `fresh`, else the next that is free.
 
         Raises UpstreamUnreachable after `timeouts.connect` of the provider, which includes the wait for one's turn.
         """
@@ -51,8 +51,10 @@ class Pool:
             given = await self._turn(provider, deadline, fresh)
             if given is None:
                 return await self._dial(provider, deadline)
-            if given.alive:
+            if given.alive:  # it may have been lost on the way here
                 return given
+            if (kept := self.idle()) is not None:
+                return kept
 
     def release(self, connection: Connection) -> None:
         """Take back a connection whose answer is complete."""
@@ -150,6 +152,9 @@ class Pool:
 
     async def _dial(self, provider: Provider, deadline: float) -> Connection:
         """Make the connection for which a place is taken."""
+        if self._closed:
+            self._vacate()
+            raise UpstreamUnreachable(SHUTTING_DOWN)
         try:
             async with asyncio.timeout_at(deadline) as patience:
                 self._dialling.add(patience)

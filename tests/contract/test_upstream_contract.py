@@ -11,6 +11,7 @@ from farthing.catalog import Deployment, Provider, Timeouts
 from farthing.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from farthing.ports import Upstream
 from gateway.upstreams.pyreqwest import PyreqwestUpstream
+from gateway.upstreams.relay import RelayUpstream
 from gateway.upstreams.testing import Ending, Scripted, ScriptedUpstream, scripted_server
 
 LONG = Timeouts(connect=5, first_byte=5, idle=5, total=5)
@@ -42,13 +43,23 @@ async def pyreqwest_playing(*script: Scripted) -> AsyncIterator[Wire]:
 
 
 @asynccontextmanager
+async def relay_playing(*script: Scripted) -> AsyncIterator[Wire]:
+    async with scripted_server(*script) as server:
+        upstream = RelayUpstream()
+        try:
+            yield Wire(upstream, server.base_url)
+        finally:
+            await upstream.close()
+
+
+@asynccontextmanager
 async def scripted_playing(*script: Scripted) -> AsyncIterator[Wire]:
     upstream = ScriptedUpstream(*script)
     yield Wire(upstream, "http://unused")
     await upstream.close()
 
 
-@pytest.fixture(params=[pyreqwest_playing, scripted_playing], ids=["pyreqwest", "scripted"])
+@pytest.fixture(params=[relay_playing, pyreqwest_playing, scripted_playing], ids=["relay", "pyreqwest", "scripted"])
 def playing(request: pytest.FixtureRequest) -> Playing:
     return request.param
 
