@@ -31,6 +31,9 @@ def usd_from_nano(amount: Nano | int) -> Decimal:
 
 def format_usd(amount: Nano | int, places: int = 9) -> str:
     """A plain decimal string of USD, e.g. `0.000012500`; never scientific notation."""
+    if places == 9 and amount >= 0:
+        dollars, rest = divmod(amount, NANO_PER_USD)
+        return f"{dollars}.{rest:09d}"
     return f"{usd_from_nano(amount):.{places}f}"
 
 

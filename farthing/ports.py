@@ -39,8 +39,9 @@ class Ledger(Protocol):
     def settle(self, hold: Hold | None, record: Record) -> Awaitable[object]:
         """Write the record; with a hold, replace it by `record.cost` in its accounts, in the same transaction.
 
-        The write is queued before this returns, so it happens even if the awaiting task is cancelled. A second
-        settlement of one hold or record id changes nothing. Raises LedgerUnavailable.
+        The write is queued before this returns, so it happens even if the awaiting task is cancelled; the result
+        itself cannot be cancelled: a cancelled caller is told so only once the write is done. A second settlement of
+        one hold or record id changes nothing. Raises LedgerUnavailable.
         """
 
     async def close(self) -> None:

@@ -151,16 +151,13 @@ class Page:
             return
         self.closed = True
         record = self._record(outcome, status, error_code)
-        written = asyncio.ensure_future(  # noqa: TID251 - takes the ledger's own future as it is
-            self._books.ledger.settle(self.hold, record)
-        )
         try:
-            await asyncio.shield(written)
+            await self._books.ledger.settle(self.hold, record)
         except LedgerUnavailable:
             self._books.unwritten += 1
             return
         except asyncio.CancelledError:
-            written.add_done_callback(lambda done: self._books.witness_later(done, record))
+            self._books.witness(record)  # cancelled once it was written: see the port
             raise
         self._books.witness(record)
 
@@ -229,13 +226,6 @@ class Books:
         """Tell metrics and log about a committed record."""
         for tell in self._witnesses:
             tell(record)
-
-    def witness_later(self, done: "asyncio.Future[object]", record: Record) -> None:
-        """The same, for a write whose caller was cancelled while waiting."""
-        if done.cancelled() or done.exception() is not None:
-            self.unwritten += 1
-        else:
-            self.witness(record)
 
 
 def outcome_of(error: FarthingError) -> Outcome:

@@ -59,6 +59,8 @@ class Price:
     def rates(self, input_tokens: int) -> Rates:
         """The rates of a request with so many input tokens, cached ones included. A context tier is a cliff: past
         its threshold every token of the request pays the tier's rate."""
+        if len(self.steps) == 1:
+            return self.steps[0][1]
         return next(rates for above, rates in reversed(self.steps) if input_tokens > above)
 
     def ceiling(self) -> Rates:

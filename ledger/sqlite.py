@@ -33,6 +33,15 @@ _DATA_ERRORS: Final = (
 """What an operation with impossible values raises; the disk raises other errors."""
 
 
+class _Owed(asyncio.Future[Any]):
+    """The result of a settlement. It cannot be cancelled: a cancelled caller learns of it first, and is cancelled
+    then. (asyncio.shield does the same for two more futures and their callbacks.)"""
+
+    def cancel(self, msg: object = None) -> bool:
+        del msg
+        return False
+
+
 class _Entry:
     """An operation in the queue and the future of whoever waits for it."""
 
@@ -125,7 +134,7 @@ class SQLiteLedger:
 
     def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[None]":
         """See the port."""
-        return self._ask(Settle(hold, record))
+        return self._ask(Settle(hold, record), _Owed(loop=self._loop))
 
     async def recover(self) -> int:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
@@ -157,8 +166,8 @@ class SQLiteLedger:
 
     # --- the queue -------------------------------------------------------------------------------
 
-    def _ask(self, operation: Operation) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = self._loop.create_future()
+    def _ask(self, operation: Operation, owed: _Owed | None = None) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self._loop.create_future() if owed is None else owed
         if self._closed:
             future.set_exception(LedgerUnavailable("The ledger is closed: the gateway is shutting down."))
             return future
