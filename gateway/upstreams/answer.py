@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from enum import Enum
 from typing import Final
 
 from farthing.catalog import Provider
@@ -14,14 +13,6 @@ QUEUED_BYTES: Final = 256 * 1024
 """What may lie here unread before the provider has to wait."""
 
 
-class _Wanted(Enum):
-    """What the receiver of an answer waits for."""
-
-    HEAD = "head"
-    CHUNK = "chunk"
-    ALL = "all"
-
-
 class Answer:
     """Port UpstreamResponse: one answer, filled by its connection and emptied by its receiver.
 
@@ -31,7 +22,7 @@ class Answer:
     # fmt: off
     __slots__ = (
         "_ended", "_failure", "_given", "_loop", "_parts", "_size", "_stale", "_total_due",
-        "_waiter", "_wanted", "connection", "headers", "heard", "max_body_bytes", "provider",
+        "_waiter", "_whole", "connection", "headers", "heard", "max_body_bytes", "provider",
         "status",
     )
     # fmt: on
@@ -48,15 +39,14 @@ class Answer:
         self._parts: list[bytes] = []
         self._size = self._given = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._wanted = _Wanted.HEAD
         self._failure: FarthingError | None = None
-        self._ended = self._stale = False
+        self._whole = self._ended = self._stale = False
 
     # --- port UpstreamResponse -------------------------------------------------------------------
 
     async def read(self) -> bytes:
         if not self._ended:
-            self._wanted = _Wanted.ALL
+            self._whole = True
             self.connection.resume()
             await self._wait(self.provider.timeouts.idle)
         if self._failure is not None:
@@ -77,7 +67,6 @@ class Answer:
                 raise self._failure
             if self._ended:
                 raise StopAsyncIteration
-            self._wanted = _Wanted.CHUNK
             await self._wait(self.provider.timeouts.idle)
         return self._take()
 
@@ -90,8 +79,9 @@ class Answer:
 
     async def head(self, connection: Connection, request: bytes) -> bool:
         """Send the request and wait for the head of its answer; False where the connection proved to be stale."""
-        self._stale, self._wanted = False, _Wanted.HEAD
+        self._stale = False
         connection.send(request, self)
+        connection.ring_by(self._total_due)
         try:
             await self._wait(self.provider.timeouts.first_byte)
         except BaseException:
@@ -125,11 +115,10 @@ class Answer:
         """One more part; False where the whole would become too large."""
         self._parts.append(body)
         self._size += len(body)
-        if self._wanted is _Wanted.ALL:
+        if self._whole:
             self.heard = self._loop.time()
             return self._size <= self.max_body_bytes
-        if self._wanted is _Wanted.CHUNK:
-            self._wake()
+        self._wake()
         if self._size - self._given > QUEUED_BYTES:
             self.connection.pause()
         return True
@@ -163,8 +152,9 @@ class Answer:
     # --- inner -----------------------------------------------------------------------------------
 
     async def _wait(self, patience: float) -> None:
-        self.heard = self._loop.time()
-        self.connection.ring_by(min(self.heard + patience, self._total_due))
+        self.heard = now = self._loop.time()
+        if now + patience < self.connection.rings_at:  # seldom; a call of each chunk's own would be felt
+            self.connection.ring_by(now + patience)
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -172,8 +162,9 @@ class Answer:
             self._waiter = None
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _take(self) -> bytes:
         parts, self._parts = self._parts, []

@@ -35,8 +35,8 @@ class Connection(asyncio.Protocol):
     # fmt: off
     __slots__ = (
         "_answer", "_complete", "_head_bytes", "_headers", "_idle_due", "_loop", "_parser",
-        "_paused", "_refusal", "_reusable", "_rings_at", "_silent", "_timer", "_transport",
-        "_until_close", "_used", "alive", "pool",
+        "_paused", "_refusal", "_reusable", "_silent", "_timer", "_transport",
+        "_until_close", "_used", "alive", "pool", "rings_at",
     )
     # fmt: on
 
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._refusal = ""
         self._silent = self._used = self._complete = self._reusable = self._until_close = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._idle_due = self._rings_at = math.inf
+        self._idle_due = self.rings_at = math.inf
 
     # --- used by pool and answer -----------------------------------------------------------------
 
@@ -71,10 +71,10 @@ class Connection(asyncio.Protocol):
         One timer serves all the requests of a connection, and is only set anew where something is due earlier:
         where it rings too early it looks again when the next thing is due, which costs a request nothing.
         """
-        if due < self._rings_at:
+        if due < self.rings_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._rings_at = due
+            self.rings_at = due
             self._timer = self._loop.call_at(due, self._ring)
 
     def pause(self) -> None:
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
     def _ring(self) -> None:
         answer, now = self._answer, self._loop.time()
         due, setting = (self._idle_due, "") if answer is None else answer.due()
-        self._timer, self._rings_at = None, math.inf
+        self._timer, self.rings_at = None, math.inf
         if now < due:
             self.ring_by(due)
         else:
