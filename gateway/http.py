@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -22,7 +25,7 @@ from gateway.answer import Answer
 from gateway.ids import new_request_id
 from gateway.models import model_list, one_model
 from gateway.pipeline import refuse, serve
-from gateway.request import RawHeaders, Request, read_cache_control, read_secret, read_tags
+from gateway.request import RawHeaders, Request, read_cache_control, read_secret, read_tags, relevant
 from gateway.runtime import Runtime
 
 Scope = MutableMapping[str, Any]
@@ -35,8 +38,8 @@ _MODELS: Final = b"/v1/models"
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
 
-
 REPEAT_CANCEL_S: Final = 0.05
+LINGER_S: Final = 1.0
 
 
 class HangUpWatch:
@@ -107,6 +110,11 @@ class Door:
             if endpoint is not None:
                 await self._serve(endpoint, scope, receive, send)
                 return
+            try:
+                self._check_size(scope["headers"])
+            except HeadersTooLarge as error:
+                await _send(Answer(error.status, [_JSON, _CLOSE], orjson.dumps(error.envelope())), send)
+                return
             if path == _MODELS or path.startswith(_MODELS + b"/"):
                 await self._models(scope, send)
                 return
@@ -127,8 +135,7 @@ class Door:
             return
         except FarthingError as error:
             answer = await refuse(Request(body=b"", **facts), error, runtime)
-            answer.headers.append(_CLOSE)
-            await _send(answer, send)
+            await _send_and_close(answer, receive, send)
             return
         if b'"stream"' not in request.body:
             # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
@@ -140,34 +147,38 @@ class Door:
                 await _send(answer, send, watch)
 
     async def _read(self, facts: dict[str, Any], scope: Scope, receive: Receive) -> Request:
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._check_headers(headers)
+        headers = relevant(scope["headers"])
         facts["secret"] = read_secret(headers)
+        self._check_size(scope["headers"])
+        self._check_framing(headers)
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not taken here: send POST.")
         facts.update(read_tags(headers))
         facts["cache_control"] = read_cache_control(headers)
-        return Request(body=await self._read_body(headers, receive), **facts)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            return Request(body=self._checked(message.get("body", b"")), **facts)
+        if message["type"] == "http.request":
+            # Only a known key is worth the wait for a long body.
+            authenticate(self._runtime.generation.keys, facts["secret"], facts["received_ns"])
+        return Request(body=await self._read_on(message, receive), **facts)
 
-    def _check_headers(self, headers: RawHeaders) -> None:
-        size = count = 0
-        for name, value in headers:
-            count += 1
-            size += len(name) + len(value)
-            if name == b"content-encoding" and value.lower() != b"identity":
-                raise UnsupportedEncoding
-            if name == b"content-length" and int(value) > self._limits.body_bytes:
-                raise self._too_large()
+    def _check_size(self, headers: RawHeaders) -> None:
+        count, size = len(headers), sum(map(len, chain.from_iterable(headers)))
         if count > self._limits.headers or size > self._limits.header_bytes:
             raise HeadersTooLarge(
                 f"The request has {count} headers of {size} bytes in all; "
                 f"at most {self._limits.headers} of {self._limits.header_bytes} bytes are read."
             )
 
-    async def _read_body(self, headers: RawHeaders, receive: Receive) -> bytes:
-        message = await receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            return self._checked(message.get("body", b""))
+    def _check_framing(self, headers: RawHeaders) -> None:
+        for name, value in headers:
+            if name == b"content-encoding" and value.lower() != b"identity":
+                raise UnsupportedEncoding
+            if name == b"content-length" and int(value) > self._limits.body_bytes:
+                raise self._too_large()
+
+    async def _read_on(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
         parts, size = [], 0
         while message["type"] == "http.request":
             part = message.get("body", b"")
@@ -209,11 +220,24 @@ class Door:
         catalog = self._runtime.generation.catalog
         if path == _MODELS:
             return orjson.dumps(model_list(catalog))
-        name = path[len(_MODELS) + 1 :].decode("latin-1")
+        name = unquote(path[len(_MODELS) + 1 :].decode("latin-1"))
         model = one_model(catalog, name)
         if model is None:
             raise ModelNotFound(param="model")
         return orjson.dumps(model)
+
+
+async def _send_and_close(answer: Answer, receive: Receive, send: Send) -> None:
+    """Answer before the body has come. A connection closed on a client that still sends is reset, and the answer may
+    be lost with it, so what comes is thrown away for a moment, until the client has read the answer and leaves."""
+    length = (b"content-length", str(len(answer.body)).encode())
+    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length, _CLOSE]})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (await receive()).get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send(answer: Answer, send: Send, watch: HangUpWatch | None = None) -> None:

@@ -1,13 +1,13 @@
 """Request: what the door read off the wire, before anybody judged it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farthing.call import CacheControl, Endpoint
 from farthing.errors import AuthenticationError, InvalidTag
 from farthing.tags import is_tag
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +34,34 @@ _TAGS = {
     b"x-farthing-run": "run",
     b"x-farthing-environment": "environment",
 }
+_READ = frozenset({b"authorization", b"x-api-key", b"cache-control", b"content-encoding", b"content-length", *_TAGS})
+
+
+def relevant(headers: RawHeaders) -> RawHeaders:
+    """The headers that mean anything to the gateway. All others, such as X-Forwarded-For, are never looked at."""
+    return [header for header in headers if header[0] in _READ]
 
 
 def read_secret(headers: RawHeaders) -> bytes:
-    """The key of `Authorization: Bearer` or `x-api-key`.
+    """The key of `Authorization: Bearer` or `x-api-key`, byte for byte.
 
     Raises AuthenticationError where one is sent twice, the two differ, or the scheme is not `Bearer` exactly once.
     """
-    found: list[bytes] = []
+    bearer: bytes | None = None
+    api_key: bytes | None = None
     for name, value in headers:
         if name == b"authorization":
             scheme, _, key = value.partition(b" ")
-            if scheme.lower() != b"bearer" or not key or b" " in key:
+            if scheme.lower() != b"bearer" or not key or b" " in key or bearer is not None:
                 raise AuthenticationError
-            found.append(key)
+            bearer = key
         elif name == b"x-api-key":
-            found.append(value)
-    if any(key != found[0] for key in found[1:]):
+            if api_key is not None:
+                raise AuthenticationError
+            api_key = value
+    if bearer is not None and api_key is not None and bearer != api_key:
         raise AuthenticationError("Authorization and x-api-key carry different keys: send one of them.")
-    return found[0] if found else b""
+    return bearer or api_key or b""
 
 
 def read_tags(headers: RawHeaders) -> dict[str, str]:
