@@ -203,19 +203,56 @@ def _input_bound(request: Request, body: Body) -> int:
     """Tokens never exceed the bytes of the JSON that carries the text: a byte-level tokeniser emits at most one token
     a byte, and a message's JSON frame (27 bytes and more) outweighs a chat template's tokens for it. Media and
     state kept upstream are not in those bytes."""
-    if request.endpoint is Endpoint.RESPONSES and (body.get("previous_response_id") or body.get("conversation")):
-        return UNBOUNDED_INPUT
-    if b'"image' in request.body or b'"input_' in request.body or b'"file' in request.body:
-        return UNBOUNDED_INPUT if _has_media(body) else len(request.body)
-    return len(request.body)
+    return UNBOUNDED_INPUT if _reaches_beyond(request.endpoint, body) else len(request.body)
 
 
-def _has_media(body: Body) -> bool:
-    turns = body.get("messages") or body.get("input")
-    parts = [turn.get("content") for turn in turns if type(turn) is dict] if type(turns) is list else []
-    return any(
-        type(part) is dict and part.get("type") not in ("text", "input_text", "output_text", "refusal")
-        for content in parts
-        if type(content) is list
-        for part in content
-    )
+_INLINE_PARTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "reasoning_text", "summary_text"})
+_INLINE_ITEMS: Final = frozenset(
+    {"message", "reasoning", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"}
+)
+_OWN_TOOLS: Final = frozenset({"function", "custom"})
+
+
+def _reaches_beyond(endpoint: Endpoint, body: Body) -> bool:
+    """True where the model may be given more than the body holds: media, state or templates kept upstream, and tools
+    that the provider runs itself. Judged on parsed values, since JSON can spell a name in many ways."""
+    if endpoint is Endpoint.CHAT:
+        turns = body["messages"]
+        if "web_search_options" in body:
+            return True
+    elif endpoint is Endpoint.RESPONSES:
+        turns = body.get("input")
+        if body.get("previous_response_id") or body.get("conversation") or body.get("prompt"):
+            return True
+    else:
+        return False
+    tools = body.get("tools")
+    if type(tools) is list and not all(_is_own(tool) for tool in tools):
+        return True
+    return type(turns) is list and any(_is_beyond(turn) for turn in turns)
+
+
+def _is_own(tool: Any) -> bool:
+    kind = tool.get("type") if type(tool) is dict else None
+    return type(kind) is str and kind in _OWN_TOOLS
+
+
+def _is_beyond(turn: Any) -> bool:
+    if type(turn) is not dict:
+        return False
+    kind = turn.get("type")
+    if kind is not None and (type(kind) is not str or kind not in _INLINE_ITEMS):
+        return True
+    if kind == "reasoning" and not turn.get("encrypted_content"):
+        return True  # its tokens are upstream, under its id
+    for parts in (turn.get("content"), turn.get("output")):
+        if type(parts) is list and not all(_is_text(part) for part in parts):
+            return True
+    return False
+
+
+def _is_text(part: Any) -> bool:
+    if type(part) is not dict:
+        return type(part) is str
+    kind = part.get("type")
+    return type(kind) is str and kind in _INLINE_PARTS
