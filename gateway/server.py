@@ -20,10 +20,11 @@ from uvicorn.config import STARTUP_FAILURE
 
 from farthing.errors import ConfigError, FarthingError
 from gateway.clock import SystemClock
+from gateway.files import Files
 from gateway.metrics import multiprocess_directory
 from gateway.settings import Settings, load
 from gateway.settings.watch import Watcher
-from gateway.wiring import House
+from gateway.wiring import House, installation_secret
 
 _LOG: Final = logging.getLogger("farthing")
 _CONFIG: Final = "FARTHING_CONFIG"
@@ -197,6 +198,7 @@ def _serve_together(
     os.environ[_CONFIG] = str(path.resolve())
     with _disk_errors_told(settings.data_dir):
         os.environ[_TALLIES] = str(multiprocess_directory(settings.data_dir).resolve())
+        installation_secret(Files.below(settings.data_dir).secret)  # before workers could read it half-written
     config = uvicorn.Config("gateway.server:worker", factory=True, workers=workers, **options)
     supervisor = Multiprocess(config, sockets=[listener])
     ready()
