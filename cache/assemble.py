@@ -28,6 +28,10 @@ class Assembler(Protocol):
     finish_reason: str
     """In the words of chat completions; empty until the provider gave one."""
 
+    @property
+    def finished(self) -> bool:
+        """Every choice that began has got its finish reason."""
+
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event; never raises, whatever it holds."""
 
@@ -255,6 +259,12 @@ class ChoicesAssembler:
         self._late: dict[str, Any] = {}
         self._usage: Any = None
         self._choices: dict[int, Message | TextChoice] = {}
+        self._running: set[Any] = set()
+
+    @property
+    def finished(self) -> bool:
+        """See the protocol."""
+        return bool(self.finish_reason) and not self._running
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one chunk."""
@@ -305,6 +315,9 @@ class ChoicesAssembler:
                 self.output_chars += size
             if choice.get("finish_reason"):
                 self.finish_reason = str(choice["finish_reason"])
+                self._running.discard(choice.get("index"))
+            elif self._expected > 1:  # one choice ends with its finish reason, whatever comes behind it
+                self._running.add(choice.get("index"))
         if self.output_chars > MAX_CHARACTERS:
             self._give_up()
 
@@ -376,6 +389,11 @@ class ResponsesAssembler:
         self.output_chars = 0
         self.finish_reason = ""
         self._response: Mapping[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """See the protocol."""
+        return bool(self.finish_reason)
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event."""

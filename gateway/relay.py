@@ -14,12 +14,17 @@ from farthing.usage import Usage
 DONE: Final = b"[DONE]"
 DONE_FRAME: Final = b"data: [DONE]\n\n"
 _RESPONSES_ENDS: Final = ("response.completed", "response.incomplete", "response.failed")
+_ERRORS: Final = ("error", "response.failed")
 
 
 class Witness(Protocol):
     """Reads every parsed event of a stream (the cache's assembler)."""
 
-    finish_reason: str
+    output_deltas: int
+
+    @property
+    def finished(self) -> bool:
+        """Every choice that began has got its finish reason."""
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """One JSON object of the stream."""
@@ -34,8 +39,9 @@ class UsageReader(Protocol):
 class Relay:
     """One stream. After `chunks` ends, the fields tell what was seen.
 
-    `usage`: the last non-null usage anywhere in the stream. `complete`: it ended as its protocol says an answer ends.
-    `failure`: the error the stream carried, or the cut it suffered. `first_byte`: monotonic seconds.
+    `usage`: the last non-null usage anywhere in the stream; `usage_is_last`: no output came after it.
+    `complete`: it ended as its protocol says an answer ends. `failure`: the error the stream carried, or the cut it
+    suffered. `first_byte`: monotonic seconds.
     """
 
     def __init__(
@@ -60,14 +66,24 @@ class Relay:
         self._reader = Reader()
         self._done = False
         self._ended = False
+        self._deltas_at_usage = 0
+        self._sequence = -1
         self._tail = b""
         self._offset = 0
 
     @property
     def complete(self) -> bool:
         """True where the answer was finished by the model, not by an error or a cut."""
-        finished = self._ended if self._responses else bool(self._witness.finish_reason)
-        return finished and self.failure is None
+        return self._finished and self.failure is None
+
+    @property
+    def usage_is_last(self) -> bool:
+        """True where `usage` covers all that was delivered: some providers send a first figure early on."""
+        return self._witness.output_deltas <= self._deltas_at_usage
+
+    @property
+    def _finished(self) -> bool:
+        return self._ended if self._responses else self._done or self._witness.finished
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The client's bytes. An error inside or a cut is told in the stream's own dialect; this never raises it."""
@@ -78,10 +94,12 @@ class Relay:
                 if passed := self._pass(data):
                     yield passed
             for event in self._reader.close():
-                if self._see(event):
+                if self._see(event) or not _is_whole(event.data):
                     self._tail = b""
         except UpstreamError as error:
-            self.failure, self._tail = self.failure or error, b""
+            self._tail = b""
+            if not (self._done or self._ended):  # after its last event a stream has nothing more to lose
+                self.failure = self.failure or error
         if self._tail:
             yield self._tail + b"\n\n"
         if closing := self._closing_frame():
@@ -117,15 +135,23 @@ class Relay:
             return False
         if type(parsed) is not dict:
             return False
+        self._witness.feed(parsed)
         usage = self._read_usage(parsed)
         if usage is not None:
-            self.usage = usage
-        if parsed.get("error") or parsed.get("type") == "error" or event.event == "error":
+            self.usage, self._deltas_at_usage = usage, self._witness.output_deltas
+        if parsed.get("error") or parsed.get("type") in _ERRORS or event.event == "error":
             self.failure = UpstreamError("The model provider reported an error inside the stream.")
-        if self._responses and parsed.get("type") in _RESPONSES_ENDS:
+        if self._responses:
+            self._note_response_event(parsed)
+        # Hidden by its form, not by what we made of it: a usage that cannot be true was asked for by us as well.
+        return self._hide and parsed.get("choices") == [] and bool(parsed.get("usage"))
+
+    def _note_response_event(self, event: Mapping[str, Any]) -> None:
+        if event.get("type") in _RESPONSES_ENDS:
             self._ended = True
-        self._witness.feed(parsed)
-        return usage is not None and self._hide and parsed.get("choices") == []
+        number = event.get("sequence_number")
+        if type(number) is int:
+            self._sequence = number
 
     def _closing_frame(self) -> bytes:
         if self._responses:
@@ -134,7 +160,7 @@ class Relay:
             return self._error_frame()
         if self._done or self._failed_in_band():
             return b""
-        if self._witness.finish_reason and self.failure is None:
+        if self._finished and self.failure is None:
             return DONE_FRAME
         return self._error_frame()
 
@@ -146,6 +172,16 @@ class Relay:
         self.failure = self.failure or UpstreamBroken("The model provider's stream ended before the answer did.")
         envelope = self.failure.envelope()
         if self._responses:
-            event = {"type": "error", **envelope["error"], "sequence_number": 0}
+            event = {**envelope["error"], "type": "error", "sequence_number": self._sequence + 1}
             return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
         return b"data: " + orjson.dumps(envelope) + b"\n\n"
+
+
+def _is_whole(data: bytes) -> bool:
+    """False for half an event: a server that simply closes leaves one behind."""
+    if data and data != DONE:
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return False
+    return True

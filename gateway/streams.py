@@ -8,6 +8,8 @@ from cache.storable import storable
 from farthing.call import Call
 from farthing.errors import FarthingError
 from farthing.record import Outcome
+from farthing.usage import UsageSource
+from farthing.value import changed
 from gateway.books import Page
 from gateway.cachedesk import Lookup
 from gateway.forward import Forwarded, asks_usage_for_us
@@ -62,14 +64,22 @@ class StreamEnding:
         if relay.first_byte is not None:
             page.first_byte_seconds = relay.first_byte - page.request.started
         page.finish_reason = self._assembler.finish_reason
-        if relay.usage is not None:
-            self._settlement.charge(relay.usage)
-        else:
-            self._settlement.estimate(self._delivered_tokens())
+        self._charge()
         outcome, status, code = self._how_it_ended(error)
         await page.close(outcome, status, code)
         if outcome is Outcome.SUCCESS:
             await self._store()
+
+    def _charge(self) -> None:
+        """By the provider's figure where it covers all that was delivered, else by what was delivered."""
+        usage, delivered = self._relay.usage, self._delivered_tokens()
+        if usage is None:
+            self._settlement.estimate(delivered)
+        elif self._relay.usage_is_last or usage.output_total >= delivered:
+            self._settlement.charge(usage)
+        else:
+            missing = delivered - usage.output_total
+            self._settlement.charge(changed(usage, output=usage.output + missing, source=UsageSource.ESTIMATED))
 
     def _delivered_tokens(self) -> int:
         """Providers send about a token a delta; where they send more, the text tells."""
