@@ -1,9 +1,14 @@
 """Pricing: what a deployment charges, and the most that a call may cost before it is sent."""
 
-from farthing.call import Call
+from typing import Final
+
+from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment
 from farthing.money import Nano
 from ledger.prices import Price, PriceBook
+
+_OWN_TOOLS: Final = ("function", "custom")
+"""Tools that the client runs, so that each of their turns is a call of its own."""
 
 
 class Pricing:
@@ -30,10 +35,28 @@ class Pricing:
         return Nano(max(self._bound(call, deployment, output_cap) for deployment in deployments))
 
     def _bound(self, call: Call, deployment: Deployment, output_cap: int) -> Nano:
-        window = deployment.context_window
-        most_input = call.input_bound if window is None else min(call.input_bound, window)
+        # Some providers bill input once for each choice, none more often.
+        input_ = call.input_bound * call.choices
+        if (most := most_input(call, deployment)) is not None:
+            input_ = min(input_, most)
         if deployment.max_output_tokens is not None:
             output_cap = min(output_cap, deployment.max_output_tokens)
-        # Some providers bill input once for each choice, none more often.
         ceiling = self.price(deployment, call.received_ns).ceiling()
-        return ceiling.bound(most_input * call.choices, output_cap * call.choices, deployment.provider.timeouts.total)
+        return ceiling.bound(input_, output_cap * call.choices, deployment.provider.timeouts.total)
+
+
+def most_input(call: Call, deployment: Deployment) -> int | None:
+    """The input tokens that a window lets into one call: it holds for each choice (a completion may have several
+    prompts). None where there is no such bound: an embedding call takes many texts, each as long as the window, and
+    a model with tools of its provider's is given its own findings, turn after turn."""
+    window = deployment.context_window
+    if window is None or call.endpoint is Endpoint.EMBEDDINGS or _takes_turns(call):
+        return None
+    return window * call.choices
+
+
+def _takes_turns(call: Call) -> bool:
+    tools = call.body.get("tools")
+    if type(tools) is list and any(type(tool) is dict and tool.get("type") not in _OWN_TOOLS for tool in tools):
+        return True
+    return "web_search_options" in call.body

@@ -7,13 +7,14 @@ import orjson
 
 from farthing.call import Call
 from farthing.catalog import Deployment
+from farthing.errors import UnpricedModel
 from farthing.money import ZERO, Nano, Rates
 from farthing.ports import Clock
 from farthing.record import Attempt
 from farthing.usage import Usage
 from gateway.books import Page
 from gateway.forward import Forwarded
-from gateway.pricing import Pricing
+from gateway.pricing import Pricing, most_input
 from ledger.usage import estimate, usage_of
 
 BYTES_PER_TOKEN: Final = 4
@@ -50,14 +51,14 @@ class Settlement:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the request went upstream."""
-        return self.clock.monotonic() - self._sent
+        """Seconds that the upstream has worked; a client that reads slowly holds up nothing there."""
+        return min(self.clock.monotonic() - self._sent, self.deployment.provider.timeouts.total)
 
     def read(self, event: Mapping[str, Any]) -> Usage | None:
         """The usage inside an answer or a stream event, or None where it cannot be relied on."""
         if self._call.choices > 1 and not self.deployment.provider.quirks.usage_covers_choices:
             return None
-        return usage_of(event, context_window=self.deployment.context_window)
+        return usage_of(event, context_window=most_input(self._call, self.deployment))
 
     def charge(self, usage: Usage) -> Nano:
         """Book this usage at the price of the deployment; returns the cost."""
@@ -81,9 +82,19 @@ class Settlement:
 
     def estimate(self, output_tokens: int) -> Nano:
         """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""
+        self._deployment = self._tried_last()
         self._name(self.deployment)
         input_tokens = -(-len(self._call.raw) // BYTES_PER_TOKEN)
+        if (most := most_input(self._call, self.deployment)) is not None:
+            input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
+
+    def _tried_last(self) -> Deployment:
+        """The deployment that may have billed, where it is not known yet who answers."""
+        route, attempts = self._page.route, self._page.attempts
+        if route is None or not attempts:
+            return self.deployment
+        return next((place for place in route.deployments if place.id == attempts[-1].deployment), self.deployment)
 
     def _name(self, deployment: Deployment) -> None:
         self._page.model, self._page.provider = deployment.model, deployment.provider.name
@@ -93,7 +104,10 @@ class Settlement:
         reference = self._pricing.reference(self._page.reference_tier, self._page.tier)
         if reference is None:
             return ZERO
-        price = self._pricing.price(reference, self._call.received_ns)
+        try:
+            price = self._pricing.price(reference, self._call.received_ns)
+        except UnpricedModel:
+            return ZERO  # what was not even asked needs no price: that the call itself cost something is on the page
         return Nano(price.rates(usage.input_total).cost(usage, seconds) - cost)
 
 
