@@ -52,11 +52,21 @@ async def hostile_gateway(
     upstream: str = "",
     models: Mapping[str, str] | None = None,
     chunks: int = 10,
+    max_body_bytes: int = 100_000,
+    keys: str = "",
+    log: str = "",
 ) -> AsyncIterator[RunningGateway]:
-    """As tests.gateway.running_gateway, on a wire of choice; `upstream` is a base URL that replaces the mock's."""
+    """As tests.gateway.running_gateway, on a wire of choice; `upstream` is a base URL that replaces the mock's.
+
+    `keys` are more entries under `keys:`, `log` replaces the line of `logging`.
+    """
     settings = MockSettings(chunks=chunks, duration_ms=0, slow_ms=20, recording=True)
     async with running_mock(settings) as mock:
         config = write_tree(directory, upstream or mock.base_url, extra=extra, models=models)
+        file = config / "farthing.yaml"
+        text = file.read_text().replace("max_body_bytes: 100000", f"max_body_bytes: {max_body_bytes}")
+        text = text.replace("keys:\n", f"keys:\n{keys}\n") if keys else text
+        file.write_text(text.replace("logging: {level: error}", log) if log else text)
         async with _served(config, protocol, mock) as gateway:
             yield gateway
 
