@@ -1,6 +1,6 @@
 """Replay: a stored answer given again, plain or as the stream that it might have come as."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -66,7 +66,7 @@ def _event(event: Mapping[str, Any]) -> bytes:
 
 
 def _chat_choices(body: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    choices = body["choices"]
+    choices = _indexed(body["choices"])
     for choice in choices:
         yield [_chat_choice(choice, _opening(choice["message"]))]
         yield from ([_chat_choice(choice, delta)] for delta in _deltas(choice["message"]))
@@ -104,11 +104,17 @@ def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _text_choices(body: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    for choice in body["choices"]:
+    choices = _indexed(body["choices"])
+    for choice in choices:
         text = {"text": choice["text"], "logprobs": choice.get("logprobs")}
         yield [{"index": choice["index"], **text, "finish_reason": None}]
-    for choice in body["choices"]:
+    for choice in choices:
         yield [_ending(choice, {"text": ""})]
+
+
+def _indexed(choices: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each choice with its index: some providers leave it out of a plain answer, where the order tells it."""
+    return [{"index": index, **choice} for index, choice in enumerate(choices)]
 
 
 def _ending(choice: Mapping[str, Any], nothing: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def storable(endpoint: Endpoint, body: Mapping[str, Any]) -> Storable:
     """What may be done with the parsed plain answer: nothing if it is an error, refused, filtered, cut or empty."""
     try:
         return Storable.NO if body.get("error") else _RULES[endpoint](body)
-    except (TypeError, AttributeError, KeyError):
+    except (TypeError, AttributeError, KeyError, RecursionError):
         return Storable.NO  # not the shape of the endpoint
 
 

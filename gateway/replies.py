@@ -1,7 +1,8 @@
 """Replies: the answers that the door sends, each with the headers that explain it."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 
@@ -10,7 +11,7 @@ from cache.replay import stream as replay_stream
 from cache.storable import storable
 from farthing.answer import Hit
 from farthing.call import Call
-from farthing.errors import FarthingError, UpstreamBroken
+from farthing.errors import FarthingError, UpstreamBroken, UpstreamError
 from farthing.money import format_usd
 from farthing.ports import Clock, UpstreamResponse
 from farthing.record import Outcome
@@ -59,7 +60,8 @@ def _header_text(text: str) -> bytes:
 
 def error_answer(error: FarthingError, page: Page) -> Answer:
     """OpenAI's error envelope with the headers that steer retries."""
-    headers = [JSON, *explain(page, with_cost=False), (b"x-farthing-error-source", b"gateway")]
+    source = b"upstream" if isinstance(error, UpstreamError) else b"gateway"
+    headers = [JSON, *explain(page, with_cost=False), (b"x-farthing-error-source", source)]
     headers += [(name.encode(), value.encode()) for name, value in error.retry.items()]
     return Answer(error.status, headers, orjson.dumps(error.envelope()))
 
@@ -80,15 +82,24 @@ def hit_answer(call: Call, hit: Hit, page: Page, clock: Clock) -> Answer:
 async def upstream_error_answer(forwarded: Forwarded, page: Page) -> Answer:
     """The provider's refusal as it came: its status and its hints on retrying."""
     response = forwarded.response
-    body = await read_whole(response)
+    try:
+        body = await read_whole(response)
+    except UpstreamError:
+        body = b""  # a refusal is one from its head on: nothing is billed, and its hints are in the headers
     await page.close(Outcome.UPSTREAM_ERROR, response.status, f"upstream_{response.status}")
+    return _refused(forwarded, response.status, body, page)
+
+
+def _refused(forwarded: Forwarded, status: int, body: bytes, page: Page) -> Answer:
+    if key := forwarded.deployment.provider.api_key:
+        body = body.replace(key.encode(), b"(the provider's key)")  # some quote it when they do not know it
     headers = [JSON, *explain(page, with_cost=False), (b"x-farthing-error-source", b"upstream")]
-    return Answer(response.status, headers + _passed_on(response), error_body(response.status, body))
+    return Answer(status, headers + _passed_on(forwarded.response), error_body(status, body))
 
 
 def _passed_on(response: UpstreamResponse) -> list[Header]:
     return [
-        (name.encode("latin-1"), value.encode("latin-1"))
+        (name.encode("latin-1"), _header_text(value))
         for name, value in response.headers.items()
         if name in _PASSED_ON or name.startswith("x-ratelimit-")
     ]
@@ -108,10 +119,20 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     else:
         settlement.estimate(estimated_output(parsed))
     page.finish_reason = finish_reason_of(parsed)
+    if parsed.get("error"):
+        return await _failed_answer(forwarded, raw, parsed, page)
     await page.close(Outcome.SUCCESS, response.status)
     await lookup.store(page.stored(raw), storable(call.endpoint, parsed))
     headers = [JSON, *explain(page, with_cost=True), *_passed_on(response)]
     return Answer(response.status, headers, raw)
+
+
+async def _failed_answer(forwarded: Forwarded, raw: bytes, parsed: Mapping[str, Any], page: Page) -> Answer:
+    """A failure that came with status 200. A response or a choice that failed says so itself; a bare error needs a
+    status that clients take for one."""
+    status = forwarded.response.status if "output" in parsed or "choices" in parsed else UpstreamError.status
+    await page.close(Outcome.UPSTREAM_ERROR, status, UpstreamError.code)
+    return _refused(forwarded, status, raw, page)
 
 
 def stream_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
