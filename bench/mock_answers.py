@@ -145,13 +145,9 @@ def completion_events(said: Said, body: Json, chunks: int, chat: bool) -> list[b
     events = [event(_completion(said, kind, inner, None, **more)) for inner in inners]
     beside = said.model == "mock-usage-beside-choice"
     last = {"usage": _usage(said.tokens)} if beside else more
-    events.append(
-        event(_completion(said, kind, {"delta": {}} if chat else {"text": ""}, said.finish, **last))
-    )
+    events.append(event(_completion(said, kind, {"delta": {}} if chat else {"text": ""}, said.finish, **last)))
     if asked and said.tokens and not beside:
-        events.append(
-            event({**_completion(said, kind, {}, None), "choices": [], "usage": _usage(said.tokens)})
-        )
+        events.append(event({**_completion(said, kind, {}, None), "choices": [], "usage": _usage(said.tokens)}))
     return events if said.model == "mock-no-done" else [*events, b"data: [DONE]\n\n"]
 
 

@@ -91,9 +91,7 @@ def failure(status: int, message: str = "The mock was asked to fail.") -> Reply:
 def _streamed(events: list[bytes], duration_ms: float) -> Reply:
     """The events as one HTTP chunk each; [DONE] and the end of the body leave with the last of them."""
     parts = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
-    parts[0] = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + parts[0]
-    )
+    parts[0] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + parts[0]
     if events[-1].startswith(b"data: [DONE]"):
         done = parts.pop()
         parts[-1] += done
@@ -155,15 +153,11 @@ class Mock:
         self.answered += 1
         path = asked.path.partition("?")[0]
         if asked.method == b"GET" and path.endswith("/models"):
-            data = [
-                {"id": m, "object": "model", "created": answers.CREATED, "owned_by": "mock"} for m in MODELS
-            ]
+            data = [{"id": m, "object": "model", "created": answers.CREATED, "owned_by": "mock"} for m in MODELS]
             return plain(orjson.dumps({"object": "list", "data": data}))
         try:
             body = orjson.loads(asked.body)
-            return (
-                self._post(path, body) if isinstance(body, dict) else failure(400, "The body is no object.")
-            )
+            return self._post(path, body) if isinstance(body, dict) else failure(400, "The body is no object.")
         except (ValueError, TypeError) as error:
             return failure(400, f"The mock could not read the body: {error}")
 

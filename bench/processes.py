@@ -60,9 +60,7 @@ def pin(pid: int, core: int | None) -> None:
 
 
 @contextmanager
-def running(
-    command: Sequence[str], core: int | None, *, output: int | IO[bytes]
-) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: Sequence[str], core: int | None, *, output: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in its own process group from the project's root; stop the whole group at the end."""
     process = subprocess.Popen(
         command,

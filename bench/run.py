@@ -2,8 +2,6 @@
 
 import argparse
 import http.client
-import json
-import platform
 import secrets
 import signal
 import socket
@@ -21,6 +19,7 @@ import uvloop
 from bench.gateway_config import BENCH_MODEL, write_gateway_config
 from bench.load import EXACT_HIT, PASS_THROUGH, STREAM, LoadResult, Scenario, Target, build_request, run_load
 from bench.processes import choose_cores, cpu_seconds, pin, resident_mb, running
+from bench.results import write_result
 
 READY_S = 60.0  # how long a gateway may take to become ready
 HEADS = (
@@ -126,9 +125,7 @@ def render_table(figures: Sequence[Figure]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
     lines = []
     for row in rows:
-        cells = [
-            c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -200,9 +197,7 @@ def measure_gateway(scenarios: Sequence[Scenario], seconds: float, connections: 
             return [_measured(server, scenario, seconds, connections) for server, scenario in rows]
 
 
-def measure_target(
-    server: Server, scenarios: Sequence[Scenario], seconds: float, connections: int
-) -> list[Figure]:
+def measure_target(server: Server, scenarios: Sequence[Scenario], seconds: float, connections: int) -> list[Figure]:
     """A server that already runs somewhere, each scenario in turn."""
     return [_measured(server, scenario, seconds, connections) for scenario in scenarios]
 
@@ -212,28 +207,14 @@ def _measured(server: Server, scenario: Scenario, seconds: float, connections: i
     return measure(server, scenario, seconds=seconds, connections=connections, salt=salt)
 
 
-def describe_machine() -> dict[str, str | int]:
-    """What a reader needs in order to compare figures; no host name."""
-    info = Path("/proc/cpuinfo").read_text()
-    models = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(models),
-        "system": platform.system() + " " + platform.release(),
-        "python": platform.python_version(),
-    }
-
-
 def write_json(path: Path, options: argparse.Namespace, figures: Sequence[Figure]) -> None:
     command = f"python -m bench.run --seconds {options.seconds:g} --connections {options.connections}"
-    result = {
-        "name": "target" if options.target else "gateway",
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": describe_machine(),
-        "command": command + (" --target URL" if options.target else ""),
-        "figures": [asdict(figure) for figure in figures],
-    }
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(
+        path,
+        name="target" if options.target else "gateway",
+        command=command + (" --target URL" if options.target else ""),
+        figures=[asdict(figure) for figure in figures],
+    )
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -242,9 +223,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS])
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument(
-        "--target", metavar="URL", help="measure this server instead, e.g. http://127.0.0.1:4141/v1"
-    )
+    parser.add_argument("--target", metavar="URL", help="measure this server instead, e.g. http://127.0.0.1:4141/v1")
     parser.add_argument("--pid", type=int, help="process of --target whose CPU and memory are read")
     parser.add_argument("--api-key", default="none", help="key for --target")
     parser.add_argument("--model", default=BENCH_MODEL, help="model asked of --target")

@@ -35,7 +35,7 @@ class ExactCache:
 
     def __init__(self, store: Store, clock: Clock, *, memory_bytes: int) -> None:
         self.counts = ExactCounts()
-        self._store = store
+        self.store = store
         self._clock = clock
         self._memory_bytes = memory_bytes
         self._held: OrderedDict[bytes, Entry] = OrderedDict()
@@ -65,7 +65,7 @@ class ExactCache:
         entry = Entry(key=key, expires_ns=self._clock.wall_ns() + ttl_s * NS, answer=answer)
         self._hold(entry)
         try:
-            await self._store.put(key, pack(entry), scope=scope, expires_ns=entry.expires_ns)
+            await self.store.put(key, pack(entry), scope=scope, expires_ns=entry.expires_ns)
             self.counts.stored += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("put", error)
@@ -73,11 +73,11 @@ class ExactCache:
     async def close(self) -> None:
         """Let go of the store."""
         self._held.clear()
-        await self._store.close()
+        await self.store.close()
 
     async def _read(self, key: bytes, now_ns: int) -> Entry | None:
         try:
-            data = await self._store.get(key, now_ns)
+            data = await self.store.get(key, now_ns)
             if data is None:
                 self._release(key)
                 return None
@@ -97,7 +97,7 @@ class ExactCache:
     async def _forget(self, key: bytes) -> None:
         self._release(key)
         try:
-            await self._store.delete(key)
+            await self.store.delete(key)
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("delete", error)
 

@@ -216,7 +216,7 @@ class Books:
         self.clock = clock
         self.accounts = accounts
         self.unwritten = 0
-        self._witnesses = witnesses
+        self.witnesses = witnesses
 
     def open(self, request: Request) -> Page:
         """A page for this request; whoever opens it closes it."""
@@ -224,7 +224,7 @@ class Books:
 
     def witness(self, record: Record) -> None:
         """Tell metrics and log about a committed record."""
-        for tell in self._witnesses:
+        for tell in self.witnesses:
             tell(record)
 
 

@@ -93,7 +93,7 @@ class Forwarder:
     """Sends calls; fails over before the first byte on connection errors, 429 and 5xx, `max_attempts` in all."""
 
     def __init__(self, upstream: Upstream, clock: Clock, cooldowns: Cooldowns, max_attempts: int) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._clock = clock
         self._cooldowns = cooldowns
         self._max_attempts = max_attempts
@@ -110,7 +110,7 @@ class Forwarder:
             last = number == len(tries)
             started = self._clock.monotonic()
             try:
-                response = await self._upstream.send(
+                response = await self.upstream.send(
                     deployment, call.endpoint.value, upstream_body(call, deployment, cap), stream=call.stream
                 )
             except UpstreamError as error:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,11 +81,19 @@ def _announce(address: str, key: str, config: Path, env: Mapping[str, str], join
         f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
         "",
         "Let an eval decide which tier is good enough, then ask with -H 'x-farthing-feature: support':",
-        f"FARTHING_API_KEY={key} farthing eval run sentiment --base-url {address}/v1 --config {config}",
+        f"FARTHING_API_KEY={key} {_own_command()} eval run sentiment --base-url {address}/v1 --config {config}",
         "",
         "Ctrl-C ends everything.",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _own_command() -> str:
+    """How this command was called, so that the printed line can be pasted as it is."""
+    called = Path(sys.argv[0])
+    if called.name != "farthing":
+        return "farthing"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def _tier_lines(env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> list[str]:
