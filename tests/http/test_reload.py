@@ -1,0 +1,206 @@
+"""Changing the configuration and the evidence while the gateway runs."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from evals.scorecards import ScorecardStore
+from farthing.record import Outcome
+from farthing.routing import Scorecard, Verdict
+from tests.gateway import ADMIN_KEY, OTHER_KEY, RunningGateway, hash_of, running_gateway
+from tests.processes import edit
+
+NEW_KEY = "fk-test-key-of-a-newcomer"
+PLAIN_PRICE = "model: plain-model, input_per_mtok: 1, output_per_mtok: 2"
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path, duration_ms=500) as running:
+        yield running
+
+
+async def reload(gateway: RunningGateway) -> None:
+    """A change is taken when two looks in a row see the same; a third would find nothing left to do."""
+    for _ in range(3):
+        await gateway.application.house.tick()
+
+
+async def change(gateway: RunningGateway, *changes: tuple[str, str]) -> None:
+    edit(gateway.config, *changes)
+    await reload(gateway)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+async def test_a_new_feature_is_taken_and_booked(gateway: RunningGateway) -> None:
+    before = await gateway.chat(headers={"x-farthing-feature": "brand-new"})
+
+    await change(gateway, ("features:\n", "features:\n  brand-new: {team: research}\n"))
+
+    after = await gateway.chat(headers={"x-farthing-feature": "brand-new"})
+    assert (before.status_code, after.status_code) == (400, 200)
+    assert gateway.record_of(after).tags.team == "research"
+    assert await gateway.metric("farthing_requests_total", feature="brand-new") == 1
+
+
+async def test_a_new_budget_refuses_the_next_call(gateway: RunningGateway) -> None:
+    before = await gateway.chat("one", headers={"x-farthing-feature": "plain"})
+
+    await change(
+        gateway, ("budgets:\n", 'budgets:\n  - {id: stop, limit_usd: "0", window: day, where: {feature: plain}}\n')
+    )
+
+    after = await gateway.chat("two", headers={"x-farthing-feature": "plain"})
+    assert (before.status_code, after.status_code) == (200, 402)
+    assert "stop" in after.json()["error"]["message"]
+
+
+async def test_a_new_key_works_and_a_removed_one_does_not(gateway: RunningGateway) -> None:
+    line = f'  - {{id: second, hash: "{hash_of(OTHER_KEY)}", tenant: globex, feature: chat, features: [chat]}}\n'
+    before = [(await gateway.chat(headers=bearer(key))).status_code for key in (OTHER_KEY, NEW_KEY)]
+
+    await change(gateway, (line, f'  - {{id: third, hash: "{hash_of(NEW_KEY)}", tenant: initech, feature: chat}}\n'))
+
+    after = [(await gateway.chat(headers=bearer(key))).status_code for key in (OTHER_KEY, NEW_KEY)]
+    assert (before, after) == ([200, 401], [401, 200])
+    assert gateway.records()[-1].tags.tenant == "initech"
+
+
+async def test_a_new_price_is_charged_from_the_next_call_on(gateway: RunningGateway) -> None:
+    plain = {"x-farthing-feature": "plain"}
+    before = gateway.record_of(await gateway.chat("a", model="plain-model", headers=plain))
+
+    await change(gateway, (PLAIN_PRICE, "model: plain-model, input_per_mtok: 10, output_per_mtok: 20"))
+
+    after = gateway.record_of(await gateway.chat("a", model="plain-model", headers=plain))
+    assert after.cost == before.cost * 10
+    assert after.price_version != before.price_version
+
+
+async def test_a_call_under_way_keeps_the_prices_with_which_it_began(gateway: RunningGateway) -> None:
+    body = {"model": "plain-model", "stream": True, "messages": [{"role": "user", "content": "a"}]}
+    async with gateway.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+
+        await change(gateway, (PLAIN_PRICE, "model: plain-model, input_per_mtok: 10, output_per_mtok: 20"))
+
+        under_way = not gateway.records()
+        rest = [line async for line in lines]
+    assert under_way
+    assert rest[-2] == "data: [DONE]"
+    (record,) = gateway.records()
+    assert record.cost == record.usage.input_total * 1000 + record.usage.output_total * 2000
+
+
+async def readiness(gateway: RunningGateway, *, admin: bool) -> tuple[int, dict[str, object]]:
+    response = await gateway.client.get("/readyz", headers=bearer(ADMIN_KEY) if admin else None)
+    return response.status_code, response.json()
+
+
+async def test_a_broken_file_keeps_the_old_settings_and_says_so_until_it_is_mended(gateway: RunningGateway) -> None:
+    file = gateway.config / "farthing.yaml"
+    good = file.read_text()
+    edit(gateway.config, ("features:\n", "features: [\n"))
+    await reload(gateway)
+
+    broken = await readiness(gateway, admin=True)
+    for_everybody = await readiness(gateway, admin=False)
+    ok_while_broken = await gateway.metric("farthing_config_ok")
+    served = await gateway.chat("still served")
+    file.write_text(good)
+    await reload(gateway)
+
+    assert broken[0] == for_everybody[0] == 200  # it serves on, so it is ready
+    assert broken[1]["reasons"] == for_everybody[1]["reasons"] == ["config"]
+    assert "farthing.yaml:" in json.dumps(broken[1]["problems"])
+    assert "problems" not in for_everybody[1]
+    assert ok_while_broken == 0
+    assert served.status_code == 200
+    assert await readiness(gateway, admin=True) == (200, {"status": "ready", "reasons": []})
+    assert await gateway.metric("farthing_config_ok") == 1
+
+
+async def test_a_file_that_vanished_keeps_the_old_settings(gateway: RunningGateway) -> None:
+    file = gateway.config / "farthing.yaml"
+    aside = file.rename(file.with_suffix(".aside"))
+    await reload(gateway)
+
+    gone = await readiness(gateway, admin=False)
+    served = await gateway.chat("still served")
+    aside.rename(file)
+    await reload(gateway)
+
+    assert gone[1]["reasons"] == ["config"]
+    assert served.status_code == 200
+    assert await gateway.metric("farthing_config_ok") == 1
+
+
+async def test_who_may_read_metrics_changes_without_a_restart(gateway: RunningGateway) -> None:
+    await change(gateway, ("port: 0,", "port: 0, metrics_access: key,"))
+
+    answers = [
+        (await gateway.client.get("/metrics", headers=bearer(key))).status_code for key in (OTHER_KEY, ADMIN_KEY)
+    ]
+    assert answers == [403, 200]
+
+
+def card(gateway: RunningGateway, verdict: Verdict) -> Scorecard:
+    catalog, now_ns = gateway.application.house.settings.catalog, gateway.application.house.clock.wall_ns()
+    return Scorecard(
+        task="triage",
+        tier="small",
+        verdict=verdict,
+        score=0.9 if verdict is Verdict.PASS else 0.1,
+        bar=0.8,
+        items=50,
+        suite="triage",
+        suite_hash=hashlib.sha256(b"suite").hexdigest(),
+        models=tuple(place.id for place in catalog.tier("small").deployments),
+        run_id=f"run-{now_ns}",
+        decided_ns=now_ns,
+    )
+
+
+def record_card(gateway: RunningGateway, verdict: Verdict) -> None:
+    with ScorecardStore(gateway.application.house.files.scorecards) as store:
+        store.add(card(gateway, verdict))
+
+
+async def test_a_new_scorecard_changes_the_route_and_old_answers_stay_with_their_tier(gateway: RunningGateway) -> None:
+    async def ask() -> tuple[str, str]:
+        answer = await gateway.chat("sort this", headers={"x-farthing-feature": "routed"})
+        return answer.headers["x-farthing-tier"], answer.headers["x-farthing-cache"]
+
+    trusted = [await ask(), await ask()]
+    record_card(gateway, Verdict.PASS)
+    await gateway.application.house.tick()
+    passed = [await ask(), await ask()]
+    record_card(gateway, Verdict.FAIL)
+    await gateway.application.house.tick()
+    failed = await ask()
+
+    assert trusted == [("large", "miss"), ("large", "exact")]
+    assert passed == [("small", "miss"), ("small", "exact")]
+    assert failed == ("large", "exact")  # the trusted tier's own answer, still good
+
+
+async def test_a_storm_of_calls_across_reloads_is_served_whole(gateway: RunningGateway) -> None:
+    async def caller(number: int) -> list[int]:
+        plain = {"x-farthing-feature": "plain"}
+        return [(await gateway.chat(f"{number} {turn}", headers=plain)).status_code for turn in range(10)]
+
+    calling = asyncio.gather(*(caller(number) for number in range(5)))
+    for turn in range(5):
+        await change(gateway, ("features:\n", f"features:\n  extra-{turn}: {{team: research}}\n"))
+        await asyncio.sleep(0.01)
+
+    assert [status for statuses in await calling for status in statuses] == [200] * 50
+    assert [record.outcome for record in gateway.records()] == [Outcome.SUCCESS] * 50
