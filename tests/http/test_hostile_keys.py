@@ -100,8 +100,14 @@ async def test_a_key_in_the_query_is_no_key(gateway: RunningGateway, query: str)
 
 
 @pytest.mark.parametrize(
-    "headers", [(BEARER,), (b"authorization: bearer " + KEY.encode(),), (b"X-API-KEY: " + KEY.encode(),), (BEARER, b"X-Api-Key: " + KEY.encode())]
-)  # fmt: skip
+    "headers",
+    [
+        (BEARER,),
+        (b"authorization: bearer " + KEY.encode(),),
+        (b"X-API-KEY: " + KEY.encode(),),
+        (BEARER, b"X-Api-Key: " + KEY.encode()),
+    ],
+)
 async def test_a_key_may_come_in_either_header_or_agreeing_in_both(
     gateway: RunningGateway, headers: tuple[bytes, ...]
 ) -> None:
@@ -148,8 +154,24 @@ async def test_a_key_without_the_right_reads_no_report(gateway: RunningGateway, 
 
 @pytest.mark.parametrize(
     "path",
-    ["/docs", "/redoc", "/openapi.json", "/config", "/config/update", "/admin", "/reload", "/debug", "/key/generate"]
-    + ["/mcp", "/v1/mcp/tools", "/.env", "/.git/config", "/server-status", "/test_connection", "/v1/realtime"],
+    [
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/config",
+        "/config/update",
+        "/admin",
+        "/reload",
+        "/debug",
+        "/key/generate",
+        "/mcp",
+        "/v1/mcp/tools",
+        "/v1/realtime",
+        "/test_connection",
+        "/.env",
+        "/.git/config",
+        "/server-status",
+    ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_doors_that_others_left_open_do_not_exist(gateway: RunningGateway, path: str, method: bytes) -> None:
