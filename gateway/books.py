@@ -1,7 +1,7 @@
 """Books: one page for each request, and one Record from it, however the request ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from farthing.answer import Hit, StoredAnswer
@@ -132,7 +132,7 @@ class Page:
             id=self.request.id,
             amount=amount,
             accounts=self._books.accounts(self.tags, self.request.received_ns),
-            expires_ns=self.request.received_ns + int(timeout_s * 1e9) + HOLD_GRACE_NS,
+            expires_ns=self._books.clock.wall_ns() + int(timeout_s * 1e9) + HOLD_GRACE_NS,
             draft=self._record(Outcome.LOST, 0, ""),
         )
         self.hold = await self._books.ledger.reserve(intent)
@@ -151,13 +151,14 @@ class Page:
             return
         self.closed = True
         record = self._record(outcome, status, error_code)
+        written = self._books.ledger.settle(self.hold, record)
         try:
-            await self._books.ledger.settle(self.hold, record)
+            await written
         except LedgerUnavailable:
             self._books.unwritten += 1
             return
         except asyncio.CancelledError:
-            self._books.witness(record)  # cancelled once it was written: see the port
+            await self._books.witness_ended(written, record)
             raise
         self._books.witness(record)
 
@@ -226,6 +227,16 @@ class Books:
         """Tell metrics and log about a committed record."""
         for tell in self.witnesses:
             tell(record)
+
+    async def witness_ended(self, written: Awaitable[object], record: Record) -> None:
+        """The same for a write that had ended, well or not, when its caller was told of its cancellation (see the
+        port): nothing is waited for."""
+        try:
+            await written
+        except LedgerUnavailable:
+            self.unwritten += 1
+        else:
+            self.witness(record)
 
 
 def outcome_of(error: FarthingError) -> Outcome:

@@ -13,7 +13,10 @@ from farthing.value import Value
 from gateway.admission import COMPLETIONS_DEFAULT_CAP
 from gateway.jsonbody import with_changes
 
-_TRY_ELSEWHERE: Final = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_TRY_ELSEWHERE: Final = frozenset({402, 408, 409, 429, 500, 502, 503, 504, 529})
+"""402: the gateway's own account there is out of money, which is no concern of the caller."""
+UNFINISHED: Final = "unfinished"
+"""The error of an attempt whose end nobody waited for."""
 _CAP_FIELDS: Final = {Endpoint.COMPLETIONS: "max_tokens", Endpoint.RESPONSES: "max_output_tokens"}
 
 
@@ -53,12 +56,23 @@ def upstream_body(call: Call, deployment: Deployment, cap: int) -> bytes:
     changes: dict[str, Any] = {}
     if call.model != deployment.model:
         changes["model"] = deployment.model
-    if call.output_cap is None and call.endpoint is not Endpoint.EMBEDDINGS:
-        field = _CAP_FIELDS.get(call.endpoint, deployment.provider.quirks.output_cap_field)
-        changes[field] = cap
+    if call.endpoint is not Endpoint.EMBEDDINGS:
+        changes |= _cap_changes(call, deployment, cap)
     if asks_usage_for_us(call) and deployment.provider.quirks.stream_usage:
         changes["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
     return with_changes(call.raw, changes)
+
+
+def _cap_changes(call: Call, deployment: Deployment, cap: int) -> dict[str, Any]:
+    """A cap where the client gave none, and the client's own under the older name where the provider knows only that:
+    Ollama and DeepSeek pass over max_completion_tokens and answer at length (ollama/ollama #7125,
+    earendil-works/pi #8018)."""
+    field = _CAP_FIELDS.get(call.endpoint, deployment.provider.quirks.output_cap_field)
+    if call.output_cap is None:
+        return {field: cap}
+    if call.endpoint is Endpoint.CHAT and field == "max_tokens" and call.body.get(field) is None:
+        return {field: cap, "max_completion_tokens": None}  # both at once is an error to some
+    return {}
 
 
 def asks_usage_for_us(call: Call) -> bool:
@@ -67,13 +81,17 @@ def asks_usage_for_us(call: Call) -> bool:
 
 
 def refuse_escapes(call: Call, deployment: Deployment) -> None:
-    """Raises InvalidParameter for a field that would let the answer outgrow its hold at this provider."""
+    """Raises InvalidParameter for a field that would let the cost outgrow its hold at this provider."""
     for name in deployment.provider.quirks.cap_escapes:
         if name in call.body:
             raise InvalidParameter(
                 f"`{name}` overrides the output cap at this provider: send max_tokens (and n) instead.",
                 param=name,
             )
+    if call.body.get("service_tier") == "priority":
+        raise InvalidParameter(
+            "`service_tier` priority is billed above the price that is known here: leave it out.", param="service_tier"
+        )
 
 
 class Forwarded(Value, frozen=True, kw_only=True):
@@ -108,11 +126,11 @@ class Forwarder:
         tries = deployments[: self._max_attempts]
         for number, deployment in enumerate(tries, start=1):
             last = number == len(tries)
+            body = upstream_body(call, deployment, cap)
             started = self._clock.monotonic()
+            attempts.append(Attempt(deployment=deployment.id, status=0, error=UNFINISHED, seconds=0.0))
             try:
-                response = await self.upstream.send(
-                    deployment, call.endpoint.value, upstream_body(call, deployment, cap), stream=call.stream
-                )
+                response = await self.upstream.send(deployment, call.endpoint.value, body, stream=call.stream)
             except UpstreamError as error:
                 self._note(attempts, deployment, 0, error.code, started)
                 self._cooldowns.start(deployment.id)
@@ -135,7 +153,7 @@ class Forwarder:
 
     def _note(self, attempts: list[Attempt], place: Deployment, status: int, error: str, started: float) -> None:
         seconds = self._clock.monotonic() - started
-        attempts.append(Attempt(deployment=place.id, status=status, error=error, seconds=seconds))
+        attempts[-1] = Attempt(deployment=place.id, status=status, error=error, seconds=seconds)
 
 
 def error_body(status: int, raw: bytes) -> bytes:

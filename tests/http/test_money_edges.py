@@ -1,12 +1,22 @@
 """Money at the edges: what a call may cost at most, what it is booked at, and to whom, when something is unusual."""
 
+import asyncio
 from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
 
 from farthing.call import Endpoint
 from farthing.catalog import Deployment, PriceOverride
+from farthing.errors import LedgerUnavailable
+from farthing.hold import Hold
+from farthing.record import Outcome, Record
 from farthing.usage import UsageSource
+from gateway.books import Books
 from gateway.pipeline import serve
-from gateway.upstreams.testing import Ending, Scripted
+from gateway.upstreams.testing import Ending, Scripted, ScriptedAnswer, ScriptedUpstream
+from ledger.testing import ManualClock, MemoryLedger
 from tests.scripted_pipeline import (
     LARGE,
     SMALL,
@@ -15,6 +25,7 @@ from tests.scripted_pipeline import (
     completion,
     dollars,
     frames,
+    headers_of,
     plain,
     provider,
     stream,
@@ -27,6 +38,36 @@ FREE_THEN_DEAR = (
     Deployment(name=SMALL, provider=provider("dear"), model="dear-model"),
 )
 THEIR_PRICES = (dollars("free", "free-model", "0", "0"), dollars("dear", "dear-model"), dollars("one", LARGE))
+
+
+class HangingAtSecond(ScriptedUpstream):
+    """Never answers the second request."""
+
+    def __init__(self, *script: Scripted) -> None:
+        super().__init__(*script)
+        self.hanging = asyncio.Event()
+
+    async def send(self, deployment: Deployment, operation: str, body: bytes, *, stream: bool) -> ScriptedAnswer:
+        if self.sent:
+            self.hanging.set()
+            await asyncio.Event().wait()
+        return await super().send(deployment, operation, body, stream=stream)
+
+
+class Uncancellable(asyncio.Future[Any]):
+    """The result of a settlement as the port wants it."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+class SlowlyFailing(MemoryLedger):
+    """Its disk refuses each settlement, a moment later."""
+
+    def settle(self, hold: Hold | None, record: Record) -> asyncio.Future[None]:
+        result = Uncancellable()
+        asyncio.get_running_loop().call_later(0.01, result.set_exception, LedgerUnavailable())
+        return result
 
 
 def windowed(tokens: int) -> tuple[Deployment]:
@@ -122,3 +163,114 @@ async def test_a_client_that_reads_slowly_pays_no_more_seconds_than_the_provider
     # 600 seconds, the total that the provider is given, at 0.01 USD.
     assert stair.record.cost == 6_000_000_000
     assert stair.ledger.overages == 0
+
+
+async def test_a_client_that_leaves_during_a_second_attempt_is_booked_at_that_one() -> None:
+    upstream = HangingAtSecond(plain({}, 500))
+    stair = Stair(upstream=upstream, small=FREE_THEN_DEAR, prices=THEIR_PRICES).open()
+
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(serve(stair.request(stream=True), stair.runtime))
+        await upstream.hanging.wait()
+        call.cancel()
+
+    record = stair.record
+    assert (record.outcome, record.provider, record.deployment) == (Outcome.ABORTED, "dear", "dear/dear-model")
+    assert record.cost > 0
+    assert [attempt.error for attempt in record.attempts] == ["http_500", "unfinished"]
+
+
+async def test_a_provider_without_money_is_passed_over() -> None:
+    stair = Stair(small=FREE_THEN_DEAR, prices=THEIR_PRICES).open()
+    stair.upstream.add(plain({"error": {"message": "out of credit"}}, 402), plain(completion(usage=usage(10, 5))))
+
+    answer, _ = await stair.ask()
+
+    assert (answer.status, stair.record.provider) == (200, "dear")
+
+
+@pytest.mark.parametrize(
+    ("provider_field", "sent", "received"),
+    [
+        ("max_tokens", {}, {"max_tokens": 100}),
+        ("max_tokens", {"max_tokens": 7}, {"max_tokens": 7}),
+        ("max_tokens", {"max_completion_tokens": 7}, {"max_tokens": 7, "max_completion_tokens": None}),
+        ("max_tokens", {"max_tokens": 5, "max_completion_tokens": 7}, {"max_tokens": 5, "max_completion_tokens": 7}),
+        ("max_completion_tokens", {}, {"max_completion_tokens": 100}),
+        ("max_completion_tokens", {"max_tokens": 7}, {"max_tokens": 7}),
+    ],
+)
+async def test_the_cap_that_is_held_reaches_the_provider_in_a_field_that_it_obeys(
+    provider_field: str, sent: dict[str, int], received: dict[str, int]
+) -> None:
+    place = Deployment(name=SMALL, provider=provider("one", output_cap_field=provider_field), model=SMALL)
+    stair = Stair(small=(place,)).open()
+    stair.upstream.add(plain(completion(usage=usage(10, 5))))
+
+    await stair.ask(**sent)
+
+    body = orjson.loads(stair.upstream.sent[0].body)
+    assert {name: value for name, value in body.items() if name.startswith("max_")} == received
+
+
+async def test_a_service_tier_dearer_than_the_price_list_is_refused() -> None:
+    stair = Stair().open()
+
+    answer, body = await stair.ask(service_tier="priority")
+
+    assert (answer.status, orjson.loads(body)["error"]["param"]) == (400, "service_tier")
+    assert stair.record.outcome is Outcome.REJECTED
+    assert not stair.upstream.sent
+
+
+async def test_a_hold_lives_as_long_as_its_call_however_slowly_the_body_came_in() -> None:
+    stair = Stair().open()
+    request = stair.request(stream=True)
+    stair.clock.advance(700)  # more than the 600 seconds of the provider and the 60 of grace
+    stair.upstream.add(stream(*frames(chunk("a"), chunk(finish="stop"), usage_chunk(10, 5))))
+
+    async with await serve(request, stair.runtime) as answer:
+        expired = await stair.ledger.recover()
+        async for _ in answer.chunks():
+            pass
+
+    assert expired == 0
+    assert stair.record.outcome is Outcome.SUCCESS
+
+
+async def test_a_ledger_that_is_gone_refuses_before_anything_is_sent() -> None:
+    stair = Stair().open()
+    stair.ledger.broken = True
+
+    answer, _ = await stair.ask()
+
+    assert (answer.status, headers_of(answer)["x-should-retry"]) == (503, "true")
+    assert not stair.upstream.sent
+    assert (stair.records, stair.runtime.books.unwritten) == ([], 1)
+
+
+async def test_a_ledger_that_goes_in_mid_call_keeps_the_hold_and_is_witnessed_by_nobody() -> None:
+    stair = Stair().open()
+    stair.upstream.add(stream(*frames(chunk("a"), chunk(finish="stop"), usage_chunk(10, 5))))
+
+    async with await serve(stair.request(stream=True), stair.runtime) as answer:
+        async for _ in answer.chunks():
+            stair.ledger.broken = True
+
+    assert len(stair.ledger.holds) == 1
+    assert (stair.records, stair.runtime.books.unwritten) == ([], 1)
+
+
+async def test_a_caller_cancelled_while_the_ledger_fails_counts_as_unwritten() -> None:
+    ledger = SlowlyFailing(ManualClock())
+    witnessed: list[Record] = []
+    books = Books(ledger, ManualClock(), lambda _tags, _now: (), (witnessed.append,))
+    page = books.open(Stair().request())
+
+    async with asyncio.TaskGroup() as tasks:
+        closing = tasks.create_task(page.close(Outcome.REJECTED, 400))
+        await asyncio.sleep(0)
+        closing.cancel()
+
+    assert closing.cancelled()
+    assert (witnessed, books.unwritten) == ([], 1)
