@@ -139,6 +139,7 @@ class Connection(asyncio.Protocol):
         if answer is not None:
             self._lost(answer, exc)
         self._transport.abort()  # already closed, but TLS transports of asyncio warn of it otherwise
+        self._parser = None  # it holds our methods: a ring that only the collector would open
         if self.pool is not None:
             self.pool.lost(self)
 
