@@ -19,8 +19,13 @@ from gateway.wire import PatientProtocol
 from tests.gateway import KEY, RunningGateway, write_tree
 
 CHAT = "/v1/chat/completions"
+STATUSES = ("mock-400", "mock-401", "mock-503")
+"""Models whose upstream answers with that status, besides those of tests.gateway."""
 PATIENCE_S = 10.0
 """How long a test waits for what must happen: a bound on hangs, not a measurement."""
+
+
+PRICE = "input_per_mtok: 1, output_per_mtok: 2"
 
 
 class HastyProtocol(PatientProtocol):
@@ -62,7 +67,9 @@ async def hostile_gateway(
     """
     settings = MockSettings(chunks=chunks, duration_ms=0, slow_ms=20, recording=True)
     async with running_mock(settings) as mock:
-        config = write_tree(directory, upstream or mock.base_url, extra=extra, models=models)
+        named = {name: f"[{{provider: mock, model: {name}}}]" for name in STATUSES} | dict(models or {})
+        priced = "".join(f"  - {{provider: mock, model: {name}, {PRICE}}}\n" for name in STATUSES)
+        config = write_tree(directory, upstream or mock.base_url, extra=priced + extra, models=named)
         file = config / "farthing.yaml"
         text = file.read_text().replace("max_body_bytes: 100000", f"max_body_bytes: {max_body_bytes}")
         text = text.replace("keys:\n", f"keys:\n{keys}\n") if keys else text
