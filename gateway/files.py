@@ -1,5 +1,7 @@
 """Files: where one installation keeps its state."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,3 +26,17 @@ class Files:
             scorecards=data_dir / "evals.db",
             secret=data_dir / "secret",
         )
+
+
+def made_once(path: Path, content: bytes) -> bytes:
+    """The bytes of a private file (mode 0600), written if there is none. Whole or not at all, and of several
+    processes that make it at one moment the first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_bytes()

@@ -140,7 +140,11 @@ class Door:
         if b'"stream"' not in request.body:
             # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
             async with await serve(request, runtime) as answer:
-                await _send(answer, send)
+                if not answer.streams:
+                    await _send(answer, send)
+                    return
+                with HangUpWatch(receive) as watch:  # JSON can spell "stream" in many ways
+                    await _send(answer, send, watch)
             return
         with HangUpWatch(receive) as watch:
             async with await serve(request, runtime) as answer:

@@ -12,6 +12,7 @@ from typing import Final
 
 from demo.processes import ServerFailed, ServerProcess
 from farthing.errors import ConfigError
+from gateway.files import made_once
 from gateway.server import serve
 from gateway.settings.demo import write_tree
 from gateway.settings.providers import FoundProvider, provider_from_environment
@@ -39,15 +40,8 @@ def run(*, port: int | None = None, data_dir: Path = DATA_DIR, env: Mapping[str,
 
 def demo_key(path: Path) -> str:
     """The demo key, made at the first run and kept for the next in a file that only its owner can read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    key = KEY_PREFIX + secrets.token_urlsafe(32)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key + "\n")
-    return key
+    fresh = KEY_PREFIX + secrets.token_urlsafe(32)
+    return made_once(path, fresh.encode() + b"\n").decode().strip()
 
 
 def _sha256(key: str) -> str:

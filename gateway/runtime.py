@@ -13,6 +13,7 @@ from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
 from gateway.forward import Cooldowns, Forwarder
 from gateway.pricing import Pricing
+from ledger.budgets import BudgetBook
 from router_policies.deployments import ordered
 
 _UNREGISTERED = Feature(name=UNREGISTERED)
@@ -22,12 +23,12 @@ _UNREGISTERED = Feature(name=UNREGISTERED)
 class Generation:
     """All that a reload replaces, swapped as one value; a request reads it once."""
 
-    number: int
     keys: Mapping[bytes, VirtualKey]
     catalog: Catalog
     count_unregistered: bool
     destinations: Destinations
     pricing: Pricing
+    budgets: BudgetBook
     cache_rules: CacheRules
 
     def feature(self, name: str) -> Feature:

@@ -5,7 +5,7 @@ import socket
 from typing import Any, ClassVar, Final
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from farthing.errors import FarthingError, HeadersTooLarge, RequestError
 
@@ -50,6 +50,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._in_head = self._in_body = False
         self._slack = 0
+        self._answering: RequestResponseCycle | None = None
         self._waits: asyncio.TimerHandle | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
@@ -67,6 +68,10 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait_no_more()
         self.resume_writing()
+        if self._answering is not None and not self._answering.response_complete:
+            # uvicorn tells only the last request of a pipeline.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -109,8 +114,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body, self._slack = False, True, 0
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             raise MalformedRequest
         super().on_headers_complete()
         self.headers = _NoTrailers()
@@ -122,6 +127,10 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     # --- answers of its own --------------------------------------------------------------------------
 
@@ -135,7 +144,8 @@ class PatientProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         # In the middle of an answer another one would be read as a part of it.
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        answering = self._answering
+        if answering is None or answering.response_complete or not answering.response_started:
             body = orjson.dumps(error.envelope())
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + head + body)

@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from cache.stores.semantic import SQLiteSemanticRows
 from cache.stores.sqlite import SQLiteStore
 from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
-from farthing.catalog import Catalog, VirtualKey
+from farthing.catalog import VirtualKey
 from farthing.errors import FarthingError
 from farthing.hold import Account
 from farthing.ports import Clock
@@ -26,23 +25,20 @@ from gateway.adminview import AdminView, Problem
 from gateway.admission import authenticate
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
-from gateway.cachedesk import CacheDesk, CacheRules
-from gateway.destination import Destinations
-from gateway.files import Files
+from gateway.cachedesk import CacheDesk
+from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
+from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of
 from gateway.http import Door, Limits
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
-from gateway.pricing import Pricing
 from gateway.runtime import Generation, Runtime
-from gateway.settings import Settings, UnregisteredFeatures
+from gateway.settings import Settings
 from gateway.settings.watch import Watcher
 from gateway.tasks import Background
-from gateway.upstreams.chosen import Upstreams, upstreams
-from gateway.upstreams.pyreqwest import PyreqwestUpstream
+from gateway.upstreams.chosen import upstreams
+from gateway.upstreams.relay import RelayUpstream
 from gateway.version import own_version
-from ledger.budgets import BudgetBook
-from ledger.prices import PriceBook
 from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
 
@@ -52,15 +48,8 @@ MINUTE_NS: Final = 60 * 10**9
 
 
 def installation_secret(path: Path) -> bytes:
-    """32 random bytes, made once for each installation; cache keys and sessions hang on them. Mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    return path.read_bytes()
+    """32 random bytes, made once for each installation; cache keys and sessions hang on them."""
+    return made_once(path, secrets.token_bytes(32))
 
 
 class House:
@@ -74,13 +63,13 @@ class House:
         self.files = Files.below(settings.data_dir)
         self.secret = installation_secret(self.files.secret)
         self._watcher = watcher
-        self._budgets = BudgetBook(settings.budgets)
         self._background = Background()
         self._upstreams = upstreams(native=self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
         self._minute_ns = clock.wall_ns()
-        self._number = 0
+        self._number = 1
+        self._unusable = ""
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.add_source(self._budget_lines)
         logging_ = settings.logging
@@ -89,7 +78,7 @@ class House:
     async def open(self) -> None:
         """Open the files and build every room. Raises FarthingError where the gateway cannot serve."""
         settings, clock = self.settings, self.clock
-        prepare_adapters(self._upstreams, settings.catalog)
+        self._prepare_adapters(settings)
         self.ledger = await SQLiteLedger.open(self.files.ledger, clock, synchronous=settings.ledger.synchronous)
         self._exact = self._open_exact()
         self._embedder = self._open_embedder()
@@ -103,7 +92,7 @@ class House:
         )
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
         self.runtime = Runtime(
-            generation=self._generation(),
+            generation=self._generation(settings),
             books=Books(self.ledger, clock, self._accounts, (self.metrics.observe, self._log.write)),
             caches=caches,
             forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
@@ -115,6 +104,7 @@ class House:
             header_bytes=settings.server.max_header_bytes,
             headers=settings.server.max_headers,
         )
+        self._note_config()
         self.door = Door(self.runtime, limits, admin_app(self._view()))
 
     async def tick(self) -> None:
@@ -123,13 +113,12 @@ class House:
         if settings is not None:
             self._take_up(settings)
         elif self._scorecards.version() != self._cards_version:
-            self.runtime.generation = self._generation()
-        if self._watcher is not None:
-            self.metrics.note_config(ok=self._watcher.finding is None, generation=self._number)
+            self._refresh()
         if self.clock.wall_ns() - self._minute_ns > MINUTE_NS:
             self._minute_ns = self.clock.wall_ns()
-            self.runtime.generation = self._generation()  # passes expire
+            self._refresh()
             await self.ledger.recover()
+        self._note_config()
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection."""
@@ -149,59 +138,54 @@ class House:
     def _take_up(self, settings: Settings) -> None:
         """Swap to new settings as one value; what only a restart can change is said in the log."""
         try:
-            prepare_adapters(self._upstreams, settings.catalog)
-            previous, self.settings = self.settings, settings
-            self._budgets = BudgetBook(settings.budgets)
-            self.runtime.generation = self._generation()
+            self._prepare_adapters(settings)
+            generation = self._generation(settings)
         except FarthingError as error:
+            self._unusable = error.message
             _LOG.error("the changed configuration is not in use: %s", error.message)
             return
-        for name in ("server", "data_dir", "ledger", "upstream", "logging"):
-            if getattr(previous, name) != getattr(settings, name):
-                _LOG.warning("`%s` changed: it takes effect at the next start", name)
+        for name in needs_restart(self.settings, settings):
+            _LOG.warning("`%s` changed: it takes effect at the next start", name)
+        self._unusable = ""
+        self.settings, self.runtime.generation = settings, generation
+        self._number += 1
         _LOG.info("configuration %d is in use", self._number)
 
-    def _generation(self) -> Generation:
-        settings, clock = self.settings, self.clock
+    def _refresh(self) -> None:
+        """New scorecards, or passes that may have expired, under the same settings."""
+        self.runtime.generation = self._generation(self.settings)
+
+    def _generation(self, settings: Settings) -> Generation:
         catalog = settings.catalog
-        self._cards_version = self._scorecards.version()
-        self._number += 1
         self.metrics.register(
             features=catalog.features,
             tiers=(tier.name for tier in catalog.tiers),
             models=models_of(catalog),
             providers=providers_of(catalog),
         )
-        self.metrics.note_config(ok=True, generation=self._number)
-        exact, semantic = settings.cache.exact, settings.cache.semantic
-        return Generation(
-            number=self._number,
-            keys=settings.keys,
-            catalog=catalog,
-            count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
-            destinations=Destinations(catalog, policies(), self._scorecards.latest(), clock.wall_ns()),
-            pricing=Pricing(PriceBook(settings.prices), catalog),
-            cache_rules=CacheRules(
-                exact=exact.enabled,
-                semantic=semantic.enabled,
-                exact_ttl_s=exact.ttl_s,
-                semantic_ttl_s=semantic.ttl_s,
-                threshold=semantic.threshold,
-                max_entry_bytes=exact.max_entry_kb * 1024,
-            ),
-        )
+        self._cards_version = self._scorecards.version()
+        return new_generation(settings, policies(), self._scorecards.latest(), now_ns=self.clock.wall_ns())
+
+    def _prepare_adapters(self, settings: Settings) -> None:
+        """Make the adapters that are needed now, so that a missing package is found at once. Raises ConfigError."""
+        for adapter in adapters_of(settings.catalog):
+            self._upstreams.prepare(adapter)
+
+    def _note_config(self) -> None:
+        bad = self._unusable or (self._watcher is not None and self._watcher.finding is not None)
+        self.metrics.note_config(ok=not bad, generation=self._number)
 
     def _accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
         """Asked through this method, so that a reload changes the budgets of the next call."""
-        return self._budgets.accounts(tags, now_ns)
+        return self.runtime.generation.budgets.accounts(tags, now_ns)
 
     def _budget_lines(self) -> list[str]:
         return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
 
     # --- rooms -----------------------------------------------------------------------------------
 
-    def _open_wire(self) -> PyreqwestUpstream:
-        return PyreqwestUpstream(max_connections=self.settings.upstream.max_connections)
+    def _open_wire(self) -> RelayUpstream:
+        return RelayUpstream(max_connections=self.settings.upstream.max_connections)
 
     def _open_exact(self) -> ExactCache:
         exact = self.settings.cache.exact
@@ -253,21 +237,6 @@ class House:
             found.append(Problem(reason="ledger", detail=f"{self.files.ledger} cannot be written"))
         if self._watcher is not None and self._watcher.finding is not None:
             found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
+        if self._unusable:
+            found.append(Problem(reason="config", detail=self._unusable, blocking=False))
         return found
-
-
-def prepare_adapters(wires: Upstreams, catalog: Catalog) -> None:
-    """Make the adapters that the catalogue needs now, so that a missing package is found at the start.
-    Raises ConfigError."""
-    for adapter in {place.provider.adapter for places in catalog.models.values() for place in places}:
-        wires.prepare(adapter)
-
-
-def models_of(catalog: Catalog) -> Iterable[str]:
-    """The model names that can appear in a record: those sent upstream."""
-    return {place.model for places in catalog.models.values() for place in places}
-
-
-def providers_of(catalog: Catalog) -> Iterable[str]:
-    """The provider names that can appear in a record."""
-    return {place.provider.name for places in catalog.models.values() for place in places}

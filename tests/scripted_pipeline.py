@@ -165,12 +165,12 @@ class Stair:
         )
         key = VirtualKey(id="k", sha256=hashlib.sha256(KEY).digest(), tenant="acme", feature="chat")
         return Generation(
-            number=1,
             keys={key.sha256: key},
             catalog=catalog,
             count_unregistered=False,
             destinations=Destinations(catalog, policies(), (), self.clock.wall_ns()),
             pricing=Pricing(PriceBook(self.prices), catalog),
+            budgets=BudgetBook(()),
             cache_rules=CacheRules(
                 exact=True,
                 semantic=False,

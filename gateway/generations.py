@@ -1,0 +1,85 @@
+"""Generations: from settings and scorecards to the one value that a request sees."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from farthing.catalog import Catalog
+from farthing.ports import Policy
+from farthing.routing import Scorecard
+from gateway.cachedesk import CacheRules
+from gateway.destination import Destinations
+from gateway.pricing import Pricing
+from gateway.runtime import Generation
+from gateway.settings import CacheSettings, Settings, UnregisteredFeatures
+from ledger.budgets import BudgetBook
+from ledger.prices import PriceBook
+
+
+def new_generation(
+    settings: Settings, policies: Mapping[str, Policy], scorecards: tuple[Scorecard, ...], *, now_ns: int
+) -> Generation:
+    """All that a reload replaces. Raises ConfigError for a price that cannot be used."""
+    return Generation(
+        keys=settings.keys,
+        catalog=settings.catalog,
+        count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
+        destinations=Destinations(settings.catalog, policies, scorecards, now_ns),
+        pricing=Pricing(PriceBook(settings.prices), settings.catalog),
+        budgets=BudgetBook(settings.budgets),
+        cache_rules=_cache_rules(settings.cache),
+    )
+
+
+def _cache_rules(cache: CacheSettings) -> CacheRules:
+    return CacheRules(
+        exact=cache.exact.enabled,
+        semantic=cache.semantic.enabled,
+        exact_ttl_s=cache.exact.ttl_s,
+        semantic_ttl_s=cache.semantic.ttl_s,
+        threshold=cache.semantic.threshold,
+        max_entry_bytes=cache.exact.max_entry_kb * 1024,
+    )
+
+
+def models_of(catalog: Catalog) -> Iterable[str]:
+    """The model names that can appear in a record: those sent upstream."""
+    return {place.model for places in catalog.models.values() for place in places}
+
+
+def providers_of(catalog: Catalog) -> Iterable[str]:
+    """The provider names that can appear in a record."""
+    return {place.provider.name for places in catalog.models.values() for place in places}
+
+
+def adapters_of(catalog: Catalog) -> Iterable[str]:
+    """The upstream adapters that the catalogue needs."""
+    return {place.provider.adapter for places in catalog.models.values() for place in places}
+
+
+_SERVER_AT_START: Final = (
+    *("host", "port", "workers", "max_body_bytes", "max_header_bytes", "max_headers"),
+    *("shutdown_grace_s", "keep_alive_s"),
+)
+
+
+def needs_restart(old: Settings, new: Settings) -> list[str]:
+    """The changed settings, by their names in the YAML, that take effect at the next start only."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "data_dir": (old.data_dir, new.data_dir),
+        "ledger": (old.ledger, new.ledger),
+        "logging": (old.logging, new.logging),
+        "upstream.max_connections": (old.upstream.max_connections, new.upstream.max_connections),
+        "upstream.max_attempts": (old.upstream.max_attempts, new.upstream.max_attempts),
+        "upstream.cooldown": (old.upstream.cooldown_s, new.upstream.cooldown_s),
+        "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
+        "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),
+        "cache.semantic.deadline": (old.cache.semantic.deadline_ms, new.cache.semantic.deadline_ms),
+        "cache.semantic.max_queue": (old.cache.semantic.max_queue, new.cache.semantic.max_queue),
+    }
+    pairs |= {
+        f"server.{name.removesuffix('_s')}": (getattr(old.server, name), getattr(new.server, name))
+        for name in _SERVER_AT_START
+    }
+    if not old.cache.semantic.enabled:
+        pairs["cache.semantic.enabled"] = (False, new.cache.semantic.enabled)
+    return [name for name, (before, after) in pairs.items() if before != after]
