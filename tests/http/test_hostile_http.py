@@ -293,6 +293,12 @@ async def test_an_answer_may_take_longer_than_a_request(hasty: RunningGateway) -
             assert (await read_reply(reader)).status == 200
 
 
+async def test_http_1_0_needs_no_host(gateway: RunningGateway) -> None:
+    reply = await send(gateway, b"GET /healthz HTTP/1.0\r\n\r\n")
+
+    assert reply.status == 200
+
+
 async def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway) -> None:
     async with connected(gateway) as (reader, writer), asyncio.timeout(10):
         writer.write(post(asked("first", model="plain-model")) + post(b"{") + post(asked("third", model="plain-model")))

@@ -124,6 +124,28 @@ async def test_a_client_that_does_not_read_stops_the_stream_in_bounded_memory(tm
         assert gateway.records()[0].outcome is Outcome.ABORTED
 
 
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        post(asked(model="plain-model", stream=True)) + post(asked("pipelined")),
+        post(asked(model="plain-model", stream=True).replace(b'"stream"', b'"str\\u0065am"')),
+    ],
+    ids=["pipelined", "spelt in escapes"],
+)
+async def test_a_client_that_leaves_stops_its_stream_however_it_asked(tmp_path: Path, request_bytes: bytes) -> None:
+    async with (
+        upstream_that(stream_for_ever) as upstream,
+        hostile_gateway(tmp_path, upstream=upstream.base_url) as gateway,
+    ):
+        async with connected(gateway) as (reader, writer):
+            writer.write(request_bytes)
+            await reader.readuntil(b"data: ")
+
+        await until(lambda: upstream.gone == 1)
+        await until(lambda: len(gateway.records()) == 1)
+        assert gateway.records()[0].outcome is Outcome.ABORTED
+
+
 async def test_a_client_that_never_reads_again_is_cut_and_settled(tmp_path: Path) -> None:
     async with (
         upstream_that(stream_for_ever) as upstream,
