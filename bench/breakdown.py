@@ -87,7 +87,7 @@ def _without_log(house: House) -> None:
 
 
 def _without_metrics(house: House) -> None:
-    house.runtime.books.witnesses = tuple(one for one in house.runtime.books.witnesses if one != house.metrics.observe)
+    house.runtime.books.witnesses = (house.log.write,)
 
 
 def _without_durable_ledger(house: House) -> None:

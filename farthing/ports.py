@@ -36,12 +36,12 @@ class Ledger(Protocol):
         Raises BudgetExceeded (nothing held) or LedgerUnavailable (nothing held).
         """
 
-    def settle(self, hold: Hold | None, record: Record) -> Awaitable[object]:
+    def settle(self, hold: Hold | None, record: Record) -> Awaitable[bool]:
         """Write the record; with a hold, replace it by `record.cost` in its accounts, in the same transaction.
 
         The write is queued before this returns, so it happens even if the awaiting task is cancelled; the result
         itself cannot be cancelled: a cancelled caller is told so only once the write is done. A second settlement of
-        one hold or record id changes nothing. Raises LedgerUnavailable.
+        one hold or record id changes nothing. True where the record was written. Raises LedgerUnavailable.
         """
 
     async def close(self) -> None:

@@ -41,6 +41,9 @@ class Meter(Protocol):
     def estimate(self, output_tokens: int) -> Nano:
         """Book the input and so many output tokens, marked as an estimate."""
 
+    def presume(self) -> Nano:
+        """Book the most that an answer may have cost of which nothing was seen, marked as an estimate."""
+
 
 class Page:
     """The open page of one request. Facts are written as they become known; `close` makes the Record, once."""
@@ -141,7 +144,7 @@ class Page:
     def charge_if_sent(self) -> None:
         """Book an estimate where a request left for upstream and nothing was charged yet."""
         if self.meter is not None and not self.closed and self.cost == ZERO:
-            self.meter.estimate(0)
+            self.meter.presume()
 
     async def close(self, outcome: Outcome, status: int, error_code: str = "") -> None:
         """Write the record and release the hold. The second call does nothing. The write is queued before the first
@@ -153,19 +156,19 @@ class Page:
         record = self._record(outcome, status, error_code)
         written = self._books.ledger.settle(self.hold, record)
         try:
-            await written
-        except LedgerUnavailable:
-            self._books.unwritten += 1
-            return
+            await self._books.witness_written(written, record)
         except asyncio.CancelledError:
-            await self._books.witness_ended(written, record)
+            # The write itself has ended, well or not, when its caller is told of its cancellation (see the port).
+            await self._books.witness_written(written, record)
             raise
-        self._books.witness(record)
 
     async def close_with(self, error: FarthingError) -> None:
-        """Close for an error the caller is told about. After a timeout or a broken answer the provider may bill."""
-        if isinstance(error, UpstreamTimeout | UpstreamBroken):
+        """Close for an error the caller is told about. After a timeout the provider may bill a whole answer; one that
+        broke off billed the input at most, as far as anybody can know."""
+        if isinstance(error, UpstreamTimeout):
             self.charge_if_sent()
+        elif isinstance(error, UpstreamBroken) and self.meter is not None and self.cost == ZERO:
+            self.meter.estimate(0)
         await self.close(outcome_of(error), error.status, error.code)
 
     def _record(self, outcome: Outcome, status: int, error_code: str) -> Record:
@@ -228,15 +231,16 @@ class Books:
         for tell in self.witnesses:
             tell(record)
 
-    async def witness_ended(self, written: Awaitable[object], record: Record) -> None:
-        """The same for a write that had ended, well or not, when its caller was told of its cancellation (see the
-        port): nothing is waited for."""
+    async def witness_written(self, written: Awaitable[bool], record: Record) -> None:
+        """The same once the write has ended, where it put the record on the books: not so when the disk failed, or
+        when the hold had expired and was charged."""
         try:
-            await written
+            is_new = await written
         except LedgerUnavailable:
             self.unwritten += 1
         else:
-            self.witness(record)
+            if is_new:
+                self.witness(record)
 
 
 def outcome_of(error: FarthingError) -> Outcome:

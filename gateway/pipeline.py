@@ -75,8 +75,9 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     async with runtime.caches.open(call, feature, destination.partition, generation.cache_rules) as lookup:
         if hit := await lookup.find():
             page.know_hit(hit)
+            answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
             await page.close(Outcome.HIT, 200)
-            return hit_answer(call, hit, page, runtime.clock)
+            return answer
         page.cache = lookup.outcome
 
         # route
@@ -86,11 +87,11 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         # reserve
         cap = output_cap(call, feature)
         worst_case = generation.pricing.worst_case(call, route.deployments, cap)
-        await page.reserve(worst_case, route.deployments[0].provider.timeouts.total)
+        await page.reserve(worst_case, sum(place.provider.timeouts.total for place in route.deployments))
 
         # forward
         settlement = Settlement(page, call, generation.pricing, runtime.clock)
-        page.meter = settlement.open(route.deployments[0])
+        page.meter = settlement.open(route.deployments[0], cap)
         forwarded = await runtime.forwarder.send(call, route.deployments, cap, page.attempts)
         settlement.begin(forwarded)
 

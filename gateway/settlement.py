@@ -32,6 +32,7 @@ class Settlement:
         self.clock = clock
         self._sent = clock.monotonic()
         self._deployment: Deployment | None = None
+        self._cap = 0
 
     @property
     def deployment(self) -> Deployment:
@@ -39,9 +40,9 @@ class Settlement:
         assert self._deployment is not None
         return self._deployment
 
-    def open(self, deployment: Deployment) -> "Settlement":
-        """Note that a request is about to leave, for `deployment` first."""
-        self._deployment = deployment
+    def open(self, deployment: Deployment, cap: int) -> "Settlement":
+        """Note that a request is about to leave, for `deployment` first, whose choices have `cap` tokens at most."""
+        self._deployment, self._cap = deployment, cap
         return self
 
     def begin(self, forwarded: Forwarded) -> None:
@@ -88,6 +89,11 @@ class Settlement:
         if (most := most_input(self._call, self.deployment)) is not None:
             input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
+
+    def presume(self) -> Nano:
+        """Book what an answer may have cost of which nothing is known. A stream ends with its connection; a plain
+        answer may have been made to its end."""
+        return self.estimate(0 if self._call.stream else self._cap * self._call.choices)
 
     def _tried_last(self) -> Deployment:
         """The deployment that may have billed, where it is not known yet who answers."""

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from farthing.catalog import VirtualKey
 from farthing.errors import FarthingError
 from farthing.hold import Account
 from farthing.ports import Clock
+from farthing.record import Record
 from farthing.tags import Tags
 from gateway.admin import admin_app
 from gateway.adminview import AdminView, Problem
@@ -63,6 +65,7 @@ class House:
         self.files = Files.below(settings.data_dir)
         self.secret = installation_secret(self.files.secret)
         self._watcher = watcher
+        self._open_things = AsyncExitStack()
         self._background = Background()
         self._upstreams = upstreams(native=self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
@@ -73,27 +76,25 @@ class House:
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.add_source(self._budget_lines)
         logging_ = settings.logging
-        self._log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format))
+        self.log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format))
 
     async def open(self) -> None:
         """Open the files and build every room. Raises FarthingError where the gateway cannot serve."""
-        settings, clock = self.settings, self.clock
+        settings, clock, later = self.settings, self.clock, self._open_things
+        later.callback(self.metrics.close)
+        later.callback(self._scorecards.close)
         self._prepare_adapters(settings)
-        self.ledger = await SQLiteLedger.open(self.files.ledger, clock, synchronous=settings.ledger.synchronous)
-        self._exact = self._open_exact()
-        self._embedder = self._open_embedder()
-        self._semantic = self._open_semantic()
-        caches = CacheDesk(
-            exact=self._exact,
-            semantic=self._semantic,
-            secret=self.secret,
-            embedder_version=self._embedder.version if self._embedder else "",
-            background=self._background,
+        self.ledger = await SQLiteLedger.open(
+            self.files.ledger, clock, synchronous=settings.ledger.synchronous, on_lost=self._witness
         )
+        later.push_async_callback(self.ledger.close)
+        caches = self._open_caches()
+        later.push_async_callback(self._upstreams.close)
+        later.push_async_callback(self._background.settle)
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
         self.runtime = Runtime(
             generation=self._generation(settings),
-            books=Books(self.ledger, clock, self._accounts, (self.metrics.observe, self._log.write)),
+            books=Books(self.ledger, clock, self._accounts, (self._witness,)),
             caches=caches,
             forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
             cooldowns=cooldowns,
@@ -121,17 +122,8 @@ class House:
         self._note_config()
 
     async def close(self) -> None:
-        """Finish what was promised, then let go of every file and connection."""
-        await self._background.settle()
-        await self._upstreams.close()
-        if self._semantic is not None:
-            await self._semantic.close()
-        if self._embedder is not None:
-            await self._embedder.aclose()
-        await self._exact.close()
-        await self.ledger.close()
-        self._scorecards.close()
-        self.metrics.close()
+        """Finish what was promised, then let go of every file and connection, the last opened first."""
+        await self._open_things.aclose()
 
     # --- one generation --------------------------------------------------------------------------
 
@@ -175,6 +167,11 @@ class House:
         bad = self._unusable or (self._watcher is not None and self._watcher.finding is not None)
         self.metrics.note_config(ok=not bad, generation=self._number)
 
+    def _witness(self, record: Record) -> None:
+        """Metrics and log line of a record that is on the books, a lost one's included."""
+        self.metrics.observe(record)
+        self.log.write(record)
+
     def _accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
         """Asked through this method, so that a reload changes the budgets of the next call."""
         return self.runtime.generation.budgets.accounts(tags, now_ns)
@@ -187,31 +184,45 @@ class House:
     def _open_wire(self) -> RelayUpstream:
         return RelayUpstream(max_connections=self.settings.upstream.max_connections)
 
+    def _open_caches(self) -> CacheDesk:
+        embedder = self._open_embedder()
+        return CacheDesk(
+            exact=self._open_exact(),
+            semantic=self._open_semantic(embedder) if embedder else None,
+            secret=self.secret,
+            embedder_version=embedder.version if embedder else "",
+            background=self._background,
+        )
+
     def _open_exact(self) -> ExactCache:
         exact = self.settings.cache.exact
         store = SQLiteStore.open(self.files.answers, max_bytes=exact.disk_mb * MEBIBYTE)
-        return ExactCache(store, self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
+        cache = ExactCache(store, self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
+        self._open_things.push_async_callback(cache.close)
+        return cache
 
     def _open_embedder(self) -> PooledEmbedder | None:
         semantic = self.settings.cache.semantic
         if not semantic.enabled:
             return None
         try:
-            return PooledEmbedder(MiniLM(), max_queue=semantic.max_queue)
+            embedder = PooledEmbedder(MiniLM(), max_queue=semantic.max_queue)
         except EmbedderUnavailable as error:
             _LOG.warning("the semantic cache is off: %s", error)
             return None
+        self._open_things.push_async_callback(embedder.aclose)
+        return embedder
 
-    def _open_semantic(self) -> SemanticCache | None:
-        if self._embedder is None:
-            return None
-        return SemanticCache(
+    def _open_semantic(self, embedder: PooledEmbedder) -> SemanticCache:
+        cache = SemanticCache(
             SQLiteSemanticRows.open(self.files.meanings),
-            FaissIndex(self._embedder.dimension),
-            self._embedder,
+            FaissIndex(embedder.dimension),
+            embedder,
             self.clock,
             deadline_s=self.settings.cache.semantic.deadline_ms / 1000,
         )
+        self._open_things.push_async_callback(cache.close)
+        return cache
 
     # --- what the admin pages may see ------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from farthing.money import Nano
+from farthing.record import Record
 from ledger.leases import leases_of_the_dead
 from ledger.rows import lost, row_of
 from ledger.schema import STATEMENTS, connect_waiting
@@ -14,8 +15,8 @@ from ledger.schema import STATEMENTS, connect_waiting
 _decode_ids: Final = msgspec.json.Decoder(list[str]).decode
 
 
-def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> int:
-    """Charge the holds of dead processes and those that expired; returns how many.
+def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> list[Record]:
+    """Charge the holds of dead processes and those that expired; returns the records that were written.
 
     Waits for the disk and other writers: for threads, not for the event loop. Several processes may do it at
     once; each hold is charged once. Raises sqlite3.Error with nothing done.
@@ -29,24 +30,25 @@ def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> int:
         connection.close()
 
 
-def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int) -> int:
+def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int) -> list[Record]:
     names = msgspec.json.encode(dead).decode()
     connection.execute("BEGIN IMMEDIATE")
     try:
         orphans = connection.execute(STATEMENTS["orphans"], (now_ns, names)).fetchall()
-        for orphan in orphans:
-            _charge(connection, *orphan)
+        charged = [_charge(connection, *orphan) for orphan in orphans]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return len(orphans)
+    return [record for record in charged if record is not None]
 
 
-def _charge(connection: sqlite3.Connection, hold: str, amount: int, accounts: str, draft: str) -> None:
+def _charge(connection: sqlite3.Connection, hold: str, amount: int, accounts: str, draft: str) -> Record | None:
     connection.execute(STATEMENTS["remove_hold"], (hold,))
-    written = connection.execute(STATEMENTS["insert_record"], row_of(lost(draft, Nano(amount)))).rowcount
+    record = lost(draft, Nano(amount))
+    written = connection.execute(STATEMENTS["insert_record"], row_of(record)).rowcount
     # A record of that id on the books has been charged already: then the hold is only let go.
     cost = amount if written == 1 else 0
     connection.executemany(STATEMENTS["charge_account"], [(cost, amount, account) for account in _decode_ids(accounts)])
+    return record if written == 1 else None

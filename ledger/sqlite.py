@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,6 +88,7 @@ class SQLiteLedger:
         self._busy_since: float | None = None
         self._busy_deadline_s, self._wait_s = BUSY_DEADLINE_S, _FIRST_WAIT_S
         self._closed = False
+        self._on_lost: Callable[[Record], None] | None = None
         self.recovered = self.overages = self.late_settlements = self.busy_retries = self.failures = 0
 
     @classmethod
@@ -99,8 +100,10 @@ class SQLiteLedger:
         synchronous: str = "normal",
         connect: schema.Connect | None = None,
         busy_deadline_s: float = BUSY_DEADLINE_S,
+        on_lost: Callable[[Record], None] | None = None,
     ) -> "SQLiteLedger":
-        """Open or create the file and recover what dead processes left behind.
+        """Open or create the file and recover what dead processes left behind. `on_lost` is told of each record that
+        a recovery of this ledger writes, then and later.
 
         Raises ConfigError (newer schema, unknown `synchronous`) or LedgerUnavailable.
         """
@@ -112,6 +115,7 @@ class SQLiteLedger:
             raise _unavailable(path, error) from error
         ledger = cls(path, clock, connect, lease, name)
         ledger._connection, ledger._busy_deadline_s = connection, busy_deadline_s
+        ledger._on_lost = on_lost
         ledger._checkpointer.start()
         try:
             await ledger.recover()
@@ -132,7 +136,7 @@ class SQLiteLedger:
         assert isinstance(hold, Hold)  # the outcome of every reservation that did not raise
         return hold
 
-    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[None]":
+    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""
         return self._ask(Settle(hold, record), _Owed(loop=self._loop))
 
@@ -140,13 +144,16 @@ class SQLiteLedger:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
         now_ns, folder = self._clock.wall_ns(), _folder(self._path)
         try:
-            found = await asyncio.to_thread(
+            lost = await asyncio.to_thread(
                 recovery.recover, self._path, folder, instance=self._instance, now_ns=now_ns
             )
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
-        self.recovered += found
-        return found
+        self.recovered += len(lost)
+        if self._on_lost is not None:
+            for record in lost:
+                self._on_lost(record)
+        return len(lost)
 
     async def close(self) -> None:
         """Commit what is queued, copy the log, give the lease back. A second call does nothing."""

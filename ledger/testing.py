@@ -37,16 +37,15 @@ class MemoryLedger:
             self.held[account.id] = self.held.get(account.id, 0) + intent.amount
         return Hold(intent=intent, remaining=Nano(min(left) - intent.amount) if left else None)
 
-    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[None]":
+    def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         try:
             self._check()
         except LedgerUnavailable as error:
             future.set_exception(error)
             return future
-        self._settle(hold, record)
-        future.set_result(None)
+        future.set_result(self._settle(hold, record))
         return future
 
     async def recover(self) -> int:
@@ -81,14 +80,16 @@ class MemoryLedger:
             resets_at=account.resets_at,
         )
 
-    def _settle(self, hold: Hold | None, record: Record) -> None:
+    def _settle(self, hold: Hold | None, record: Record) -> bool:
         if hold and hold.intent.id not in self.holds:
             self.late_settlements += 1
-            return
-        cost = record.cost if record.id not in self.records else 0
+            return False
+        fresh = record.id not in self.records
+        cost = record.cost if fresh else 0
         self.records.setdefault(record.id, record)
         if hold:
             self._replace(self.holds.pop(hold.intent.id), cost)
+        return fresh
 
     def _replace(self, intent: Intent, cost: int) -> None:
         self.overages += cost > intent.amount

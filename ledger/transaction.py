@@ -13,8 +13,8 @@ from farthing.record import Record
 from ledger.rows import Row, draft_of, row_of
 from ledger.schema import STATEMENTS
 
-Outcome = Hold | BudgetExceeded | None
-"""What came of one operation: the hold, the refusal, or nothing to tell."""
+Outcome = Hold | BudgetExceeded | bool
+"""What came of one operation: the hold, the refusal, or whether a settlement wrote its record."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _INSERT_RECORD: Final = STATEMENTS["insert_record"]
@@ -142,7 +142,7 @@ class Settle:
         """Each hold and each record id once; whatever comes later changes nothing."""
         if self.hold and self.hold_id not in work.open:
             work.late += 1
-            return None
+            return False
         fresh = self.record_id not in work.known
         if fresh:
             work.known.add(self.record_id)
@@ -150,7 +150,7 @@ class Settle:
         if self.hold:
             work.open.discard(self.hold_id)
             work.replace(self.hold.intent, self.cost if fresh else 0)
-        return None
+        return fresh
 
 
 class Release:
@@ -173,7 +173,7 @@ class Release:
         if self.hold_id in work.open:
             work.open.discard(self.hold_id)
             work.replace(self.intent, 0)
-        return None
+        return False
 
 
 Operation = Reserve | Settle | Release

@@ -1,6 +1,7 @@
 """Money at the edges: what a call may cost at most, what it is booked at, and to whom, when something is unusual."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ import orjson
 import pytest
 
 from farthing.call import Endpoint
-from farthing.catalog import Deployment, PriceOverride
+from farthing.catalog import Deployment, PriceOverride, Timeouts
 from farthing.errors import LedgerUnavailable
 from farthing.hold import Hold
 from farthing.record import Outcome, Record
@@ -274,3 +275,42 @@ async def test_a_caller_cancelled_while_the_ledger_fails_counts_as_unwritten() -
 
     assert closing.cancelled()
     assert (witnessed, books.unwritten) == ([], 1)
+
+
+async def test_a_failover_to_a_slower_provider_does_not_outlive_the_hold() -> None:
+    quick = Deployment(
+        name=SMALL, provider=replace(provider("free"), timeouts=Timeouts(total=10.0)), model="free-model"
+    )
+    stair = Stair(small=(quick, FREE_THEN_DEAR[1]), prices=THEIR_PRICES).open()
+    answer = stream(*frames(chunk("a"), chunk(finish="stop"), usage_chunk(10, 5)))
+    stair.upstream.add(plain({}, 500), answer)
+
+    async with await serve(stair.request(stream=True), stair.runtime) as served:
+        async for _ in served.chunks():
+            stair.clock.advance(100)
+            assert await stair.ledger.recover() == 0
+
+
+async def test_a_plain_answer_that_never_came_is_booked_at_its_cap_and_within_its_hold() -> None:
+    stair = Stair().open()
+    stair.upstream.add(Scripted(ending=Ending.SILENT))
+
+    await stair.ask(max_tokens=50, n=2)
+
+    assert stair.record.usage.source is UsageSource.ESTIMATED
+    assert stair.record.usage.output_total == 100
+    assert stair.ledger.overages == 0
+
+
+async def test_a_stored_answer_that_cannot_be_replayed_is_no_hit_on_the_books() -> None:
+    stair = Stair().open()
+    strange = [{"type": "function_call", "id": "f", "call_id": "c", "status": "completed", "name": "x"}]
+    tokens = {"input_tokens": 3, "output_tokens": 3, "total_tokens": 6}
+    stair.upstream.add(
+        plain({"id": "r", "object": "response", "status": "completed", "output": strange, "usage": tokens})
+    )
+    await stair.ask(Endpoint.RESPONSES, input="x")
+
+    answer, _ = await stair.ask(Endpoint.RESPONSES, input="x", stream=True)
+
+    assert (answer.status == 200) == (stair.records[-1].outcome is Outcome.HIT)
