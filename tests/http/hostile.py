@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,3 +170,10 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
 async def serves(gateway: RunningGateway) -> bool:
     """True where the next plain request succeeds."""
     return (await gateway.chat("the next plain request")).status_code == 200
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for something on the other side of a socket."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not happened():  # noqa: ASYNC110 - no event reaches over a socket
+            await asyncio.sleep(0.01)

@@ -188,7 +188,7 @@ async def test_a_wrong_type_names_its_parameter(
 @pytest.mark.parametrize(
     "value", [-1, 0, 10**9, 2**63, 2**64 - 1, 1.0, 1e300, True, False, "1", [1], {}], ids=lambda value: repr(value)[:24]
 )
-async def test_a_count_that_is_no_plain_count_is_refused(gateway: RunningGateway, name: str, value: object) -> None:
+async def test_a_count_that_is_no_plain_count_is_refused(gateway: RunningGateway, name: str, value: Any) -> None:
     await is_refused(gateway, asked(**{name: value}), "invalid_parameter", param=name)
 
 

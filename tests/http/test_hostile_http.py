@@ -19,6 +19,7 @@ from tests.http.hostile import (
     send,
     send_until_closed,
     serves,
+    until,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -308,12 +309,15 @@ async def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway)
 
 
 async def test_garbage_after_a_request_in_progress_does_not_corrupt_its_answer(gateway: RunningGateway) -> None:
+    booked = len(gateway.records())
+
     answer = await send_until_closed(
         gateway, post(asked("x", model="mock-slow-first-byte")) + b"\x00\x01 garbage\r\n\r\n"
     )
 
     assert answer.count(b"HTTP/1.1 ") == 1
     assert await serves(gateway)
+    await until(lambda: len(gateway.records()) == booked + 2)
 
 
 async def test_a_declared_body_over_the_limit_is_413_before_it_is_sent(gateway: RunningGateway) -> None:

@@ -12,7 +12,7 @@ import pytest
 from farthing.record import Outcome
 from farthing.usage import UsageSource
 from tests.gateway import RunningGateway
-from tests.http.hostile import HastyProtocol, asked, connected, hostile_gateway, post, send, serves
+from tests.http.hostile import HastyProtocol, asked, connected, hostile_gateway, post, send, serves, until
 
 MEBIBYTE = 2**20
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%b\r\n"
@@ -81,12 +81,6 @@ async def stream_for_ever(upstream: Upstream, writer: asyncio.StreamWriter) -> N
     await upstream.write(writer, STREAM_HEAD)
     while True:
         await upstream.write(writer, frame)
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not happened():  # noqa: ASYNC110 - it happens on the other side of a socket
-            await asyncio.sleep(0.01)
 
 
 async def still(upstream: Upstream) -> int:
