@@ -37,6 +37,7 @@ _HOT: Final = {f"/v1/{endpoint.value}".encode(): endpoint for endpoint in Endpoi
 _MODELS: Final = b"/v1/models"
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
+_OURS: Final = (b"x-farthing-error-source", b"gateway")
 
 REPEAT_CANCEL_S: Final = 0.05
 LINGER_S: Final = 1.0
@@ -113,7 +114,7 @@ class Door:
             try:
                 self._check_size(scope["headers"])
             except HeadersTooLarge as error:
-                await _send(Answer(error.status, [_JSON, _CLOSE], orjson.dumps(error.envelope())), send)
+                await _send(Answer(error.status, [_JSON, _OURS, _CLOSE], orjson.dumps(error.envelope())), send)
                 return
             if path == _MODELS or path.startswith(_MODELS + b"/"):
                 await self._models(scope, send)
@@ -216,7 +217,7 @@ class Door:
                 raise MethodNotAllowed(f"{scope['method']} is not taken here: send GET.")
             body = self._model_body(scope["raw_path"])
         except FarthingError as error:
-            await _send(Answer(error.status, [_JSON, request_id], orjson.dumps(error.envelope())), send)
+            await _send(Answer(error.status, [_JSON, _OURS, request_id], orjson.dumps(error.envelope())), send)
             return
         await _send(Answer(200, [_JSON, request_id], body), send)
 
