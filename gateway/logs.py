@@ -5,6 +5,7 @@ freely (the model's name) is escaped to printable ASCII, so a line can neither b
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, BinaryIO, Final
@@ -57,12 +58,24 @@ def printable(text: str) -> str:
 
 
 class RequestLog:
-    """Writes the line of a record to `stream` (standard error) if it is as severe as `level`."""
+    """Writes the line of a record to `stream` (standard error) if it is as severe as `level`.
 
-    def __init__(self, stream: BinaryIO, level: Level = Level.INFO, format_: LogFormat = LogFormat.JSON) -> None:
+    With `later`, which calls a function a moment from now, the lines of that moment are written at once: a system
+    call for each line costs more than the line. Whoever gives `later` calls `flush` at the end.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        level: Level = Level.INFO,
+        format_: LogFormat = LogFormat.JSON,
+        later: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._stream = stream
         self._level = level
         self._format = format_
+        self._later = later
+        self._lines: list[bytes] = []
 
     def write(self, record: Record) -> None:
         """One line for a finished request; a closed or full stream loses the line, never the request."""
@@ -70,9 +83,17 @@ class RequestLog:
         if level < self._level:
             return
         members = _members(record, level)
-        line = printable_line(members) if self._format is LogFormat.JSON else _text_line(members)
+        self._lines.append(printable_line(members) if self._format is LogFormat.JSON else _text_line(members))
+        if self._later is None:
+            self.flush()
+        elif len(self._lines) == 1:
+            self._later(self.flush)
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        lines, self._lines = b"".join(self._lines), []
         try:
-            self._stream.write(line)
+            self._stream.write(lines)
             self._stream.flush()
         except (OSError, ValueError):
             return

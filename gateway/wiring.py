@@ -1,9 +1,11 @@
 """Wiring: Settings in, a running gateway out; the only module that names an adapter."""
 
+import asyncio
 import logging
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -46,6 +48,7 @@ from router_policies.registry import policies
 
 _LOG: Final = logging.getLogger("farthing")
 MEBIBYTE: Final = 1024 * 1024
+LOG_DELAY_S: Final = 0.05
 MINUTE_NS: Final = 60 * 10**9
 
 
@@ -76,13 +79,14 @@ class House:
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.add_source(self._budget_lines)
         logging_ = settings.logging
-        self.log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format))
+        self.log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format), self._soon)
 
     async def open(self) -> None:
         """Open the files and build every room. Raises FarthingError where the gateway cannot serve."""
         settings, clock, later = self.settings, self.clock, self._open_things
         later.callback(self.metrics.close)
         later.callback(self._scorecards.close)
+        later.callback(self.log.flush)
         self._prepare_adapters(settings)
         self.ledger = await SQLiteLedger.open(
             self.files.ledger, clock, synchronous=settings.ledger.synchronous, on_lost=self._witness
@@ -166,6 +170,9 @@ class House:
     def _note_config(self) -> None:
         bad = self._unusable or (self._watcher is not None and self._watcher.finding is not None)
         self.metrics.note_config(ok=not bad, generation=self._number)
+
+    def _soon(self, work: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(LOG_DELAY_S, work)
 
     def _witness(self, record: Record) -> None:
         """Metrics and log line of a record that is on the books, a lost one's included."""
