@@ -61,9 +61,7 @@ def parse_request(body: bytes) -> EmbeddingRequest:
 def _parse_input(value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not 1 <= len(texts) <= MAX_INPUTS:
-        raise InvalidParameter(
-            f"`input` must be a string or a list of 1 to {MAX_INPUTS} strings", param="input"
-        )
+        raise InvalidParameter(f"`input` must be a string or a list of 1 to {MAX_INPUTS} strings", param="input")
     if any(isinstance(text, int | list) for text in texts):
         raise InvalidParameter(
             "`input` holds token ids, which belong to another model's tokenizer: send text "

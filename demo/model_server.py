@@ -49,9 +49,7 @@ def find_weights() -> Path:
     folders = (spec.submodule_search_locations if spec else None) or []
     weights = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
     if not weights:
-        raise ModelUnavailable(
-            f"the package {WEIGHTS_PACKAGE} with the model's weights is missing; {INSTALL_HINT}"
-        )
+        raise ModelUnavailable(f"the package {WEIGHTS_PACKAGE} with the model's weights is missing; {INSTALL_HINT}")
     return weights[0]
 
 
@@ -102,9 +100,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.model_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--threads", type=int, default=1, help="they busy-wait: one per core to spare")
-    parser.add_argument(
-        "--ctx", type=int, default=4096, help="context tokens, split between the parallel slots"
-    )
+    parser.add_argument("--ctx", type=int, default=4096, help="context tokens, split between the parallel slots")
     parser.add_argument("--parallel", type=int, default=2, help="requests answered at the same time")
     return parser.parse_args(arguments)
 
@@ -116,9 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        server = start_llama(
-            port=options.port, threads=options.threads, ctx=options.ctx, parallel=options.parallel
-        )
+        server = start_llama(port=options.port, threads=options.threads, ctx=options.ctx, parallel=options.parallel)
     except ModelUnavailable as error:
         sys.exit(f"error: {error}")
     address = urlsplit(server.listening_address).netloc

@@ -94,9 +94,7 @@ class ServerProcess:
             self.stop()
             raise
         if self._address is None:
-            self._fail(
-                "ended before it listened" if in_time else f"did not listen within {self._timeout:g} s"
-            )
+            self._fail("ended before it listened" if in_time else f"did not listen within {self._timeout:g} s")
 
     def stop(self) -> None:
         """End the child and its group, then wait for it. Does nothing when it does not run."""

@@ -1,6 +1,5 @@
 """Answers: what the caches keep, what they find, and the value in which one travels."""
 
-
 from farthing.money import Nano
 from farthing.record import CacheOutcome
 from farthing.usage import Usage

@@ -1,6 +1,5 @@
 """Hold: money set aside before a call, and the accounts it is set aside in."""
 
-
 from farthing.money import Nano
 from farthing.record import Record
 from farthing.value import Value

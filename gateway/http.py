@@ -1,6 +1,7 @@
 """The door: bytes in, Answer out. Hot routes are served here in plain ASGI; everything else goes to the rest."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HOT: Final = {f"/v1/{endpoint.value}".encode(): endpoint for endpoint in Endpoint}
 _MODELS: Final = b"/v1/models"
+_ASKS_FOR_A_STREAM: Final = re.compile(rb'"stream"\s*:\s*true')
+"""Only a key can look like this: inside a text the quotes are escaped."""
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
 _OURS: Final = (b"x-farthing-error-source", b"gateway")
@@ -138,7 +141,7 @@ class Door:
             answer = await refuse(Request(body=b"", **facts), error, runtime)
             await _send_and_close(answer, receive, send)
             return
-        if b'"stream"' not in request.body:
+        if _ASKS_FOR_A_STREAM.search(request.body) is None:
             # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
             async with await serve(request, runtime) as answer:
                 if not answer.streams:

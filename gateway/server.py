@@ -24,6 +24,7 @@ from gateway.files import Files
 from gateway.metrics import multiprocess_directory
 from gateway.settings import Settings, load
 from gateway.settings.watch import Watcher
+from gateway.wire import PatientProtocol
 from gateway.wiring import House, installation_secret
 
 _LOG: Final = logging.getLogger("farthing")
@@ -153,7 +154,8 @@ def serve(
     address = _address(server.host, listener)
     options: dict[str, Any] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": PatientProtocol,
+        "ws": "none",
         "access_log": False,
         "log_config": None,
         "server_header": False,

@@ -144,9 +144,7 @@ class SQLiteLedger:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
         now_ns, folder = self._clock.wall_ns(), _folder(self._path)
         try:
-            lost = await asyncio.to_thread(
-                recovery.recover, self._path, folder, instance=self._instance, now_ns=now_ns
-            )
+            lost = await asyncio.to_thread(recovery.recover, self._path, folder, instance=self._instance, now_ns=now_ns)
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
         self.recovered += len(lost)

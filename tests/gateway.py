@@ -1,5 +1,6 @@
 """A whole gateway for tests: a real server in the test's loop, real files in its folder, a mock upstream behind it."""
 
+import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from bench.mock_upstream import Mock, MockSettings, running_mock
 from farthing.record import Record
 from gateway.server import Application
 from gateway.settings import load
+from gateway.wire import PatientProtocol
 from ledger import reports
 
 KEY = "fk-test-key-of-the-first-tenant"
@@ -122,7 +124,9 @@ class RunningGateway:
     mock: Mock
     config: Path
 
-    async def chat(self, content: str = "hello", *, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Response:
+    async def chat(
+        self, content: str = "hello", *, headers: Mapping[str, str] | None = None, **body: Any
+    ) -> httpx.Response:
         """One chat call."""
         asked = {"model": "auto", "messages": [{"role": "user", "content": content}], **body}
         return await self.client.post("/v1/chat/completions", json=asked, headers=headers)
@@ -143,7 +147,8 @@ class RunningGateway:
         return sum(
             float(line.rsplit(" ", 1)[1])
             for line in page.splitlines()
-            if line.startswith((name + "{", name + " ")) and all(f'{key}="{value}"' in line for key, value in labels.items())
+            if line.startswith((name + "{", name + " "))
+            and all(f'{key}="{value}"' in line for key, value in labels.items())
         )
 
 
@@ -171,11 +176,19 @@ async def running_gateway(
 
 
 @asynccontextmanager
-async def serving(config: Path) -> AsyncIterator[tuple[Application, int]]:
+async def serving(
+    config: Path, protocol: type[asyncio.Protocol] = PatientProtocol
+) -> AsyncIterator[tuple[Application, int]]:
     """The gateway of a configuration, served by uvicorn as in production."""
     application = Application(config, {}, load(config, {}))
     listener = socket.create_server(("127.0.0.1", 0))
-    options: dict[str, Any] = {"http": "httptools", "log_config": None, "access_log": False, "proxy_headers": False}
+    options: dict[str, Any] = {
+        "http": protocol,
+        "ws": "none",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+    }
     server = uvicorn.Server(uvicorn.Config(application, timeout_graceful_shutdown=2, **options))
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

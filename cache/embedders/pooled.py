@@ -53,9 +53,7 @@ class PooledEmbedder:
     embedded. A request is never split: one with more than `max_batch` texts is a batch of its own.
     """
 
-    def __init__(
-        self, model: BlockingEmbedder, *, threads: int = 1, max_batch: int = 32, max_queue: int = 256
-    ) -> None:
+    def __init__(self, model: BlockingEmbedder, *, threads: int = 1, max_batch: int = 32, max_queue: int = 256) -> None:
         self._model = model
         self._threads = threads
         self._max_batch = max_batch

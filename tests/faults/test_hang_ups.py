@@ -21,7 +21,10 @@ async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
         yield running
 
 
-async def open_stream(gateway: RunningGateway, model: str, content: str = "word " * 200) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def open_stream(gateway: RunningGateway, model: str, content: str = "word " * 200) -> Connection:
     body = json.dumps(
         {"model": model, "stream": True, "messages": [{"role": "user", "content": content}], "max_tokens": 1000}
     ).encode()
@@ -37,7 +40,7 @@ async def open_stream(gateway: RunningGateway, model: str, content: str = "word 
 async def until(happened: Callable[[], bool]) -> None:
     """Wait for something that happens on another task, up to a bound."""
     async with asyncio.timeout(WAIT_S):
-        while not happened():
+        while not happened():  # noqa: ASYNC110 - what happens is in another process's or thread's file
             await asyncio.sleep(0.005)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from bench.mock_upstream import Mock, MockSettings, running_mock
-from gateway.server import Application
-from gateway.settings import load
 from gateway.wire import PatientProtocol
-from tests.gateway import KEY, RunningGateway, write_tree
+from tests.gateway import KEY, RunningGateway, serving, write_tree
 
 CHAT = "/v1/chat/completions"
 STATUSES = ("mock-400", "mock-401", "mock-503")
@@ -80,31 +76,19 @@ async def hostile_gateway(
 
 @asynccontextmanager
 async def _served(config: Path, protocol: type[asyncio.Protocol], mock: Mock) -> AsyncIterator[RunningGateway]:
-    application = Application(config, {}, load(config, {}))
-    listener = socket.create_server(("127.0.0.1", 0))
-    options: dict[str, Any] = {"log_config": None, "access_log": False, "proxy_headers": False, "ws": "none"}
-    server = uvicorn.Server(uvicorn.Config(application, http=protocol, timeout_graceful_shutdown=2, **options))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup(sockets=[listener])
-    assert not application.failure, application.failure
-    host, port = listener.getsockname()
-    headers = {"authorization": f"Bearer {KEY}"}
-    root = f"http://{host}:{port}"
-    try:
+    async with serving(config, protocol) as (application, port):
+        root = f"http://127.0.0.1:{port}"
+        headers = {"authorization": f"Bearer {KEY}"}
         async with httpx.AsyncClient(base_url=root, headers=headers, timeout=PATIENCE_S, trust_env=False) as client:
             yield RunningGateway(
                 base_url=f"{root}/v1",
-                host=host,
+                host="127.0.0.1",
                 port=port,
                 application=application,
                 client=client,
                 mock=mock,
                 config=config,
             )
-    finally:
-        server.should_exit = True
-        await server.shutdown(sockets=[listener])
 
 
 def asked(content: str = "hello", **members: Any) -> bytes:

@@ -182,9 +182,7 @@ async def test_a_broken_html_answer_becomes_an_envelope(gateway: RunningGateway)
 
 
 @pytest.mark.parametrize(("model", "status"), [("mock-not-json", 502), ("mock-drop", 502)])
-async def test_what_the_provider_may_have_billed_is_estimated(
-    gateway: RunningGateway, model: str, status: int
-) -> None:
+async def test_what_the_provider_may_have_billed_is_estimated(gateway: RunningGateway, model: str, status: int) -> None:
     response = await gateway.chat("some words here", model=model)
 
     record = gateway.record_of(response)
@@ -254,7 +252,9 @@ async def test_models_are_listed_and_can_be_fetched_one_by_one(gateway: RunningG
         ("/v1/responses", {"model": "plain-model", "input": "say"}),
     ],
 )
-async def test_every_endpoint_is_priced_cached_and_recorded(gateway: RunningGateway, path: str, body: dict[str, object]) -> None:
+async def test_every_endpoint_is_priced_cached_and_recorded(
+    gateway: RunningGateway, path: str, body: dict[str, object]
+) -> None:
     first = await gateway.client.post(path, json=body)
     second = await gateway.client.post(path, json=body)
 

@@ -52,9 +52,7 @@ def test_the_spans_of_the_events_tile_the_stream(stream: bytes, cuts: list[int])
 
 
 @given(STREAMS, CUTS, st.integers(1, 40))
-def test_the_cap_refuses_the_same_streams_under_any_chunking(
-    stream: bytes, cuts: list[int], limit: int
-) -> None:
+def test_the_cap_refuses_the_same_streams_under_any_chunking(stream: bytes, cuts: list[int], limit: int) -> None:
     def refused(parts: list[bytes]) -> bool:
         try:
             read(parts, Reader(limit))

@@ -67,9 +67,7 @@ def test_no_values_have_a_percentile_of_zero() -> None:
 
 
 @pytest.mark.parametrize(("scenario", "prompts"), [(PASS_THROUGH, 300), (EXACT_HIT, 1), (STREAM, 300)])
-async def test_every_request_reaches_the_target_once_and_is_counted_once(
-    scenario: Scenario, prompts: int
-) -> None:
+async def test_every_request_reaches_the_target_once_and_is_counted_once(scenario: Scenario, prompts: int) -> None:
     async with running_mock(RECORDING) as mock:
         result = await run_load(
             Target(mock.base_url, headers=KEY),
@@ -97,9 +95,7 @@ async def test_every_request_reaches_the_target_once_and_is_counted_once(
         ("mock-drop", False, {}),
     ],
 )
-async def test_a_bad_answer_is_an_error_and_not_a_request(
-    model: str, stream: bool, statuses: dict[int, int]
-) -> None:
+async def test_a_bad_answer_is_an_error_and_not_a_request(model: str, stream: bool, statuses: dict[int, int]) -> None:
     scenario = Scenario("bad", unique=True, stream=stream)
 
     async with running_mock() as mock:

@@ -139,9 +139,7 @@ async def test_base64_embeddings_hold_the_same_floats(client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize(("given", "count"), [([1, 2, 3], 1), ([[1, 2], [3]], 2)])
-async def test_token_ids_are_embedding_inputs(
-    client: httpx.AsyncClient, given: list[Any], count: int
-) -> None:
+async def test_token_ids_are_embedding_inputs(client: httpx.AsyncClient, given: list[Any], count: int) -> None:
     answer = (await client.post("/embeddings", json={"model": "m", "input": given})).json()
 
     assert len(answer["data"]) == count
@@ -208,9 +206,7 @@ async def test_a_cut_answer_breaks_off_midway(client: httpx.AsyncClient, stream:
     received = b""
 
     with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream(
-            "POST", "/chat/completions", json=chat(model="mock-cut", stream=stream)
-        ) as answer:
+        async with client.stream("POST", "/chat/completions", json=chat(model="mock-cut", stream=stream)) as answer:
             async for part in answer.aiter_raw():
                 received += part
 
@@ -283,9 +279,7 @@ async def test_usage_can_stand_beside_the_finish_reason(client: httpx.AsyncClien
     assert chunks[-1]["usage"]["total_tokens"] > 0
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"), [("mock-length", "length"), ("mock-content-filter", "content_filter")]
-)
+@pytest.mark.parametrize(("model", "reason"), [("mock-length", "length"), ("mock-content-filter", "content_filter")])
 async def test_a_model_may_name_its_finish_reason(client: httpx.AsyncClient, model: str, reason: str) -> None:
     plain = (await client.post("/chat/completions", json=chat(model=model))).json()
     streamed = events((await client.post("/chat/completions", json=chat(model=model, stream=True))).text)
@@ -322,9 +316,7 @@ async def test_an_unknown_path_is_a_404(client: httpx.AsyncClient) -> None:
     assert (await client.post("/audio/speech", json={})).status_code == 404
 
 
-async def test_requests_are_recorded_with_path_headers_and_body(
-    client: httpx.AsyncClient, mock: Mock
-) -> None:
+async def test_requests_are_recorded_with_path_headers_and_body(client: httpx.AsyncClient, mock: Mock) -> None:
     await client.post("/chat/completions?api-version=1", json=chat("hi"), headers={"X-Trace": "abc"})
 
     (path, headers, body) = mock.requests[0]

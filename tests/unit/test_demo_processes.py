@@ -94,9 +94,7 @@ def test_a_server_ends_when_its_parent_is_killed(modules: Path) -> None:
         "server = ServerProcess('listens'); server.start()\n"
         "print(server.base_url, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         connection = connect(parent.stdout.readline().strip())
 

@@ -87,8 +87,6 @@ def test_importing_the_module_loads_no_runtime() -> None:
         "print([name for name in ('onnxruntime', 'tokenizers') if name in sys.modules])"
     )
 
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert result.stdout == "[]\n"

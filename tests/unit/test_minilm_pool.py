@@ -30,9 +30,7 @@ class GatedModel:
 
 
 @asynccontextmanager
-async def pooled(
-    model: GatedModel, *, max_batch: int = 32, max_queue: int = 256
-) -> AsyncIterator[PooledEmbedder]:
+async def pooled(model: GatedModel, *, max_batch: int = 32, max_queue: int = 256) -> AsyncIterator[PooledEmbedder]:
     embedder = PooledEmbedder(model, max_batch=max_batch, max_queue=max_queue)
     try:
         yield embedder

@@ -95,8 +95,7 @@ def test_every_recording_has_as_many_frames_with_data_as_its_manifest_says() -> 
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
     counted = {
-        row["file"]: sum(bool(event.data) for event in read((RECORDINGS / row["file"]).read_bytes()))
-        for row in rows
+        row["file"]: sum(bool(event.data) for event in read((RECORDINGS / row["file"]).read_bytes())) for row in rows
     }
 
     assert len(rows) > 100
