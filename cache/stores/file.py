@@ -49,6 +49,6 @@ def connect(path: Path, *, busy_s: float) -> sqlite3.Connection:
     It may be used from any thread, by one at a time.
     """
     connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
-    for pragma in ("synchronous = OFF", "secure_delete = FAST", "journal_size_limit = 67108864"):
+    for pragma in ("synchronous = OFF", "secure_delete = FAST", "journal_size_limit = 67108864", "cache_size = -16384"):
         connection.execute(f"PRAGMA {pragma}")
     return connection

@@ -12,7 +12,6 @@ from typing import Final, Self
 from cache.stores.file import connect, open_file
 
 _LOG: Final = logging.getLogger(__name__)
-_READ_BUSY_S: Final = 0.003  # what a read may hold up the event loop; then it is a miss
 _GATHER_S: Final = 0.02  # a value that is lost in between costs money, not correctness
 _RETRY_S: Final = 0.005
 _BATCH: Final = 64  # rows a transaction: some 0.4 ms of the loop
@@ -61,12 +60,9 @@ class SQLiteStore:
     `dropped` counts values that were not written: too large, too many waiting, or a failed batch.
     """
 
-    def __init__(
-        self, reader: sqlite3.Connection, writer: sqlite3.Connection, *, max_bytes: int, busy_s: float
-    ) -> None:
+    def __init__(self, database: sqlite3.Connection, *, max_bytes: int, busy_s: float) -> None:
         self.dropped = 0
-        self._reader = reader
-        self._writer = writer
+        self._database = database
         self._max_bytes = max_bytes
         self._busy_s = busy_s
         self._busy_since: float | None = None
@@ -83,11 +79,11 @@ class SQLiteStore:
         A batch is tried for `write_busy_s` seconds at most while another process writes, then it is dropped.
         """
         open_file(path, "answers.sql")
-        reader = connect(path, busy_s=_READ_BUSY_S)
-        return cls(reader, connect(path, busy_s=0), max_bytes=max_bytes, busy_s=write_busy_s)
+        # One connection for both: what another one writes would empty the page cache of the reads.
+        return cls(connect(path, busy_s=0), max_bytes=max_bytes, busy_s=write_busy_s)
 
     async def get(self, key: bytes, now_ns: int) -> bytes | None:
-        """The live value, or None. Raises sqlite3.Error where the file cannot be read in a few milliseconds."""
+        """The live value, or None. Raises sqlite3.Error where the file cannot be read at once."""
         if now_ns - self._swept_ns > _SWEEP_EVERY_NS:
             self._swept_ns = now_ns
             self._write_soon()
@@ -96,7 +92,7 @@ class SQLiteStore:
             return value.data if value is not None and value.expires_ns > now_ns else None
         if self._reading is None:
             self._begin_reading()
-        for data, expires_ns in self._reader.execute(_GET, (key,)).fetchall():
+        for data, expires_ns in self._database.execute(_GET, (key,)).fetchall():
             return data if expires_ns > now_ns else None
         return None
 
@@ -126,20 +122,19 @@ class SQLiteStore:
         """Write what waits, then let go."""
         await self.written()
         self._end_reading()
-        self._reader.close()
-        self._writer.close()
+        self._database.close()
 
     def _begin_reading(self) -> None:
         """Reads of one moment share a transaction: taking and giving back its locks costs three times the read. What
         other processes write meanwhile is seen a moment later."""
-        self._reader.execute("BEGIN")
+        self._database.execute("BEGIN")
         self._reading = asyncio.get_running_loop().call_later(_GATHER_S, self._end_reading)
 
     def _end_reading(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
-            self._reader.execute("COMMIT")
+            self._database.execute("COMMIT")
 
     def _write_soon(self) -> None:
         if self._timer is None:
@@ -177,21 +172,21 @@ class SQLiteStore:
         return now - self._busy_since < self._busy_s
 
     def _write(self, batch: Mapping[bytes, _Value | None], now_ns: int) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        with self._writer:  # commits, or rolls back
+        self._database.execute("BEGIN IMMEDIATE")
+        with self._database:  # commits, or rolls back
             self._change(batch)
-            self._writer.execute(_DELETE_EXPIRED, (now_ns,))
+            self._database.execute(_DELETE_EXPIRED, (now_ns,))
             self._evict()
 
     def _change(self, batch: Mapping[bytes, _Value | None]) -> None:
         kept = [(key, value) for key, value in batch.items() if value is not None]
-        self._writer.executemany(_DELETE, [(key,) for key, value in batch.items() if value is None])
-        self._writer.executemany(
+        self._database.executemany(_DELETE, [(key,) for key, value in batch.items() if value is None])
+        self._database.executemany(
             _PUT, [(key, value.scope, value.data, value.expires_ns, value.size) for key, value in kept]
         )
 
     def _evict(self) -> None:
         """Down to the cap, by the index on expiry; never reads the table."""
-        while self._writer.execute("SELECT bytes FROM used").fetchall()[0][0] > self._max_bytes:
-            if self._writer.execute(_DELETE_NEXT).rowcount <= 0:
+        while self._database.execute("SELECT bytes FROM used").fetchall()[0][0] > self._max_bytes:
+            if self._database.execute(_DELETE_NEXT).rowcount <= 0:
                 return
