@@ -153,6 +153,7 @@ class Page:
         if self.closed:
             return
         self.closed = True
+        self._books.open_pages -= 1
         record = self._record(outcome, status, error_code)
         written = self._books.ledger.settle(self.hold, record)
         try:
@@ -220,10 +221,12 @@ class Books:
         self.clock = clock
         self.accounts = accounts
         self.unwritten = 0
+        self.open_pages = 0
         self.witnesses = witnesses
 
     def open(self, request: Request) -> Page:
         """A page for this request; whoever opens it closes it."""
+        self.open_pages += 1
         return Page(self, request)
 
     def witness(self, record: Record) -> None:

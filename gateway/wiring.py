@@ -21,7 +21,7 @@ from evals.scorecards import ScorecardStore
 from farthing.catalog import VirtualKey
 from farthing.errors import FarthingError
 from farthing.hold import Account
-from farthing.ports import Clock
+from farthing.ports import Clock, Upstream
 from farthing.record import Record
 from farthing.tags import Tags
 from gateway.admin import admin_app
@@ -40,14 +40,14 @@ from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
 from gateway.tasks import Background
-from gateway.upstreams.chosen import upstreams
-from gateway.upstreams.relay import RelayUpstream
+from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
 from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
 
 _LOG: Final = logging.getLogger("farthing")
 MEBIBYTE: Final = 1024 * 1024
+LAST_PAGES_S: Final = 2.0
 LOG_DELAY_S: Final = 0.05
 MINUTE_NS: Final = 60 * 10**9
 
@@ -70,7 +70,7 @@ class House:
         self._watcher = watcher
         self._open_things = AsyncExitStack()
         self._background = Background()
-        self._upstreams = upstreams(native=self._open_wire)
+        self._upstreams = upstreams(self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
         self._minute_ns = clock.wall_ns()
@@ -127,6 +127,9 @@ class House:
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection, the last opened first."""
+        deadline = self.clock.monotonic() + LAST_PAGES_S
+        while self.runtime.books.open_pages and self.clock.monotonic() < deadline:  # noqa: ASYNC110 - twice a run
+            await asyncio.sleep(0.005)  # calls that the server has just cancelled are writing their records
         await self._open_things.aclose()
 
     # --- one generation --------------------------------------------------------------------------
@@ -188,8 +191,8 @@ class House:
 
     # --- rooms -----------------------------------------------------------------------------------
 
-    def _open_wire(self) -> RelayUpstream:
-        return RelayUpstream(max_connections=self.settings.upstream.max_connections)
+    def _open_wire(self) -> Upstream:
+        return native(self.settings.upstream)
 
     def _open_caches(self) -> CacheDesk:
         embedder = self._open_embedder()
