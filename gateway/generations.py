@@ -60,6 +60,7 @@ _SERVER_AT_START: Final = (
     *("host", "port", "workers", "max_body_bytes", "max_header_bytes", "max_headers"),
     *("shutdown_grace_s", "keep_alive_s"),
 )
+_UPSTREAM_AT_START: Final = ("client", "max_connections", "ca_file", "proxy", "http2", "max_attempts", "cooldown_s")
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:
@@ -68,13 +69,14 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "data_dir": (old.data_dir, new.data_dir),
         "ledger": (old.ledger, new.ledger),
         "logging": (old.logging, new.logging),
-        "upstream.max_connections": (old.upstream.max_connections, new.upstream.max_connections),
-        "upstream.max_attempts": (old.upstream.max_attempts, new.upstream.max_attempts),
-        "upstream.cooldown": (old.upstream.cooldown_s, new.upstream.cooldown_s),
         "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
         "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),
         "cache.semantic.deadline": (old.cache.semantic.deadline_ms, new.cache.semantic.deadline_ms),
         "cache.semantic.max_queue": (old.cache.semantic.max_queue, new.cache.semantic.max_queue),
+    }
+    pairs |= {
+        f"upstream.{name.removesuffix('_s')}": (getattr(old.upstream, name), getattr(new.upstream, name))
+        for name in _UPSTREAM_AT_START
     }
     pairs |= {
         f"server.{name.removesuffix('_s')}": (getattr(old.server, name), getattr(new.server, name))

@@ -14,6 +14,7 @@ from gateway.settings.values import (
     ServerSettings,
     Settings,
     UnregisteredFeatures,
+    UpstreamClient,
     UpstreamSettings,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "UnregisteredFeatures",
+    "UpstreamClient",
     "UpstreamSettings",
     "load",
     "provider_from_environment",

@@ -21,7 +21,7 @@ from farthing.catalog import (
     Window,
 )
 from farthing.money import nano_from_usd
-from gateway.settings.forms import RATES, BudgetForm, CacheForm, KeyForm, PriceForm, ServerForm
+from gateway.settings.forms import RATES, BudgetForm, CacheForm, KeyForm, PriceForm, ServerForm, UpstreamForm
 from gateway.settings.providers import KINDS
 from gateway.settings.references import AUTO
 from gateway.settings.routing_forms import (
@@ -47,6 +47,7 @@ from gateway.settings.values import (
     ServerSettings,
     Settings,
     UnregisteredFeatures,
+    UpstreamClient,
     UpstreamSettings,
 )
 
@@ -62,12 +63,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
         data_dir=Path(form.data_dir),
         ledger=LedgerSettings(synchronous=form.ledger.synchronous),
         cache=_cache(form.cache),
-        upstream=UpstreamSettings(
-            max_connections=form.upstream.max_connections,
-            timeouts=timeouts,
-            max_attempts=form.upstream.max_attempts,
-            cooldown_s=form.upstream.cooldown,
-        ),
+        upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
         unregistered_features=UnregisteredFeatures(form.unregistered_features),
         catalog=_catalog(form, providers, tree.fingerprint(_ROUTING)),
@@ -118,6 +114,19 @@ def _cache(form: CacheForm) -> CacheSettings:
             embedder=semantic.embedder,
             max_queue=semantic.max_queue,
         ),
+    )
+
+
+def _upstream(form: UpstreamForm, timeouts: Timeouts) -> UpstreamSettings:
+    return UpstreamSettings(
+        client=UpstreamClient(form.client),
+        max_connections=form.max_connections,
+        ca_file=None if form.ca_file is None else Path(form.ca_file),
+        proxy=form.proxy or "",
+        http2=form.http2,
+        timeouts=timeouts,
+        max_attempts=form.max_attempts,
+        cooldown_s=form.cooldown,
     )
 
 

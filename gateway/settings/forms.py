@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farthing.catalog import Right, Window
 from gateway.settings import scalars
-from gateway.settings.scalars import Day, Flag, KeyHash, Model, Rate, Ratio, Tag, Text, Usd, Zone, fault
+from gateway.settings.scalars import Day, Flag, KeyHash, Model, Proxy, Rate, Ratio, Tag, Text, Usd, Zone, fault
 
 RATES = (
     "input_per_mtok",
@@ -129,9 +129,19 @@ class TimeoutsForm(Form):
 class UpstreamForm(Form):
     """The calling side."""
 
+    client: Annotated[str, scalars.choice("relay", "pyreqwest")] = setting(
+        "relay", "What speaks HTTP to providers: relay, the gateway's own client, or pyreqwest for HTTP/2 or a proxy."
+    )
     max_connections: Annotated[int, scalars.whole(1, 10000)] = setting(
         256, "Most open connections to one provider per worker."
     )
+    ca_file: Text | None = setting(
+        None, "PEM file of authorities that are trusted beside the system's, relative to the current directory."
+    )
+    proxy: Proxy | None = setting(
+        None, "Address of the proxy through which every provider is reached, or none; only with client: pyreqwest."
+    )
+    http2: Flag = setting(False, "Whether to speak HTTP/2 where a provider has it; only with client: pyreqwest.")
     timeouts: TimeoutsForm = setting({}, "Waiting times of every provider that sets none itself.")
     max_attempts: Annotated[int, scalars.whole(1, 10)] = setting(
         3, "Deployments tried for one request, before the first byte only; 1 never fails over."
@@ -139,6 +149,14 @@ class UpstreamForm(Form):
     cooldown: Annotated[float, scalars.duration("0s", "1h")] = setting(
         "30s", "How long a deployment that failed is tried last."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "UpstreamForm":
+        for name in ("proxy", "http2"):
+            if getattr(self, name) and self.client != "pyreqwest":
+                problem = f"the client {self.client} has none; write client: pyreqwest, or delete the line"
+                raise fault(problem, name)
+        return self
 
 
 class LoggingForm(Form):

@@ -188,6 +188,28 @@ def _url(value: Any) -> str:
     return text.rstrip("/")
 
 
+def _proxy(value: Any) -> str:
+    text = _text(value)
+    if text == "none":
+        return ""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise fault(_PROXY_PROBLEM) from None
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or "") or port == 0:
+        raise fault(_PROXY_PROBLEM)
+    if not text.isascii() or " " in text or parts.path not in {"", "/"} or "?" in text or "#" in text:
+        raise fault(_PROXY_PROBLEM)
+    return text
+
+
+_PROXY_PROBLEM: Final = (
+    "{given} is not the address of a proxy; write http://HOST:PORT (with name and password: "
+    "http://NAME:${PASSWORD}@HOST:PORT, both percent-encoded), ${NAME} for all of it, or none"
+)
+
+
 def _secret(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise fault("the variable is empty; set it, or write none where no key is needed")
@@ -251,6 +273,7 @@ ClientModel = Annotated[
     matching(_is_client_model, "write 1 to 200 printable ASCII characters without spaces, not auto or tier/..."),
 ]
 Url = Annotated[str, Scalar(_url, {"type": "string", "description": "http:// or https://, without a query"})]
+Proxy = Annotated[str, Scalar(_proxy, {"type": "string"})]
 Secret = Annotated[
     str, Scalar(_secret, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})
 ]

@@ -59,9 +59,9 @@ class Tree:
 
 
 def is_secret(path: Path) -> bool:
-    """True for provider keys, provider headers and hashes of virtual keys."""
+    """True for provider keys, provider headers, hashes of virtual keys and the proxy's address."""
     match path:
-        case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash"):
+        case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash") | ("upstream", "proxy"):
             return True
     return False
 
@@ -146,4 +146,14 @@ def secret_problem(path: Path, text: str) -> str:
             word in name.lower() for word in _SECRET_HEADER_WORDS
         ):
             return "this header looks like a secret, which may not stand in a file; write ${NAME}"
+        case ("upstream", "proxy") if "@" in text and not is_secret_reference(_password(text)):
+            return (
+                "a proxy's password may not stand in a file; write http://NAME:${PASSWORD}@HOST:PORT, "
+                "or ${NAME} for the whole address"
+            )
     return ""
+
+
+def _password(address: str) -> str:
+    """What stands before the `@` of an address, but for scheme and user name."""
+    return address.rpartition("@")[0].rpartition(":")[2].lstrip("/")

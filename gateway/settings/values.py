@@ -1,7 +1,7 @@
 """Settings: everything the operator decided, as frozen values; nobody reads a file or the environment after this."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +21,13 @@ class UnregisteredFeatures(StrEnum):
 
     REFUSE = "refuse"
     COUNT = "count"
+
+
+class UpstreamClient(StrEnum):
+    """What speaks HTTP to providers: our own client, or pyreqwest, which knows HTTP/2 and proxies."""
+
+    RELAY = "relay"
+    PYREQWEST = "pyreqwest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +85,14 @@ class CacheSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamSettings:
-    """The calling side. `timeouts` are in every provider already; `cooldown_s` in seconds."""
+    """The calling side. `timeouts` are in every provider already; `cooldown_s` in seconds. `ca_file` is PEM.
+    `proxy` is an address that may hold a password (never shown by repr), empty for none."""
 
+    client: UpstreamClient
     max_connections: int
+    ca_file: Path | None
+    proxy: str = field(repr=False)
+    http2: bool
     timeouts: Timeouts
     max_attempts: int
     cooldown_s: float

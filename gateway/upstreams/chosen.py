@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from farthing.catalog import Deployment
 from farthing.errors import ConfigError
 from farthing.ports import Upstream, UpstreamResponse
+from gateway.settings import UpstreamClient, UpstreamSettings
 
 
 class Upstreams:
@@ -38,17 +39,25 @@ class Upstreams:
             await upstream.close()
 
 
-def upstreams(
-    native: Callable[[], Upstream] | None = None, through_litellm: Callable[[], Upstream] | None = None
-) -> Upstreams:
-    """The adapters there are, `openai` (spoken natively) and `litellm`, with their defaults unless given."""
-    return Upstreams({"openai": native or _native, "litellm": through_litellm or _litellm})
+def upstreams(openai: Callable[[], Upstream]) -> Upstreams:
+    """The adapters there are: `openai`, which is spoken natively by what that makes, and `litellm`."""
+    return Upstreams({"openai": openai, "litellm": _litellm})
 
 
-def _native() -> Upstream:
-    from gateway.upstreams.pyreqwest import PyreqwestUpstream
+def native(settings: UpstreamSettings) -> Upstream:
+    """The client of the adapter `openai`. Raises ConfigError for a CA file or a proxy that cannot be used."""
+    if settings.client is UpstreamClient.PYREQWEST:
+        from gateway.upstreams.pyreqwest import PyreqwestUpstream
 
-    return PyreqwestUpstream()
+        return PyreqwestUpstream(
+            max_connections=settings.max_connections,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+            http2=settings.http2,
+        )
+    from gateway.upstreams.relay import RelayUpstream
+
+    return RelayUpstream(max_connections=settings.max_connections, ca_file=settings.ca_file)
 
 
 def _litellm() -> Upstream:

@@ -1,10 +1,10 @@
-"""The native wire: OpenAI-shaped requests over HTTP through pyreqwest (Rust's reqwest)."""
+"""The wire for HTTP/2 and proxies: OpenAI-shaped requests through pyreqwest (Rust's reqwest)."""
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ from pyreqwest.response import Response
 from farthing.catalog import Deployment, Provider
 from farthing.errors import ConfigError, FarthingError, UpstreamUnreachable
 from gateway.upstreams import failures
+from gateway.upstreams.authorities import trust
+from gateway.version import own_version
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 _BUFFERED_BYTES: Final = 65536
@@ -39,8 +41,9 @@ class PyreqwestUpstream:
 
     Plain answers are read up to `max_body_bytes`. At most `max_connections` are open to one provider; a request
     that finds none free within `timeouts.connect` counts as one to an unreachable provider. TLS is verified
-    against the roots of the system and those of `ca_file` (PEM). No proxy is taken from the environment, no
-    redirect followed, nothing decompressed.
+    against the roots of the system and those of `ca_file` (PEM). `proxy` is an address, which may hold a name and a
+    password; none is taken from the environment. No redirect is followed, nothing decompressed. Raises ConfigError
+    for a file or a proxy that cannot be used.
 
     A plain answer comes with its first 64 KiB, so there `timeouts.first_byte` covers the body too.
 
@@ -54,12 +57,15 @@ class PyreqwestUpstream:
         max_body_bytes: int = MAX_BODY_BYTES,
         max_connections: int | None = None,
         ca_file: Path | None = None,
-        proxy: str | None = None,
+        proxy: str = "",
         http2: bool = False,
     ) -> None:
         self._max_body_bytes, self._max_connections = max_body_bytes, max_connections
-        self._ca_file, self._proxy, self._http2 = ca_file, proxy, http2
-        self._agent = f"farthing/{_own_version()}"
+        self._authorities = _certificates(ca_file) if ca_file else []
+        self._proxy, self._http2 = proxy, http2
+        if proxy:
+            _through(proxy)
+        self._agent = f"farthing/{own_version()}"
         self._clients: dict[tuple[str, float], Client] = {}  # by provider and connect timeout
         self._wires: dict[str, _Wire] = {}
         self._closed = False
@@ -119,8 +125,8 @@ class PyreqwestUpstream:
             .zstd(False)
             .deflate(False)
         )
-        builder = builder.proxy(ProxyBuilder.all(self._proxy)) if self._proxy else builder.no_proxy()
-        for certificate in _certificates(self._ca_file) if self._ca_file else ():
+        builder = builder.proxy(_through(self._proxy)) if self._proxy else builder.no_proxy()
+        for certificate in self._authorities:
             builder = builder.add_root_certificate_pem(certificate)
         return builder.build()
 
@@ -272,18 +278,13 @@ def _told(error: PyreqwestError, provider: Provider) -> FarthingError:
 
 
 def _certificates(file: Path) -> list[bytes]:
-    """Every certificate of a PEM bundle: the client takes them one by one."""
-    try:
-        found = _PEM.findall(file.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"The CA file {file} cannot be read: {error.strerror}.") from None
-    if not found:
-        raise ConfigError(f"The CA file {file} holds no PEM certificate.")
-    return found
+    """Every certificate of a PEM bundle: the client takes them one by one, and finds faults only when it is built."""
+    trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file)
+    return _PEM.findall(file.read_bytes())
 
 
-def _own_version() -> str:
+def _through(proxy: str) -> ProxyBuilder:
     try:
-        return version("farthing")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"
+        return ProxyBuilder.all(proxy)
+    except ValueError:  # its message could quote the address, which may hold a password
+        raise ConfigError("The address under `upstream.proxy` is none: write http://HOST:PORT.") from None

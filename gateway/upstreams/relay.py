@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Deployment, Provider
-from farthing.errors import ConfigError, UpstreamUnreachable
+from farthing.errors import UpstreamUnreachable
 from farthing.ports import UpstreamResponse
 from gateway.upstreams.answer import Answer
+from gateway.upstreams.authorities import trust
 from gateway.upstreams.pool import SHUTTING_DOWN, Pool
 from gateway.upstreams.wire import Origin, Wire
 from gateway.version import own_version
@@ -22,8 +23,8 @@ class RelayUpstream:
 
     Plain answers are read up to `max_body_bytes`. At most `max_connections` are open to one provider; a request
     that finds none free within `timeouts.connect` counts as one to an unreachable provider. TLS is verified
-    against the roots of the system and those of `ca_file` (PEM). There is no proxy and no HTTP/2; no redirect is
-    followed, nothing decompressed.
+    against the roots of the system and those of `ca_file` (PEM), which is read at once: raises ConfigError. There is
+    no proxy and no HTTP/2; no redirect is followed, nothing decompressed.
 
     A cancelled request and an answer closed before its end close their connection at once, so that the provider
     stops. A request on a kept connection that proves to have been closed meanwhile is sent once more on a new one
@@ -37,11 +38,11 @@ class RelayUpstream:
         max_connections: int = MAX_CONNECTIONS,
         ca_file: Path | None = None,
     ) -> None:
-        self._max_body_bytes, self._max_connections, self._ca_file = max_body_bytes, max_connections, ca_file
+        self._max_body_bytes, self._max_connections = max_body_bytes, max_connections
         self._agent = f"farthing/{own_version()}"
         self._routes: dict[str, tuple[Wire, Pool]] = {}
         self._pools: dict[tuple[str, Origin], Pool] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = _tls_context(ca_file) if ca_file else None
         self._closed = False
 
     async def send(self, deployment: Deployment, operation: str, body: bytes, *, stream: bool) -> UpstreamResponse:
@@ -79,24 +80,19 @@ class RelayUpstream:
         """A pool outlives the configuration that named its provider first: a reload closes no connection."""
         pool = self._pools.get((name, origin))
         if pool is None:
-            tls = self._tls_context() if origin.tls else None
+            tls = self._context() if origin.tls else None
             pool = self._pools[name, origin] = Pool(origin, self._max_connections, tls, loop)
         return pool
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-            if self._ca_file is not None:
-                _trust(self._tls, self._ca_file)
+            self._tls = _tls_context(None)
         return self._tls
 
 
-def _trust(context: ssl.SSLContext, file: Path) -> None:
-    """Trust the authorities of a PEM bundle too."""
-    try:
-        context.load_verify_locations(file)
-    except ssl.SSLError:
-        raise ConfigError(f"The CA file {file} holds no PEM certificate.") from None
-    except OSError as error:
-        raise ConfigError(f"The CA file {file} cannot be read: {error.strerror}.") from None
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        trust(context, ca_file)
+    return context

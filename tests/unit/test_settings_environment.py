@@ -126,3 +126,44 @@ def test_a_virtual_key_in_place_of_its_hash_is_not_repeated(tmp_path: Path) -> N
 
     assert "5:22: keys[0].hash: the text (not shown) cannot be used here;" in found
     assert "literal" not in found
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://user:hunter2@proxy:3128",
+        "http://hunter2@proxy:3128",
+        "http://user:hunter2${TAIL}@proxy:3128",
+        "http://user:${PASSWORD:-hunter2}@proxy:3128",
+        "${PROXY:-http://user:hunter2@proxy:3128}",
+    ],
+)
+def test_a_password_of_the_proxy_in_a_file_is_refused_and_not_repeated(tmp_path: Path, written: str) -> None:
+    tree = TREE.replace("KEY", "none") + f"upstream: {{client: pyreqwest, proxy: '{written}'}}\n"
+
+    found = refusal(tmp_path, tree, {"TAIL": "x"})
+
+    assert found.startswith("5:38: upstream.proxy: a proxy's password may not stand in a file;")
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["hunter2", "ftp://u:hunter2@h", "http://h:hunter2", "http://", "http://u:hunter2@h/path", "http://h?hunter2"],
+)
+def test_a_proxy_that_cannot_be_one_is_refused_and_not_repeated(tmp_path: Path, value: str) -> None:
+    tree = TREE.replace("KEY", "none") + "upstream: {client: pyreqwest, proxy: '${PROXY}'}\n"
+
+    found = refusal(tmp_path, tree, {"PROXY": value})
+
+    assert found.startswith("5:38: upstream.proxy: the text (not shown) is not the address of a proxy;")
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "value", ["http://proxy:3128", "https://[::1]:3128/", "http://u:p%40@proxy", "http://proxy.example"]
+)
+def test_the_whole_address_of_the_proxy_may_come_from_the_environment(tmp_path: Path, value: str) -> None:
+    tree = TREE.replace("KEY", "none") + "upstream: {client: pyreqwest, proxy: '${PROXY}'}\n"
+
+    assert load_text(tmp_path, tree, {"PROXY": value}).upstream.proxy == value

@@ -73,6 +73,13 @@ def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None)
         ("server: {metrics_access: opne}", "1:26: server.metrics_access: 'opne' is not possible here;"),
         ("server: 5", "1:9: server: must hold named values;"),
         ("keys: {id: k}", "1:7: keys: must be a list;"),
+        # the calling side
+        (
+            "upstream: {proxy: 'http://p:3128'}",
+            "1:19: upstream.proxy: the client relay has none; write client: pyreqwest, or delete the line",
+        ),
+        ("upstream: {http2: true}", "1:19: upstream.http2: the client relay has none;"),
+        ("upstream: {client: relya}", "1:20: upstream.client: 'relya' is not possible here;"),
         # YAML 1.1
         ("server: {host: no}", "1:16: server.host: 'no' means true or false to some YAML readers;"),
         ("cache: {exact: {enabled: On}}", "1:26: cache.exact.enabled: 'On' means true or false to some YAML readers;"),
@@ -195,6 +202,35 @@ def test_a_bad_routing_value_is_found_with_its_line_and_column(
 
     mine = [one for one in found if one.startswith(finding)]
     assert len(mine) == 1, found
+
+
+@pytest.mark.parametrize("sign", ["|", ",", "="])
+@pytest.mark.parametrize(
+    ("field", "extra"),
+    [
+        ("budgets[0].id", "budgets: [{id: NAME, limit_usd: 1, window: day}]"),
+        ("budgets[0].where.run", "budgets: [{id: b, limit_usd: 1, window: day, where: {run: NAME}}]"),
+        ("keys[0].id", "keys: [{id: NAME, tenant: t, hash: HASH}]"),
+        ("keys[0].tenant", "keys: [{id: k, tenant: NAME, hash: HASH}]"),
+        ("keys[0].team", "keys: [{id: k, tenant: t, team: NAME, hash: HASH}]"),
+        ("keys[0].environment", "keys: [{id: k, tenant: t, environment: NAME, hash: HASH}]"),
+        ("features.support.team", "{support: {team: NAME}}"),
+        ("features.NAME", "{support: {}, NAME: {}}"),
+        ("tasks.NAME", "{support: {}}\ntasks: {NAME: {bar: 0.9, reference: large}}"),
+    ],
+)
+def test_no_name_may_hold_a_sign_of_which_account_ids_are_made(
+    tmp_path: Path, sign: str, field: str, extra: str
+) -> None:
+    name = f"'a{sign}b'"
+    base = BASE.replace("tasks: {sums: {bar: 0.9, reference: large, candidates: [small]}}\n", "")
+    if extra.startswith("{"):
+        base = base.replace("{support: {}}\n", "")
+
+    (found,) = findings_of(tmp_path, base + extra.replace("NAME", name).replace("HASH", f"'{HASH}'") + "\n")
+
+    _, _, rest = found.partition(": ")
+    assert rest.startswith(f"{field.replace('NAME', name)}: {name} cannot be used here; write 1 to 128 letters, digits")
 
 
 def test_all_findings_come_at_once_and_in_order(tmp_path: Path) -> None:

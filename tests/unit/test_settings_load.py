@@ -8,10 +8,12 @@ import pytest
 
 from farthing.catalog import Budget, Right, Window
 from farthing.money import Nano
+from gateway.generations import needs_restart
 from gateway.settings import (
     MetricsAccess,
     Settings,
     UnregisteredFeatures,
+    UpstreamClient,
     load,
     provider_from_environment,
 )
@@ -51,6 +53,8 @@ def test_a_tree_without_settings_of_its_own_has_the_defaults(tmp_path: Path) -> 
     assert settings.data_dir == Path(".farthing")
     assert settings.cache.semantic.threshold == 0.95
     assert settings.upstream.max_attempts == 3
+    assert settings.upstream.client is UpstreamClient.RELAY
+    assert (settings.upstream.ca_file, settings.upstream.proxy, settings.upstream.http2) == (None, "", False)
     assert settings.unregistered_features is UnregisteredFeatures.REFUSE
     assert settings.catalog.default_tier == "large"
     assert settings.files == (tmp_path / "farthing.yaml",)
@@ -158,6 +162,48 @@ def test_a_provider_takes_from_its_kind_what_it_does_not_say(tmp_path: Path) -> 
     assert (provider.quirks.query, provider.quirks.cap_escapes) == ("api-version=preview", ("best_of",))
     assert (provider.timeouts.connect, provider.timeouts.idle, provider.timeouts.total) == (2.0, 9.0, 600.0)
     assert provider.price_provider == "azure"
+
+
+def test_the_client_of_the_calling_side_may_have_a_proxy_http_2_and_authorities(tmp_path: Path) -> None:
+    settings = load_text(
+        tmp_path,
+        BASE + "upstream: {client: pyreqwest, proxy: 'http://gate:${PASSWORD}@proxy.example:3128', http2: true, "
+        "ca_file: certs/ca.pem}\n",
+        {"PASSWORD": "hunter2"},
+    )
+
+    assert settings.upstream.client is UpstreamClient.PYREQWEST
+    assert settings.upstream.proxy == "http://gate:hunter2@proxy.example:3128"
+    assert (settings.upstream.http2, settings.upstream.ca_file) == (True, Path("certs/ca.pem"))
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("client", ["relay", "pyreqwest"])
+def test_no_proxy_is_wanted_where_it_says_none(tmp_path: Path, client: str) -> None:
+    settings = load_text(tmp_path, BASE + f"upstream: {{client: {client}, proxy: '${{PROXY:-none}}'}}\n")
+
+    assert settings.upstream.proxy == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("client", "pyreqwest"),
+        ("max_connections", "9"),
+        ("ca_file", "ca.pem"),
+        ("proxy", "'http://proxy:1'"),
+        ("http2", "true"),
+        ("max_attempts", "9"),
+        ("cooldown", "9s"),
+    ],
+)
+def test_what_the_calling_side_takes_up_at_a_start_only_is_named(tmp_path: Path, name: str, written: str) -> None:
+    client = "" if name == "client" else "client: pyreqwest, "
+    before = load_text(tmp_path, BASE + f"upstream: {{{client or 'http2: false'}}}\n")
+    after = load_text(tmp_path, BASE + f"upstream: {{{client}{name}: {written}}}\n")
+
+    assert needs_restart(before, after) == [f"upstream.{name}"]
+    assert needs_restart(after, after) == []
 
 
 def test_sections_may_stand_in_any_file_of_a_directory(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farthing.catalog import Deployment, Provider, Quirks, Timeouts
-from farthing.errors import ConfigError, UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from farthing.errors import ConfigError, UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstreams.pyreqwest import PyreqwestUpstream
 from gateway.upstreams.testing import Ending, Scripted, ScriptedServer, scripted_server
 
@@ -281,6 +282,47 @@ async def test_proxies_of_the_environment_are_ignored(
 
     async with scripted_server(OK) as server:
         assert await ask(upstream, deployment(server.base_url)) == b"{}"
+
+
+async def test_a_proxy_gets_the_request_and_its_own_credentials() -> None:
+    async with scripted_server(OK) as proxy:
+        upstream = PyreqwestUpstream(proxy=proxy.base_url.replace("http://", "http://user:pa%40ss@"))
+        assert await ask(upstream, deployment("http://acme.example/v1", api_key="sk-1")) == b"{}"
+
+    [(line, headers, _)] = proxy.requests
+    assert line == "POST http://acme.example/v1/chat/completions HTTP/1.1"
+    assert headers["proxy-authorization"] == "Basic " + b64encode(b"user:pa@ss").decode()
+    assert headers["authorization"] == "Bearer sk-1"
+    await upstream.close()
+
+
+async def test_a_proxy_that_is_not_there_makes_its_providers_unreachable_and_is_not_repeated() -> None:
+    async with scripted_server(Scripted(ending=Ending.REFUSED)) as proxy:
+        upstream = PyreqwestUpstream(proxy=proxy.base_url.replace("http://", "http://user:hunter2@"))
+        with pytest.raises(UpstreamUnreachable, match="'acme'") as caught:
+            await ask(upstream, deployment("https://acme.example/v1"))
+
+    assert "hunter2" not in caught.value.message
+    await upstream.close()
+
+
+@pytest.mark.parametrize(("http2", "offered"), [(False, "http/1.1"), (True, "h2")])
+async def test_http_2_is_offered_only_where_it_is_wanted(certificates: Path, http2: bool, offered: str) -> None:
+    upstream, context = PyreqwestUpstream(ca_file=certificates / "ca.pem", http2=http2), server_side(certificates)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    chosen: list[str | None] = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        chosen.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UpstreamError):
+            await ask(upstream, deployment(f"https://127.0.0.1:{port}"))
+
+    assert set(chosen) == {offered}
+    await upstream.close()
 
 
 async def test_a_closed_upstream_sends_nothing(upstream: PyreqwestUpstream) -> None:
