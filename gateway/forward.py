@@ -85,7 +85,8 @@ def refuse_escapes(call: Call, deployment: Deployment) -> None:
     for name in deployment.provider.quirks.cap_escapes:
         if name in call.body:
             raise InvalidParameter(
-                f"`{name}` overrides the output cap at this provider: send max_tokens (and n) instead.",
+                f"At this provider `{name}` can change which model is billed, or how much output: leave it out, and "
+                "say it with model, max_tokens and n.",
                 param=name,
             )
     if call.body.get("service_tier") == "priority":

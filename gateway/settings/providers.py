@@ -76,6 +76,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         base_url="https://openrouter.ai/api/v1",
         key_variable="OPENROUTER_API_KEY",
         price_provider="openrouter",
+        # Another model may answer, at its own price (openrouter.ai/docs/guides/routing); plugins are billed apart.
+        quirks=Quirks(cap_escapes=("models", "route", "plugins")),
     ),
     "gemini": Kind(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",

@@ -75,7 +75,8 @@ class QuirksForm(Form):
     key_header: HeaderName | None = setting(None, "Header that carries the key.")
     key_scheme: Text | None = setting(None, "Word before the key in that header, such as Bearer; none for no word.")
     cap_escapes: list[Text] | None = setting(
-        None, "Its own fields that override the output cap; calls that carry one are refused."
+        None,
+        "Its own fields that can change which model is billed, or the output cap; calls that carry one are refused.",
     )
     usage_covers_choices: Flag | None = setting(
         None, "Whether its usage counts every choice where n is above 1; if not, it is estimated."
