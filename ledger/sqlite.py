@@ -13,8 +13,9 @@ from farthing.hold import Hold, Intent
 from farthing.ports import Clock
 from farthing.record import Record
 from ledger import leases, recovery, schema
+from ledger.charges import Charge
 from ledger.checkpoints import Checkpointer
-from ledger.transaction import Committed, Operation, Outcome, Release, Reserve, Settle, commit
+from ledger.transaction import Book, Committed, Operation, Outcome, Release, Reserve, Settle, commit
 
 BUSY_DEADLINE_S: Final = 2.0
 """How long a batch waits for the other processes' transactions before its operations fail."""
@@ -139,6 +140,12 @@ class SQLiteLedger:
     def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""
         return self._ask(Settle(hold, record), _Owed(loop=self._loop))
+
+    def book(self, charge: Charge) -> "asyncio.Future[bool]":
+        """Write the record of a charge from outside and its cost in the accounts, also past their limits; nothing is
+        reserved for it. As `settle`: queued before this returns, a second time changes nothing, True where written.
+        Raises LedgerUnavailable."""
+        return self._ask(Book(charge), _Owed(loop=self._loop))
 
     async def recover(self) -> int:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""

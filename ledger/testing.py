@@ -9,6 +9,7 @@ from farthing.money import Nano
 from farthing.ports import Clock
 from farthing.record import Outcome, Record
 from farthing.tags import Tags
+from ledger.charges import Charge
 from ledger.rows import charged_as_lost
 
 
@@ -46,6 +47,21 @@ class MemoryLedger:
             future.set_exception(error)
             return future
         future.set_result(self._settle(hold, record))
+        return future
+
+    def book(self, charge: Charge) -> "asyncio.Future[bool]":
+        """See SQLiteLedger."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        try:
+            self._check()
+        except LedgerUnavailable as error:
+            future.set_exception(error)
+            return future
+        fresh = self._settle(None, charge.record)
+        if fresh:
+            for account in charge.accounts:
+                self.spent[account.id] = self.spent.get(account.id, 0) + charge.record.cost
+        future.set_result(fresh)
         return future
 
     async def recover(self) -> int:

@@ -10,6 +10,7 @@ from farthing.errors import BudgetExceeded
 from farthing.hold import Account, Hold, Intent
 from farthing.money import Nano
 from farthing.record import Record
+from ledger.charges import Charge
 from ledger.rows import Row, draft_of, row_of
 from ledger.schema import STATEMENTS
 
@@ -19,6 +20,7 @@ Outcome = Hold | BudgetExceeded | bool
 _encode: Final = msgspec.json.Encoder().encode
 _INSERT_RECORD: Final = STATEMENTS["insert_record"]
 _INSERT_HOLD: Final = STATEMENTS["insert_hold"]
+_INSERT_CHARGE: Final = STATEMENTS["insert_charge"]
 _WRITE_ACCOUNT: Final = STATEMENTS["write_account"]
 _FEW: Final = 8
 """So many ids are bound one by one; json_each costs 8 us to set up, which only a larger batch earns back."""
@@ -176,18 +178,47 @@ class Release:
         return False
 
 
-Operation = Reserve | Settle | Release
+class Book:
+    """Write a charge that comes from outside: the money is spent already, so no cap can refuse it."""
+
+    __slots__ = ("charge", "record_id")
+
+    hold_id = ""
+
+    def __init__(self, charge: Charge) -> None:
+        self.charge, self.record_id = charge, charge.record.id
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """The accounts it touches."""
+        return self.charge.accounts
+
+    def apply(self, work: "Work") -> Outcome:
+        """Each record id once; whatever comes later changes nothing."""
+        if self.record_id in work.known:
+            return False
+        record = self.charge.record
+        work.known.add(self.record_id)
+        work.records.append(row_of(record))
+        work.charges.append(self.charge.row())
+        for account in self.accounts:
+            work.balances[account.id].settle(account, 0, record.cost)
+        return True
+
+
+Operation = Reserve | Settle | Release | Book
 
 
 class Work:
     """The state of a transaction: what it read, and the rows that it is going to write."""
 
-    __slots__ = ("balances", "holds", "known", "late", "open", "overages", "records")
+    __slots__ = ("balances", "charges", "holds", "known", "late", "open", "overages", "records")
 
     def __init__(self, open_: set[str], known: set[str], balances: dict[str, Balance]) -> None:
         self.open, self.known, self.balances = open_, known, balances
         self.holds: list[Row] = []
         self.records: list[Row] = []
+        self.charges: list[Row] = []
         self.late = self.overages = 0
 
     def replace(self, intent: Intent, cost: int) -> None:
@@ -249,6 +280,8 @@ def _write(connection: sqlite3.Connection, work: Work) -> None:
         connection.executemany(_INSERT_RECORD, work.records)
     if work.holds:
         connection.executemany(_INSERT_HOLD, work.holds)
+    if work.charges:
+        connection.executemany(_INSERT_CHARGE, work.charges)
     accounts = [balance.row(id_) for id_, balance in work.balances.items() if balance.changed]
     if accounts:
         connection.executemany(_WRITE_ACCOUNT, accounts)

@@ -13,6 +13,10 @@ INSERT OR IGNORE INTO records (
 -- name: insert_hold
 INSERT INTO holds (id, instance, amount, accounts, expires_ns, draft) VALUES (?, ?, ?, ?, ?, ?);
 
+-- name: insert_charge
+INSERT INTO charges (record_id, tenant, source, event_id, event_ns, cost, price_version, booked_ns, booked_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: take_holds
 -- Those of the ids that are still open, removed in the same step.
 DELETE FROM holds WHERE id IN ({ids}) RETURNING id;

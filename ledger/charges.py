@@ -1,0 +1,82 @@
+"""Charges: usage that tools outside of the gateway report, booked once for each event as a record like any other."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from farthing.errors import LedgerUnavailable
+from farthing.hold import Account
+from farthing.money import Nano
+from farthing.record import Record
+from ledger.rows import Row
+from ledger.schema import connect_reading, read_statements
+
+EXTERNAL: Final = "external"
+"""The endpoint of such records: what tells them from calls that went through the gateway."""
+
+_FIND: Final = read_statements("charges")["find"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventKey:
+    """What makes an event the same one: who sent it, and the `source` and `id` of its CloudEvent."""
+
+    tenant: str
+    source: str
+    id: str
+
+    @property
+    def record_id(self) -> str:
+        """The id of its record, which follows from the key alone: the same event can only be written once."""
+        parts = (self.tenant, self.source, self.id)
+        text = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+        return f"ext-{hashlib.sha256(text).hexdigest()[:32]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """An event, priced: its record (whose id is the key's), the accounts it draws on, when and by which virtual key it
+    was booked (wall ns)."""
+
+    key: EventKey
+    record: Record
+    accounts: tuple[Account, ...]
+    booked_ns: int
+    booked_by: str
+
+    def row(self) -> Row:
+        """The row of `charges`."""
+        record, key = self.record, self.key
+        return (
+            *(record.id, key.tenant, key.source, key.id, record.received_ns),
+            *(record.cost, record.price_version, self.booked_ns, self.booked_by),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """What is on the books for an event."""
+
+    record_id: str
+    cost: Nano
+    price_version: str
+    booked_ns: int
+
+
+def booked(path: Path, record_ids: Iterable[str]) -> Mapping[str, Booked]:
+    """Those of the charges that the ledger file has, by record id. Raises LedgerUnavailable. Blocks."""
+    found: dict[str, Booked] = {}
+    try:
+        connection = connect_reading(path)
+        try:
+            for id_ in record_ids:
+                for cost, version, booked_ns in connection.execute(_FIND, {"record_id": id_}):
+                    found[id_] = Booked(record_id=id_, cost=Nano(cost), price_version=version, booked_ns=booked_ns)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"The ledger {path.name} cannot be read ({error}), so nothing was booked.") from error
+    return found
