@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from farthing.catalog import Deployment
 from farthing.hold import Hold, Intent
+from farthing.money import Nano
 from farthing.record import Record
 from farthing.routing import Choice, RouteQuestion
 
@@ -34,6 +35,14 @@ class Ledger(Protocol):
 
         One atomic step with the check: whatever the concurrency, spent + held never passes a limit.
         Raises BudgetExceeded (nothing held) or LedgerUnavailable (nothing held).
+        """
+
+    def extend(self, hold: Hold, amount: Nano) -> Awaitable[Hold]:
+        """Set `amount` more aside for an open hold in every account of it, or in none: the same atomic step as
+        `reserve`, against the limits of the accounts given with the hold. The result is to be used from then on; a
+        settlement gives all of it back whichever it is given.
+
+        Raises BudgetExceeded (the hold stays as it was) or LedgerUnavailable (the same, or it is gone).
         """
 
     def settle(self, hold: Hold | None, record: Record) -> Awaitable[bool]:

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.hold import Hold, Intent
+from farthing.money import Nano
 from farthing.ports import Clock
 from farthing.record import Record
 from ledger import leases, recovery, schema
 from ledger.charges import Charge
 from ledger.checkpoints import Checkpointer
-from ledger.transaction import Book, Committed, Operation, Outcome, Release, Reserve, Settle, commit
+from ledger.transaction import Book, Committed, Extend, Operation, Outcome, Release, Reserve, Settle, commit
 
 BUSY_DEADLINE_S: Final = 2.0
 """How long a batch waits for the other processes' transactions before its operations fail."""
@@ -136,6 +137,13 @@ class SQLiteLedger:
             raise
         assert isinstance(hold, Hold)  # the outcome of every reservation that did not raise
         return hold
+
+    async def extend(self, hold: Hold, amount: Nano) -> Hold:
+        """See the port. What a cancelled caller extended by is given back by the settlement."""
+        extended = await self._ask(Extend(hold, amount))
+        if not isinstance(extended, Hold):
+            raise LedgerUnavailable(f"The hold {hold.intent.id} is gone: its time was over, and it has been charged.")
+        return extended
 
     def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""

@@ -1,6 +1,7 @@
 """MemoryLedger: the port Ledger in a dictionary, with example values, for the tests of those who use a ledger."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from farthing.errors import BudgetExceeded, LedgerUnavailable
@@ -9,6 +10,7 @@ from farthing.money import Nano
 from farthing.ports import Clock
 from farthing.record import Outcome, Record
 from farthing.tags import Tags
+from farthing.value import changed
 from ledger.charges import Charge
 from ledger.rows import charged_as_lost
 
@@ -29,14 +31,19 @@ class MemoryLedger:
     async def reserve(self, intent: Intent) -> Hold:
         """See the port."""
         self._check()
-        left = [self._room(account) for account in intent.accounts]
-        for account, room in zip(intent.accounts, left, strict=True):
-            if intent.amount > max(room, 0):
-                raise self._refusal(account, intent.amount)
+        left = self._set_aside(intent.accounts, intent.amount)
         self.holds[intent.id] = intent
-        for account in intent.accounts:
-            self.held[account.id] = self.held.get(account.id, 0) + intent.amount
-        return Hold(intent=intent, remaining=Nano(min(left) - intent.amount) if left else None)
+        return Hold(intent=intent, remaining=left)
+
+    async def extend(self, hold: Hold, amount: Nano) -> Hold:
+        """See the port."""
+        self._check()
+        open_ = self.holds.get(hold.intent.id)
+        if open_ is None:
+            raise LedgerUnavailable
+        left = self._set_aside(hold.intent.accounts, amount)
+        grown = self.holds[open_.id] = changed(open_, amount=Nano(open_.amount + amount))
+        return Hold(intent=changed(grown, accounts=hold.intent.accounts), remaining=left)
 
     def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""
@@ -80,6 +87,15 @@ class MemoryLedger:
     def _check(self) -> None:
         if self.broken or self.closed:
             raise LedgerUnavailable
+
+    def _set_aside(self, accounts: Sequence[Account], amount: Nano) -> Nano | None:
+        left = [self._room(account) for account in accounts]
+        for account, room in zip(accounts, left, strict=True):
+            if amount > max(room, 0):
+                raise self._refusal(account, amount)
+        for account in accounts:
+            self.held[account.id] = self.held.get(account.id, 0) + amount
+        return Nano(min(left) - amount) if left else None
 
     def _room(self, account: Account) -> int:
         return account.limit - self.spent.get(account.id, 0) - self.held.get(account.id, 0)

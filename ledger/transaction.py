@@ -10,6 +10,7 @@ from farthing.errors import BudgetExceeded
 from farthing.hold import Account, Hold, Intent
 from farthing.money import Nano
 from farthing.record import Record
+from farthing.value import changed
 from ledger.charges import Charge
 from ledger.rows import Row, draft_of, row_of
 from ledger.schema import STATEMENTS
@@ -21,6 +22,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _INSERT_RECORD: Final = STATEMENTS["insert_record"]
 _INSERT_HOLD: Final = STATEMENTS["insert_hold"]
 _INSERT_CHARGE: Final = STATEMENTS["insert_charge"]
+_EXTEND_HOLD: Final = STATEMENTS["extend_hold"]
 _WRITE_ACCOUNT: Final = STATEMENTS["write_account"]
 _FEW: Final = 8
 """So many ids are bound one by one; json_each costs 8 us to set up, which only a larger batch earns back."""
@@ -33,6 +35,7 @@ def _by_number_of_ids(name: str) -> list[str]:
 
 
 _TAKE_HOLDS: Final = _by_number_of_ids("take_holds")
+_READ_HOLDS: Final = _by_number_of_ids("read_holds")
 _KNOWN_RECORDS: Final = _by_number_of_ids("known_records")
 _READ_ACCOUNTS: Final = _by_number_of_ids("read_accounts")
 
@@ -80,7 +83,7 @@ class Reserve:
 
     __slots__ = ("hold_row", "intent")
 
-    hold_id = record_id = ""
+    hold_id = record_id = extends = ""
 
     def __init__(self, intent: Intent, instance: str) -> None:
         self.intent = intent
@@ -101,15 +104,50 @@ class Reserve:
 
     def apply(self, work: "Work") -> Outcome:
         """Decide; nothing is changed by a refusal."""
-        amount, balances, accounts = self.intent.amount, work.balances, self.intent.accounts
-        if amount > 0:
-            for account in accounts:
-                balance = balances[account.id]
-                if balance.spent + balance.held + amount > account.limit:
-                    return _refusal(account, balance, amount)
+        left = _set_aside(work, self.intent.accounts, self.intent.amount)
+        if isinstance(left, BudgetExceeded):
+            return left
         work.holds.append(self.hold_row)
-        left = [balances[account.id].hold(account, amount) for account in accounts]
-        return Hold(intent=self.intent, remaining=Nano(min(left)) if left else None)
+        return Hold(intent=self.intent, remaining=left)
+
+
+class Extend:
+    """Set more aside for an open hold in all of its accounts, or in none."""
+
+    __slots__ = ("amount", "extends", "hold")
+
+    hold_id = record_id = ""
+
+    def __init__(self, hold: Hold, amount: Nano) -> None:
+        self.hold, self.amount, self.extends = hold, amount, hold.intent.id
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """The accounts it touches."""
+        return self.hold.intent.accounts
+
+    def apply(self, work: "Work") -> Outcome:
+        """Decide; nothing is changed by a refusal, nor where the hold is gone."""
+        held = work.open.get(self.extends)
+        if held is None:
+            return False
+        left = _set_aside(work, self.accounts, self.amount)
+        if isinstance(left, BudgetExceeded):
+            return left
+        work.open[self.extends] = work.extended[self.extends] = held + self.amount
+        return Hold(intent=changed(self.hold.intent, amount=Nano(held + self.amount)), remaining=left)
+
+
+def _set_aside(work: "Work", accounts: Sequence[Account], amount: Nano) -> Nano | BudgetExceeded | None:
+    """Hold the amount in all of the accounts or in none; returns the least that any has left, None without one."""
+    balances = work.balances
+    if amount > 0:
+        for account in accounts:
+            balance = balances[account.id]
+            if balance.spent + balance.held + amount > account.limit:
+                return _refusal(account, balance, amount)
+    left = [balances[account.id].hold(account, amount) for account in accounts]
+    return Nano(min(left)) if left else None
 
 
 def _refusal(account: Account, balance: Balance, amount: Nano) -> BudgetExceeded:
@@ -130,6 +168,8 @@ class Settle:
 
     __slots__ = ("cost", "hold", "hold_id", "record_id", "row")
 
+    extends = ""
+
     def __init__(self, hold: Hold | None, record: Record) -> None:
         self.hold = hold
         self.hold_id = hold.intent.id if hold else ""
@@ -142,16 +182,16 @@ class Settle:
 
     def apply(self, work: "Work") -> Outcome:
         """Each hold and each record id once; whatever comes later changes nothing."""
-        if self.hold and self.hold_id not in work.open:
+        held = work.open.pop(self.hold_id, None)
+        if self.hold and held is None:
             work.late += 1
             return False
         fresh = self.record_id not in work.known
         if fresh:
             work.known.add(self.record_id)
             work.records.append(self.row)
-        if self.hold:
-            work.open.discard(self.hold_id)
-            work.replace(self.hold.intent, self.cost if fresh else 0)
+        if self.hold and held is not None:
+            work.replace(self.hold.intent.accounts, held, self.cost if fresh else 0)
         return fresh
 
 
@@ -160,7 +200,7 @@ class Release:
 
     __slots__ = ("hold_id", "intent")
 
-    record_id = ""
+    record_id = extends = ""
 
     def __init__(self, intent: Intent) -> None:
         self.intent, self.hold_id = intent, intent.id
@@ -172,9 +212,8 @@ class Release:
 
     def apply(self, work: "Work") -> Outcome:
         """Give the money back."""
-        if self.hold_id in work.open:
-            work.open.discard(self.hold_id)
-            work.replace(self.intent, 0)
+        if (held := work.open.pop(self.hold_id, None)) is not None:
+            work.replace(self.intent.accounts, held, 0)
         return False
 
 
@@ -183,7 +222,7 @@ class Book:
 
     __slots__ = ("charge", "record_id")
 
-    hold_id = ""
+    hold_id = extends = ""
 
     def __init__(self, charge: Charge) -> None:
         self.charge, self.record_id = charge, charge.record.id
@@ -206,26 +245,28 @@ class Book:
         return True
 
 
-Operation = Reserve | Settle | Release | Book
+Operation = Reserve | Extend | Settle | Release | Book
 
 
 class Work:
-    """The state of a transaction: what it read, and the rows that it is going to write."""
+    """The state of a transaction: what it read, and the rows that it is going to write. `open` has the amount of each
+    hold that is still there, as it was extended up to here: what a settlement gives back, whatever its caller knew."""
 
-    __slots__ = ("balances", "charges", "holds", "known", "late", "open", "overages", "records")
+    __slots__ = ("balances", "charges", "extended", "holds", "known", "late", "open", "overages", "records")
 
-    def __init__(self, open_: set[str], known: set[str], balances: dict[str, Balance]) -> None:
+    def __init__(self, open_: dict[str, int], known: set[str], balances: dict[str, Balance]) -> None:
         self.open, self.known, self.balances = open_, known, balances
         self.holds: list[Row] = []
+        self.extended: dict[str, int] = {}
         self.records: list[Row] = []
         self.charges: list[Row] = []
         self.late = self.overages = 0
 
-    def replace(self, intent: Intent, cost: int) -> None:
-        """Replace the intent's hold by a cost in each of its accounts."""
-        self.overages += cost > intent.amount
-        for account in intent.accounts:
-            self.balances[account.id].settle(account, intent.amount, cost)
+    def replace(self, accounts: Sequence[Account], held: int, cost: int) -> None:
+        """Replace a hold by a cost in each of its accounts."""
+        self.overages += cost > held
+        for account in accounts:
+            self.balances[account.id].settle(account, held, cost)
 
 
 class Committed:
@@ -262,7 +303,9 @@ def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Wo
     balances = {id_: Balance(limit, 0, 0) for id_, limit in accounts.items()}
     for id_, cap, spent, held in _select(connection, _READ_ACCOUNTS, list(accounts)):
         balances[id_] = Balance(cap, spent, held)
-    open_ = {row[0] for row in _select(connection, _TAKE_HOLDS, holds)}
+    extends = [operation.extends for operation in operations if operation.extends]
+    open_ = dict(_select(connection, _READ_HOLDS, extends)) if extends else {}
+    open_.update(_select(connection, _TAKE_HOLDS, holds))
     known = {row[0] for row in _select(connection, _KNOWN_RECORDS, records)}
     return Work(open_, known, balances)
 
@@ -280,6 +323,8 @@ def _write(connection: sqlite3.Connection, work: Work) -> None:
         connection.executemany(_INSERT_RECORD, work.records)
     if work.holds:
         connection.executemany(_INSERT_HOLD, work.holds)
+    if work.extended:  # of a hold that was also settled in this batch there is no row left to change
+        connection.executemany(_EXTEND_HOLD, [(amount, id_) for id_, amount in work.extended.items()])
     if work.charges:
         connection.executemany(_INSERT_CHARGE, work.charges)
     accounts = [balance.row(id_) for id_, balance in work.balances.items() if balance.changed]

@@ -19,7 +19,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: take_holds
 -- Those of the ids that are still open, removed in the same step.
-DELETE FROM holds WHERE id IN ({ids}) RETURNING id;
+DELETE FROM holds WHERE id IN ({ids}) RETURNING id, amount;
+
+-- name: read_holds
+SELECT id, amount FROM holds WHERE id IN ({ids});
+
+-- name: extend_hold
+UPDATE holds SET amount = ? WHERE id = ?;
 
 -- name: known_records
 SELECT id FROM records WHERE id IN ({ids});

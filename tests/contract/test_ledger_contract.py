@@ -10,6 +10,7 @@ from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.money import Nano
 from farthing.record import Outcome, Record
 from farthing.usage import UsageSource
+from farthing.value import changed
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
@@ -168,6 +169,90 @@ async def test_the_limit_of_the_intent_binds_not_an_older_one(books: Books) -> N
     hold = await books.ledger.reserve(example_intent("b", 1000, example_account(DAY.id, limit=2500)))
 
     assert hold.remaining == 500
+
+
+async def test_an_extension_sets_more_aside_and_a_settlement_gives_all_of_it_back(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 100, RUN, DAY))
+
+    extended = await books.ledger.extend(hold, Nano(50))
+    held = books.balance(DAY.id), books.balance(RUN.id)
+    await books.ledger.settle(extended, example_record("a", cost=Nano(120)))
+
+    assert (extended.intent.amount, extended.remaining) == (150, 150)
+    assert held == ((0, 150), (0, 150))
+    assert (books.balance(DAY.id), books.balance(RUN.id)) == ((120, 0), (120, 0))
+    assert books.ledger.overages == 0
+
+
+async def test_a_refused_extension_leaves_the_hold_as_it_was_in_every_account(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 200, DAY, RUN))
+
+    with pytest.raises(BudgetExceeded) as refusal:
+        await books.ledger.extend(hold, Nano(101))
+
+    assert refusal.value.budget["id"] == "runs"
+    assert (books.balance(DAY.id), books.balance(RUN.id)) == ((0, 200), (0, 200))
+
+
+async def test_a_hold_may_be_extended_to_the_last_nano_dollar(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 200, RUN))
+
+    extended = await books.ledger.extend(await books.ledger.extend(hold, Nano(99)), Nano(1))
+
+    assert (extended.intent.amount, extended.remaining) == (300, 0)
+
+
+async def test_an_extension_nobody_told_the_settlement_of_is_given_back_too(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 100, DAY))
+    await books.ledger.extend(hold, Nano(50))
+
+    await books.ledger.settle(hold, example_record("a", cost=Nano(40)))
+
+    assert books.balance(DAY.id) == (40, 0)
+
+
+@pytest.mark.parametrize("settled_first", [True, False])
+async def test_an_extension_and_the_settlement_asked_for_at_once_leave_nothing_held(
+    books: Books, settled_first: bool
+) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 100, DAY))
+    settling = [books.ledger.settle(hold, example_record("a", cost=Nano(40)))] if settled_first else []
+
+    extending = asyncio.ensure_future(books.ledger.extend(hold, Nano(50)))
+    await asyncio.sleep(0)
+    settling = settling or [books.ledger.settle(hold, example_record("a", cost=Nano(40)))]
+    extended, *_ = await asyncio.gather(extending, *settling, return_exceptions=True)
+
+    assert isinstance(extended, LedgerUnavailable) is settled_first
+    assert books.balance(DAY.id) == (40, 0)
+
+
+async def test_a_hold_that_is_gone_cannot_be_extended(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 100, DAY))
+    await books.ledger.settle(hold, example_record("a", cost=Nano(40)))
+
+    with pytest.raises(LedgerUnavailable):
+        await books.ledger.extend(hold, Nano(50))
+
+    assert books.balance(DAY.id) == (40, 0)
+
+
+async def test_an_extended_hold_that_expires_is_charged_whole(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 100, DAY, expires_ns=books.clock.wall_ns()))
+    await books.ledger.extend(hold, Nano(50))
+
+    await books.ledger.recover()
+
+    assert books.balance(DAY.id) == (150, 0)
+
+
+async def test_the_limits_given_with_the_hold_bind_its_extension(books: Books) -> None:
+    hold = await books.ledger.reserve(example_intent("a", 1000, DAY))
+    raised = changed(hold, intent=changed(hold.intent, accounts=(example_account(DAY.id, limit=2500),)))
+
+    extended = await books.ledger.extend(raised, Nano(500))
+
+    assert extended.remaining == 1000
 
 
 async def test_concurrent_calls_worth_three_times_the_cap_never_pass_it(books: Books) -> None:
