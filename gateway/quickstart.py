@@ -1,5 +1,6 @@
 """Quickstart: a real small model, real embeddings and the gateway in front of them, all on this machine."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from gateway.settings.demo import write_tree
 from gateway.settings.providers import FoundProvider, provider_from_environment
 
 DATA_DIR: Final = Path(".farthing")
+LOCK: Final = "quickstart.lock"
 KEY_PREFIX: Final = "fk-"
 MODEL: Final = "demo.model_server"
 EMBEDDINGS: Final = "demo.embeddings_server"
@@ -29,13 +31,32 @@ def run(*, port: int | None = None, data_dir: Path = DATA_DIR, env: Mapping[str,
     Raises ConfigError where a part cannot start; the message says which and why.
     """
     env = os.environ if env is None else env
-    key = demo_key(data_dir / "demo-key")
     with ExitStack() as stack:
+        key = _take(data_dir, stack)
         model, embeddings = _start_servers(stack)
         directory = data_dir / "config"
         joined = write_tree(directory, env, model.base_url, embeddings.base_url, f"sha256:{_sha256(key)}")
         where = {**env, "FARTHING_DATA_DIR": str(data_dir)}
         serve(directory, port=port, env=where, on_ready=lambda address: _announce(address, key, directory, env, joined))
+
+
+def _take(data_dir: Path, stack: ExitStack) -> str:
+    """The demo key of a directory that is this process's alone until the stack unwinds.
+
+    The start writes the configuration anew, with the ports of its own two servers; a gateway that runs from the same
+    directory would take it up and lose its models.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((data_dir / LOCK).open("a"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return demo_key(data_dir / "demo-key")
+    except BlockingIOError:
+        raise ConfigError(
+            f"A quickstart runs from {data_dir} already: end it, or give this one its own --data-dir and --port."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{data_dir} cannot be used ({error}): name another place with --data-dir.") from None
 
 
 def demo_key(path: Path) -> str:
@@ -63,19 +84,25 @@ def _start_servers(stack: ExitStack) -> tuple[ServerProcess, ServerProcess]:
 
 def _announce(address: str, key: str, config: Path, env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    farthing = _own_command()
     lines = [
         f"base_url: {address}/v1",
         f"api_key: {key}",
         f"metrics: {address}/metrics",
-        f"dashboard: {address}/dashboard  (sign in with the api_key)",
+        f"dashboard: {address}/dashboard  (log in with the api_key)",
+        f"config: {config}  (edit it while this runs; the next start writes it anew)",
         "",
         *_tier_lines(env, joined),
         "",
+        "Try it, twice (the second answer comes from the cache), or with -i to see where it came from:",
         f"curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' "
         f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
         "",
         "Let an eval decide which tier is good enough, then ask with -H 'x-farthing-feature: support':",
-        f"FARTHING_API_KEY={key} {_own_command()} eval run sentiment --base-url {address}/v1 --config {config}",
+        f"FARTHING_API_KEY={key} {farthing} eval run sentiment --base-url {address}/v1 --config {config}",
+        "",
+        "See what it cost:",
+        f"{farthing} report spend --config {config}",
         "",
         "Ctrl-C ends everything.",
     ]
