@@ -20,7 +20,7 @@ _ENDINGS: Final = {
     Outcome.UPSTREAM_ERROR: "The model provider failed",
     Outcome.ABORTED: "The client hung up before the end.",
     Outcome.GATEWAY_ERROR: "The gateway itself failed",
-    Outcome.LOST: "The gateway was killed during the call; the whole hold was booked as an estimate.",
+    Outcome.LOST: "The gateway was killed during the call, so all that was held for it was charged, as an estimate.",
 }
 _SOURCES: Final = {
     UsageSource.PROVIDER: "as the provider counted them",
@@ -68,6 +68,8 @@ def _ended(record: Record) -> str:
     if failed := [attempt for attempt in record.attempts if attempt.error]:
         named = ", ".join(f"{attempt.deployment} ({attempt.error})" for attempt in failed)
         text += f" Attempts that failed: {named}."
+    if record.outcome is Outcome.LOST:
+        return text  # how long it took is not known
     first = f", the first byte after {record.first_byte_seconds:.3f} s" if record.first_byte_seconds else ""
     return f"{text} It took {record.seconds:.3f} s{first}."
 

@@ -1,17 +1,17 @@
 """Explain: why a request went where it went, or where one would go now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from farthing.errors import InvalidParameter, ModelNotFound, UnregisteredFeature
+from farthing.errors import InvalidParameter
 from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files, load_settings
 from gateway.files import Files
 from gateway.logs import printable
 
 if TYPE_CHECKING:
-    from farthing.catalog import Catalog, Feature, Task
+    from farthing.catalog import Catalog, Deployment, Feature, Task
     from farthing.routing import Scorecard
 
 
@@ -50,7 +50,7 @@ def _dry_run(feature_name: str, task_name: str, model: str, config: "ConfigOptio
     catalog = settings.catalog
     feature = catalog.features.get(feature_name)
     if feature is None:
-        raise UnregisteredFeature
+        raise InvalidParameter(_undeclared("feature", feature_name, catalog.features))
     asked = catalog.aliases.get(model, model)
     if asked != "auto" and not (feature.override_model and asked in catalog.models):
         yield _named(asked, catalog)
@@ -60,17 +60,28 @@ def _dry_run(feature_name: str, task_name: str, model: str, config: "ConfigOptio
 
 
 def _named(asked: str, catalog: "Catalog") -> str:
-    if asked.startswith("tier/") and asked.removeprefix("tier/") in {tier.name for tier in catalog.tiers}:
-        return f"The client pins {asked}: no policy is asked."
+    pins = {f"tier/{tier.name}": tier for tier in catalog.tiers}
+    if asked in pins:
+        return f"The client pins {asked}: no policy is asked. Deployments: {_places(pins[asked].deployments)}."
     if asked not in catalog.models:
-        raise ModelNotFound
-    places = ", ".join(place.id for place in catalog.models[asked])
-    return f"The client names the model {asked}, and the feature honours that: {places}."
+        known = ("auto", *catalog.aliases, *pins, *catalog.models)
+        raise InvalidParameter(f"No deployment serves '{printable(asked)}'; a client can ask for: {', '.join(known)}.")
+    return f"The client names the model {asked}, and the feature honours that: {_places(catalog.models[asked])}."
+
+
+def _places(deployments: "Iterable[Deployment]") -> str:
+    return ", ".join(place.id for place in deployments)
+
+
+def _undeclared(kind: str, name: str, declared: Iterable[str]) -> str:
+    return (
+        f"The {kind} '{printable(name)}' is not declared under `{kind}s:`; declared: {', '.join(declared) or 'none'}."
+    )
 
 
 def _task(name: str, catalog: "Catalog") -> "Task | None":
     if name and name not in catalog.tasks:
-        raise InvalidParameter(f"The task '{printable(name)}' is not declared under `tasks:`.")
+        raise InvalidParameter(_undeclared("task", name, catalog.tasks))
     return catalog.tasks.get(name)
 
 
@@ -89,8 +100,7 @@ def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: 
     found = explain_choice(question, policies()[feature.policy])
     yield f"feature {feature.name}, task {task.name if task else '(none)'}, policy {feature.policy}"
     yield from found.lines()
-    places = ", ".join(place.id for place in catalog.tier(found.choice.tier).deployments)
-    yield f"deployments: {places}"
+    yield f"deployments: {_places(catalog.tier(found.choice.tier).deployments)}"
 
 
 def _scorecards(files: Files, task: "Task | None") -> "tuple[Scorecard, ...]":

@@ -20,8 +20,7 @@ def prices_show(
 
     now_ns = CLOCK.wall_ns()
     at_ns = parse_moment(at, now_ns) if at else now_ns
-    chosen = config or default_config()
-    book = PriceBook(load_settings(chosen).prices if chosen else ())
+    book = PriceBook(load_settings(config).prices if config or default_config() else ())
     price = book.price(provider, model, at_ns)
     rows = [
         [f"above {above:,}" if above > 0 else "any", name, amount]

@@ -15,7 +15,9 @@ from gateway.logs import printable
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-DEFAULT_CONFIGS: Final = (Path("config"), Path(".farthing/config"))
+OWN_CONFIG: Final = Path("config")
+DEMO_CONFIG: Final = Path(".farthing/config")
+DEFAULT_CONFIGS: Final = (OWN_CONFIG, DEMO_CONFIG)
 """Where a configuration is looked for: one's own, then that of `farthing quickstart`."""
 PIPE_WIDTH: Final = 400
 CLOCK: Final = SystemClock()
@@ -54,10 +56,18 @@ def default_config() -> Path | None:
 
 
 def load_settings(given: Path | None) -> "Settings":
-    """The settings. Raises ConfigError with every finding."""
-    from gateway.settings import load
+    """The settings. Raises ConfigError with every finding, and with a word on the demo's if nobody named a file."""
+    from gateway.settings import SettingsError, load
 
-    return load(config_path(given), environment())
+    path = config_path(given)
+    try:
+        return load(path, environment())
+    except SettingsError as error:
+        if given is None and path == OWN_CONFIG and DEMO_CONFIG.exists():
+            raise ConfigError(
+                f"{error.message}\nThat is `{OWN_CONFIG}`, which goes first; the demo's is --config {DEMO_CONFIG}."
+            ) from None
+        raise
 
 
 def find_files(config: Path | None, data_dir: Path | None) -> Files:

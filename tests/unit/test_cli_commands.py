@@ -112,6 +112,21 @@ def test_without_a_configuration_the_error_says_how_to_name_one(config: Path) ->
     assert error == "farthing: There is no configuration here: name it with --config PATH, or go where `config` lies.\n"
 
 
+def test_a_bad_configuration_that_nobody_named_points_at_the_quickstarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "farthing.yaml").write_text("prot: 1\n")
+    (tmp_path / ".farthing" / "config").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    unnamed = run("report", "spend", code=2)
+    named = run("report", "spend", "--config", "config", code=2)
+
+    assert "the demo's is --config .farthing/config" in unnamed
+    assert "demo" not in named
+
+
 def test_spend_comes_as_a_table_with_its_total(data: Path) -> None:
     lines = run("report", "spend", "--since", "2026-01-01", "--data-dir", data).splitlines()
 
@@ -204,6 +219,15 @@ def test_explain_says_when_no_policy_is_asked(config: Path) -> None:
 )
 def test_explain_refuses_what_it_cannot_answer(config: Path, arguments: tuple[str, ...]) -> None:
     assert run("explain", *arguments, "--config", config, code=2).startswith("farthing: ")
+
+
+def test_explain_names_what_there_is_in_place_of_what_there_is_not(config: Path) -> None:
+    feature = run("explain", "--feature", "serach", "--config", config, code=2)
+    model = run("explain", "--feature", "search", "--model", "gpt-9", "--config", config, code=2)
+
+    assert "The feature 'serach' is not declared under `features:`; declared: " in feature
+    assert "search" in feature.partition("declared: ")[2]
+    assert "No deployment serves 'gpt-9'; a client can ask for: auto, " in model
 
 
 def test_explain_of_an_unknown_request_says_so(data: Path) -> None:
