@@ -1,0 +1,210 @@
+"""Roll-ups: sums by hour and day, and a histogram of costs, kept in the transaction that writes the records.
+
+Exact integers. `run` is no dimension of theirs: it has as many values as there are runs. Periods are UTC.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from farthing.record import Outcome
+from farthing.usage import TOKEN_CLASSES
+from ledger.rows import COLUMNS, Row
+from ledger.schema import connect_waiting, read_statements
+
+HOUR_NS: Final = 3_600 * 10**9
+DAY_NS: Final = 24 * HOUR_NS
+KEY_BITS: Final = 32
+"""The id of a sum is its hour or day, then so many bits of `rollup_keys.id`."""
+BUCKET_BITS: Final = 10
+GROUP_BITS: Final = 32
+"""The id of a histogram cell is its day, then so many bits of `cost_groups.id`, then those of the bucket."""
+
+DIMENSIONS: Final = (
+    "tenant",
+    "key_id",
+    "feature",
+    "task",
+    "environment",
+    "team",
+    "endpoint",
+    "outcome",
+    "model_served",
+    "provider",
+    "tier",
+    "cache",
+)
+"""The columns of records by which sums are kept; with them any report can be told but those by `run`."""
+GROUP: Final = ("feature", "tier", "model_served")
+"""The columns of records by which the histogram is kept."""
+SUMMED: Final = ("cost", "avoided_cache", "avoided_routing", *TOKEN_CLASSES)
+FIGURES: Final = ("requests", *SUMMED)
+INFERENCES: Final = (Outcome.SUCCESS.value, Outcome.ABORTED.value, Outcome.LOST.value)
+"""An inference is a request that ended in one of these ways, or that cost something."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_dimensions_of: Final = itemgetter(*map(COLUMNS.index, DIMENSIONS))
+_summed_of: Final = itemgetter(*map(COLUMNS.index, SUMMED))
+_group_of: Final = itemgetter(*map(DIMENSIONS.index, GROUP))
+_RECEIVED: Final = COLUMNS.index("received_ns")
+_OUTCOME: Final = DIMENSIONS.index("outcome")
+_MOST_REMEMBERED: Final = 20_000
+
+
+def _statements() -> dict[str, str]:
+    names = {
+        "dimensions": ", ".join(DIMENSIONS),
+        "of_record": ", ".join(f"records.{name}" for name in DIMENSIONS),
+        "equal": " AND ".join(f"{name} = ?" for name in DIMENSIONS),
+        "figures": ", ".join(FIGURES),
+        "sums": ", ".join(f"sum({name})" for name in SUMMED),
+        "added": ", ".join(f"{name} = {name} + excluded.{name}" for name in FIGURES),
+        "inferences": ", ".join(f"'{outcome}'" for outcome in INFERENCES),
+    }
+    texts = read_statements("rollups")
+    made = {name: text.format_map({**names, "places": "{places}", "table": "{table}"}) for name, text in texts.items()}
+    made["add_key"] = made["add_key"].format(places=", ".join("?" * len(DIMENSIONS)))
+    places = ", ".join("?" * len(FIGURES))
+    for table in ("rollup_hours", "rollup_days"):
+        made[f"add_{table}"] = made["add_sums"].format(places=places, table=table)
+    return made
+
+
+_STATEMENTS: Final = _statements()
+_ADD_HOURS: Final = _STATEMENTS["add_rollup_hours"]
+_ADD_DAYS: Final = _STATEMENTS["add_rollup_days"]
+_ADD_COSTS: Final = _STATEMENTS["add_costs"]
+
+
+def bucket_of(cost: int) -> int:
+    """The bucket of a cost in nano-dollars: below 32 its own, above 16 for each doubling."""
+    shift = max(cost.bit_length() - 5, 0)
+    return shift * 16 + (cost >> shift)
+
+
+def cost_of(bucket: int) -> int:
+    """The middle of a bucket, nano-dollars: within 1/32 (3.2 %) of every cost in it."""
+    if bucket < 32:
+        return bucket
+    shift, top = bucket // 16 - 1, bucket % 16 + 16
+    return (top << shift) + ((1 << shift) >> 1)
+
+
+class Keys:
+    """The ids of combinations of dimensions, as far as one ledger has met them. What a transaction learns is kept
+    when it is committed: the ids of one that is rolled back are given to others."""
+
+    __slots__ = ("_kept", "_learnt")
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._learnt: dict[tuple[str, ...], tuple[int, int]] = {}
+
+    def find(self, connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, int]:
+        """The ids in rollup_keys and cost_groups."""
+        found = self._kept.get(key) or self._learnt.get(key)
+        if found is None:
+            found = self._learnt[key] = _key_in(connection, key)
+        return found
+
+    def keep(self) -> None:
+        """The transaction is on disk."""
+        if self._learnt:
+            if len(self._kept) > _MOST_REMEMBERED:
+                self._kept.clear()
+            self._kept.update(self._learnt)
+            self._learnt.clear()
+
+    def forget(self) -> None:
+        """The transaction never was."""
+        self._learnt.clear()
+
+
+def _key_in(connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, int]:
+    found = connection.execute(_STATEMENTS["find_key"], key).fetchone()
+    if found is None:
+        group = _group_of(key)
+        connection.execute(_STATEMENTS["add_group"], group)
+        connection.execute(_STATEMENTS["add_key"], (*key, *group))
+        found = connection.execute(_STATEMENTS["find_key"], key).fetchone()
+    return int(found[0]), int(found[1])
+
+
+def add(connection: sqlite3.Connection, rows: Sequence[Row], keys: Keys) -> None:
+    """Count new rows of records in the open transaction; call `keys.keep` or `keys.forget` at its end."""
+    groups: defaultdict[tuple[int, tuple[str, ...]], list[tuple[int, ...]]] = defaultdict(list)
+    for row in rows:
+        groups[row[_RECEIVED] // HOUR_NS, _dimensions_of(row)].append(_summed_of(row))
+    hours: list[tuple[int, ...]] = []
+    days: list[tuple[int, ...]] = []
+    cells: list[int] = []
+    for (hour, key), figures in groups.items():
+        id_, group = keys.find(connection, key)
+        columns = list(zip(*figures, strict=True))
+        sums = (len(figures), *map(sum, columns))
+        hours.append((hour << KEY_BITS | id_, *sums))
+        days.append((hour // 24 << KEY_BITS | id_, *sums))
+        base = (hour // 24 << GROUP_BITS | group) << BUCKET_BITS
+        counts_all = key[_OUTCOME] in INFERENCES
+        cells += [base | bucket_of(cost) for cost in columns[0] if cost > 0 or counts_all]
+    connection.executemany(_ADD_HOURS, hours)
+    connection.executemany(_ADD_DAYS, days)
+    if cells:
+        connection.execute(_ADD_COSTS, (_encode(cells).decode(),))
+
+
+# --- from the records --------------------------------------------------------------------------------
+
+
+def connect_rebuilding(path: Path) -> sqlite3.Connection:
+    """A connection on which `rebuild_day` works."""
+    connection = connect_waiting(path)
+    connection.create_function("cost_bucket", 1, bucket_of, deterministic=True)
+    return connection
+
+
+def rebuild_day(connection: sqlite3.Connection, day: int) -> None:
+    """Make the roll-ups of one UTC day (since 1970) anew from its records, in the open transaction."""
+    values: dict[str, Any] = {"day": day, "since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
+    for name in ("groups", "keys", "hours", "days", "costs"):
+        if name not in ("groups", "keys"):
+            connection.execute(_STATEMENTS[f"clear_{name}"], values)
+        connection.execute(_STATEMENTS[f"rebuild_{name}"], values)
+
+
+def catch_up(path: Path) -> int:
+    """Build the roll-ups of records that are older than these tables; returns the number of days it took.
+
+    One transaction a day, so whoever is killed in the middle goes on where it was. Blocks: for threads, and before
+    anybody else has the file open for writing.
+    """
+    connection = connect_rebuilding(path)
+    days = 0
+    try:
+        while (row := connection.execute(_STATEMENTS["pending_day"]).fetchone()) is not None:
+            _build_next(connection, int(row[0]))
+            days += 1
+    finally:
+        connection.close()
+    return days
+
+
+def _build_next(connection: sqlite3.Connection, day: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        rebuild_day(connection, day)
+        (next_ns,) = connection.execute(_STATEMENTS["next_record"], ((day + 1) * DAY_NS,)).fetchone()
+        if next_ns is None:
+            connection.execute(_STATEMENTS["nothing_pending"])
+        else:
+            connection.execute(_STATEMENTS["set_pending_day"], (str(next_ns // DAY_NS),))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
