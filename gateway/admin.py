@@ -27,6 +27,7 @@ from farthing.errors import (
 from farthing.money import format_usd
 from farthing.record import Record
 from gateway.adminview import AdminView, MetricsAccess, Problem
+from gateway.chargesapi import charge_routes
 from gateway.exposition import CONTENT_TYPE
 from gateway.pages.figures import read_budgets
 from gateway.pages.routes import find_record, page_routes
@@ -50,6 +51,7 @@ def admin_app(view: AdminView) -> Starlette:
             Route("/api/records/{request_id}", doors.for_admins(doors.record)),
             Route("/api/spend", doors.for_admins(doors.spend)),
             Route("/api/budgets", doors.for_admins(doors.budgets)),
+            *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
             *page_routes(view),
         ],
         exception_handlers={
@@ -79,20 +81,21 @@ class Doors:
         """The endpoint for callers with an admin key as bearer token."""
 
         async def guarded(request: Request) -> Response:
-            self._require_admin(request)
+            self.require_admin(request)
             return await show(request)
 
         return guarded
 
-    def _require_admin(self, request: Request) -> VirtualKey:
+    def require_admin(self, request: Request) -> VirtualKey:
+        """The caller's key. Raises AuthenticationError or PermissionDenied."""
         key = self._view.authenticate(read_secret(request.scope["headers"]))
         if Right.ADMIN not in key.rights:
-            raise PermissionDenied(f"The key '{key.id}' may not read reports: give it the right `admin`.")
+            raise PermissionDenied(f"The key '{key.id}' may not use the admin API: give it the right `admin`.")
         return key
 
     def _is_admin(self, request: Request) -> bool:
         try:
-            self._require_admin(request)
+            self.require_admin(request)
         except (AuthenticationError, PermissionDenied):
             return False
         return True
@@ -116,7 +119,7 @@ class Doors:
         """The Prometheus page, for those whom `metrics_access` admits."""
         access = self._view.metrics_access()
         if access is MetricsAccess.KEY:
-            self._require_admin(request)
+            self.require_admin(request)
         elif access is MetricsAccess.LOOPBACK and not _from_this_machine(request):
             raise PermissionDenied(
                 "Metrics are shown to this machine only: set server.metrics_access to `key` (and send "

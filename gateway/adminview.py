@@ -6,6 +6,7 @@ from pathlib import Path
 
 from farthing.catalog import Budget, VirtualKey
 from farthing.ports import Clock
+from gateway.chargesapi import ChargeDesk
 from gateway.settings.values import MetricsAccess
 
 __all__ = ["AdminView", "MetricsAccess", "Problem"]
@@ -29,7 +30,7 @@ class AdminView:
 
     `secret` is the installation's secret (any length from 16 bytes). `authenticate` takes the key as sent and
     raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
-    `render_metrics` may block: they run in a thread.
+    `render_metrics` may block: they run in a thread. Where `charges` is None, no external usage events are taken.
     """
 
     clock: Clock
@@ -41,3 +42,4 @@ class AdminView:
     render_metrics: Callable[[], bytes]
     problems: Callable[[], Sequence[Problem]]
     budgets: Callable[[], Sequence[Budget]]
+    charges: ChargeDesk | None = None

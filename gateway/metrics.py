@@ -37,6 +37,7 @@ from gateway.metric_families import (
     request_lines,
 )
 from gateway.tallies import Key, Tallies, shared_directory
+from ledger.charges import EXTERNAL
 
 multiprocess_directory = shared_directory
 """Prepares `data_directory / "tallies"`; call once before the first worker starts, pass it to every
@@ -64,7 +65,7 @@ BUILD_INFO: Final = Family(
     help="Always 1; the labels tell the version of Farthing and of Python.",
     labels=("version", "python"),
 )
-ENDPOINTS: Final = frozenset(endpoint.value for endpoint in Endpoint)
+ENDPOINTS: Final = frozenset({*(endpoint.value for endpoint in Endpoint), EXTERNAL})
 GAUGES: Final = (CONFIG_OK, CONFIG_GENERATION, PRICE_AGE, BUILD_INFO)
 
 

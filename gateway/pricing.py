@@ -15,13 +15,13 @@ class Pricing:
     """Prices for one catalogue. Raises UnpricedModel wherever a price is missing: never zero by accident."""
 
     def __init__(self, book: PriceBook, catalog: Catalog) -> None:
-        self._book = book
+        self.book = book
         self._first = {tier.name: tier.deployments[0] for tier in catalog.tiers if tier.deployments}
 
     def price(self, deployment: Deployment, at_ns: int) -> Price:
         """The price of a deployment's model at a time (wall ns)."""
         provider = deployment.provider
-        return self._book.price(provider.price_provider or provider.name, deployment.model, at_ns)
+        return self.book.price(provider.price_provider or provider.name, deployment.model, at_ns)
 
     def reference(self, reference_tier: str, served_tier: str) -> Deployment | None:
         """The deployment to compare with, None where the reference tier itself answered."""

@@ -30,6 +30,7 @@ from gateway.admission import authenticate
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
 from gateway.cachedesk import CacheDesk
+from gateway.chargesapi import ChargeDesk
 from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
 from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of
@@ -247,6 +248,16 @@ class House:
             render_metrics=self.metrics.render,
             problems=self._problems,
             budgets=lambda: self.settings.budgets,
+            charges=ChargeDesk(
+                ledger=self.ledger,
+                ledger_path=self.files.ledger,
+                clock=self.clock,
+                catalog=lambda: self.runtime.generation.catalog,
+                budgets=lambda: self.settings.budgets,
+                prices=lambda: self.runtime.generation.pricing.book,
+                witness=self._witness,
+                body_bytes=self.settings.server.max_body_bytes,
+            ),
         )
 
     def _find_key(self, key_id: str) -> VirtualKey | None:
