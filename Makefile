@@ -1,6 +1,6 @@
 # Each target only calls the script of its name. Arguments: make test ARGS="tests/unit -k sse"
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench
+.PHONY: help run test check fix bench soak
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):  ## /  make \1	/p' Makefile
@@ -19,3 +19,6 @@ fix:  ## Repair what the checks can repair.
 
 bench:  ## Measure one gateway worker against a mock upstream.
 	@scripts/bench $(ARGS)
+
+soak:  ## Kill gateways under load a hundred times and check their books; fire at caps.
+	@scripts/soak $(ARGS)

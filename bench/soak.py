@@ -1,0 +1,276 @@
+"""Kill a gateway at random moments under load, again and again, and compare its books with what the mock upstream saw:
+`python -m bench.soak --kills 100`.
+
+Nothing that is sent upstream names its call, so every prompt is unique and the call carries the same word as its tag
+`run`. After each kill and restart the books must hold exactly one charge for every call that the mock answered.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from bench.callers import Ask, Told, call
+from bench.mock_upstream import Mock, MockSettings, running_mock
+from bench.results import write_result
+from bench.run import BenchmarkFailed
+from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
+
+CALLERS: Final = 12
+SETTLE_S: Final = 20.0
+"""How long the books may take to become right after a restart; they are read again until then."""
+LIMIT_USD: Final = "100000"
+BUDGETS: Final = (
+    {"id": "feature-day", "limit_usd": LIMIT_USD, "window": "day", "where": {"feature": "soak"}},
+    {"id": "tenant-month", "limit_usd": LIMIT_USD, "window": "month", "per": ["tenant"]},
+    {"id": "each-run", "limit_usd": "10", "window": "run", "per": ["run"]},
+)
+NOTE: Final = """Real gateway processes, SIGKILL under load at random seeded moments: one worker (the parent replaces
+it), all workers, the whole gateway, the whole gateway again while it starts. Load: plain, streams, n = 3, failover,
+repeats that the cache may answer, clients that leave. After every kill and restart all of the books so far were
+compared with all that the mock had seen. "Held, never sent" are calls killed between the commit of their hold and the
+provider: nobody can know what became of them, so they are charged at their hold, marked `estimated`."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the clients asked and what the mock saw, over the whole soak."""
+
+    asked: set[str] = field(default_factory=set)  # the runs
+    served: set[str] = field(default_factory=set)  # the runs whose clients had a whole good answer
+    billed: Counter[str] = field(default_factory=Counter)  # calls that the mock answered, by the word in the prompt
+    failed: Counter[str] = field(default_factory=Counter)  # calls that it failed
+
+    def listen(self, mock: Mock) -> None:
+        """Take up what the mock has recorded."""
+        for request in mock.requests:
+            body = request.json
+            word = str(body["messages"][-1]["content"]).split(" ")[0]
+            (self.failed if body["model"] == FAILING else self.billed)[word] += 1
+        mock.requests.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The books beside what was seen; only `estimated` and `never_sent` may be other than zero."""
+
+    missing: int  # the mock answered, and there is no charge
+    doubled: int  # several charges for one run
+    invented: int  # a charge of a call that nobody asked for, or that the mock never saw and that is not estimated
+    unrecorded: int  # a client had its answer, and the books have no success
+    lost_attempts: int  # failed attempts that no record tells of
+    holds: int
+    off_accounts: int  # budgets whose accounts are not the sum of their records' costs
+    estimated: int
+    never_sent: int
+    charges: int
+
+    @property
+    def wrong(self) -> int:
+        """How much is wrong."""
+        return sum(
+            (
+                *(self.missing, self.doubled, self.invented, self.unrecorded),
+                *(self.lost_attempts, self.holds, self.off_accounts),
+            )
+        )
+
+
+def word_of(run: str) -> str:
+    """The word in the prompt of a run: repeats have runs of their own."""
+    return run.partition(".")[0]
+
+
+def audit(victim: Victim, seen: Seen) -> Audit:
+    """Read everything and compare."""
+    rows = victim.ask("SELECT run, outcome, cost, usage_source, attempts FROM records")
+    charged = [(run, source) for run, _, cost, source, _ in rows if cost > 0]
+    runs, words = Counter(run for run, _ in charged), Counter(word_of(run) for run, _ in charged)
+    estimated = Counter(word_of(run) for run, source in charged if source == "estimated")
+    surplus = {word: words[word] - seen.billed[word] for word in words if words[word] > seen.billed[word]}
+    good = {run for run, outcome, *_ in rows if outcome in ("success", "hit")}
+    told = Counter[str]()
+    for run, outcome, _, _, attempts in rows:
+        # A call that was killed has no attempts on its row: it may account for all that the mock saw of it.
+        told[word_of(run)] += 9 if outcome == "lost" else attempts.count(FAILING)
+    return Audit(
+        missing=sum((seen.billed - words).values()),
+        doubled=sum(count - 1 for count in runs.values()),
+        invented=len(runs.keys() - seen.asked) + sum(max(0, n - estimated[word]) for word, n in surplus.items()),
+        unrecorded=len(seen.served - good),
+        lost_attempts=sum((seen.failed - told).values()),
+        holds=victim.held(),
+        off_accounts=_off_accounts(victim, sum(cost for _, _, cost, _, _ in rows)),
+        estimated=sum(estimated.values()),
+        never_sent=sum(surplus.values()),
+        charges=len(charged),
+    )
+
+
+def _off_accounts(victim: Victim, cost: int) -> int:
+    """Every call has a feature, a tenant and a run, so each of the budgets has seen every cost."""
+    spent = dict.fromkeys((str(budget["id"]) for budget in BUDGETS), (0, 0)) if cost else {}
+    sums = victim.ask("SELECT budget, sum(spent), sum(held) FROM accounts GROUP BY budget")
+    spent |= {budget: (paid, held) for budget, paid, held in sums}
+    return sum(pair != (cost, 0) for pair in spent.values())
+
+
+class Soak:
+    """One soak: the load, the kills and the audits. All dice are those of the seed; the scheduling is not."""
+
+    def __init__(self, victim: Victim, mock: Mock, seed: int) -> None:
+        self._victim, self._mock, self._dice = victim, mock, random.Random(seed)
+        self.seen, self.kills, self.calls = Seen(), Counter[str](), Counter[str]()
+        self._number, self._loading = 0, False
+
+    async def round(self) -> Audit:
+        """Load, kill, restart where that is not the gateway's own business, audit."""
+        self._loading = True
+        callers = [asyncio.ensure_future(self._caller()) for _ in range(CALLERS)]
+        await asyncio.sleep(self._dice.uniform(0.02, 0.8))
+        await self._kill()
+        self._loading = False
+        await asyncio.gather(*callers)
+        await self._victim.ready()
+        return await self._settled()
+
+    async def _kill(self) -> None:
+        kind = self._dice.choices(
+            ("one worker", "all workers", "gateway", "gateway, again while it starts"), (4, 2, 3, 1)
+        )[0]
+        self.kills[kind] += 1
+        workers = self._victim.workers()
+        if kind == "one worker":
+            self._victim.kill_worker(self._dice.choice(workers))
+            await asyncio.sleep(self._dice.uniform(0, 0.2))  # its sibling is still under load
+        elif kind == "all workers":
+            for worker in workers:
+                self._victim.kill_worker(worker)
+        else:
+            await self._victim.kill()
+            self._victim.start()
+            if kind != "gateway":
+                self.kills[kind] += 1
+                await asyncio.sleep(self._dice.uniform(0, 2))
+                await self._victim.kill()
+                self._victim.start()
+
+    async def _settled(self) -> Audit:
+        """The audit once it finds nothing wrong, or the last one before patience ended."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            self.seen.listen(self._mock)
+            found = audit(self._victim, self.seen)
+            if not found.wrong or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(0.1)
+
+    async def _caller(self) -> None:
+        last = ""
+        while self._loading:
+            self._number += 1
+            word = last if last and self._dice.random() < 0.12 else f"w{self._number}"
+            run = word if word != last else f"{word}.{self._number}"
+            kind = "repeat" if word == last else self._dice.choices(tuple(KINDS), (5, 4, 2, 1, 2, 1))[0]
+            self.seen.asked.add(run)
+            self.calls[kind] += 1
+            ask = Ask(
+                body={"model": MODEL, "max_tokens": 30, **KINDS.get(kind, {}), "messages": said(word)},
+                headers={"x-farthing-run": run},
+                leaves_after_s=self._dice.uniform(0.001, 0.03) if "leaves" in kind else None,
+            )
+            self._hear(run, await call(self._victim.port, ask))
+            last = word if kind == "plain" else ""
+
+    def _hear(self, run: str, told: Told) -> None:
+        if told.status == 200 and told.is_whole:
+            self.seen.served.add(run)
+        elif told.status:
+            self.calls[f"answered {told.status}"] += 1
+
+
+KINDS: Final[dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "stream": {"stream": True},
+    "n": {"n": 3},
+    "failover": {"model": "failing-first"},
+    "stream, client leaves": {"stream": True},
+    "plain, client leaves": {},
+}
+
+
+def said(word: str) -> list[dict[str, str]]:
+    """The messages of a call; its word comes first."""
+    return [{"role": "user", "content": f"{word} tells a story of some length about money that is never lost"}]
+
+
+async def soak(kills: int, seed: int, workers: int) -> tuple[Soak, Audit]:
+    """Kill a gateway so many times; raises BenchmarkFailed at the first audit that finds something wrong."""
+    with tempfile.TemporaryDirectory(prefix="farthing-soak-") as name:
+        async with running_mock(MockSettings(chunks=8, duration_ms=25, recording=True)) as mock:
+            config = write_config(Path(name), mock.base_url, features={"soak": {}}, budgets=list(BUDGETS), price="10")
+            async with running_victim(config, workers) as victim:
+                running = Soak(victim, mock, seed)
+                while running.kills.total() < kills:
+                    found = await running.round()
+                    print(f"{running.kills.total():4} kills, {found.charges} charges, {found.wrong} wrong", flush=True)
+                    if found.wrong:
+                        raise BenchmarkFailed(f"After {running.kills.total()} kills the books are wrong: {found}")
+                await victim.end()
+                return running, audit(victim, running.seen)
+
+
+def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
+    """What is told of a soak."""
+    return {
+        "kills": running.kills.total(),
+        **{f"killed: {kind}": count for kind, count in sorted(running.kills.items())},
+        "calls asked": len(running.seen.asked),
+        **{f"asked: {kind}": count for kind, count in sorted(running.calls.items())},
+        "upstream calls that bill": running.seen.billed.total(),
+        "charges": found.charges,
+        "upstream calls without a charge": found.missing,
+        "calls charged twice": found.doubled,
+        "charges of calls that were not made": found.invented,
+        "answers without a record": found.unrecorded,
+        "failed attempts without a record": found.lost_attempts,
+        "holds left": found.holds,
+        "budgets that differ from their records": found.off_accounts,
+        "charges marked estimated": found.estimated,
+        "held, never sent": found.never_sent,
+        "seconds": round(seconds),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    began = time.monotonic()
+    try:
+        running, found = uvloop.run(soak(options.kills, options.seed, options.workers))
+    except (BenchmarkFailed, OSError) as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 1
+    figures = figures_of(running, found, time.monotonic() - began)
+    for name, value in figures.items():
+        print(f"{name:45} {value}")
+    if options.json:
+        command = f"python -m bench.soak --kills {options.kills} --seed {options.seed}"
+        write_result(options.json, name="soak", command=command, figures=figures, note=" ".join(NOTE.split()))
+    return int(found.wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

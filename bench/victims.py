@@ -1,0 +1,198 @@
+"""Victims: gateways in processes of their own that are killed, started again, and read afterwards."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.processes import ROOT, process_tree
+from bench.run import BenchmarkFailed
+
+KEY = "fk-victim-0123456789abcdef0123456789abcdef"
+MODEL, FAILING = "paid-model", "mock-500"
+"""The model that answers and bills, and one at the same price that fails and bills nothing."""
+START_S = 60.0
+_POLL_S = 0.02
+
+
+def write_config(
+    directory: Path, upstream: str, *, features: Mapping[str, Any], budgets: list[Any], price: str
+) -> Path:
+    """A configuration with one key for every feature. `price` is USD per million output tokens; input costs a
+    thousandth of it, so that the bound on the input does not blur what is asked of the caps."""
+    input_price = f"{float(price) / 1000:.9f}"
+    rates = {"input_per_mtok": input_price, "output_per_mtok": price}
+    tree = {
+        "server": {"host": "127.0.0.1", "port": 0},
+        "data_dir": str(directory / "data"),
+        "logging": {"level": "error"},
+        "cache": {"semantic": {"enabled": False}},
+        "upstream": {"cooldown": "1ms", "max_connections": 2000},
+        "providers": {"mock": {"kind": "vllm", "base_url": upstream}},
+        "tiers": [{"name": "only", "deployments": [_place(MODEL)]}],
+        "default_tier": "only",
+        "models": {
+            **{name: [_place(MODEL)] for name in ("one-name", "other-name")},
+            "failing-first": [_place(FAILING), _place(MODEL)],
+        },
+        "aliases": {"third-name": "tier/only"},
+        "features": dict(features),
+        "keys": [
+            {
+                "id": "all",
+                "hash": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}",
+                "tenant": "victims",
+                "feature": next(iter(features)),
+            }
+        ],
+        "prices": [{**_place(model), **rates} for model in (MODEL, FAILING)],
+        "budgets": budgets,
+    }
+    config = directory / "config"
+    config.mkdir()
+    (config / "farthing.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return config
+
+
+def _place(model: str) -> dict[str, str]:
+    return {"provider": "mock", "model": model}  # a new one each time: YAML would make aliases of one
+
+
+class Victim:
+    """One gateway of several workers on a fixed port; `start` after a kill finds the files that it left behind."""
+
+    def __init__(self, config: Path, workers: int) -> None:
+        self._config, self._count = config, workers
+        self.port = _free_port()
+        self.ledger = config.parent / "data" / "ledger.db"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it is not ready when this returns."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gateway", "serve", "--config", str(self._config)),
+                    *("--port", str(self.port), "--workers", str(self._count)),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        """What it wrote, over all of its lives."""
+        return self._config.parent / "log"
+
+    async def ready(self) -> None:
+        """Wait until all workers have their ledgers open and one of them answers. Raises BenchmarkFailed."""
+        leases = self.ledger.with_name(self.ledger.name + ".instances")
+        try:
+            async with asyncio.timeout(START_S):
+                while len(self.workers()) < self._count or not await self._is_healthy():
+                    await self._check_alive()
+                # A killed worker's lease stays behind, so there may be more of them than workers.
+                while len(list(leases.glob("*.lock"))) < self._count:
+                    await self._check_alive()
+        except TimeoutError:
+            raise BenchmarkFailed(
+                f"The gateway was not ready within {START_S:g} s; see its log:\n{self._end}"
+            ) from None
+
+    async def _check_alive(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            raise BenchmarkFailed(f"The gateway ended by itself; the end of its log:\n{self._end}")
+        await asyncio.sleep(_POLL_S)
+
+    @property
+    def _end(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
+
+    async def _is_healthy(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        try:
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: victim\r\nconnection: close\r\n\r\n")
+            return b" 200 " in await asyncio.wait_for(reader.readline(), 5)
+        except (OSError, TimeoutError):
+            return False
+        finally:
+            writer.transport.abort()
+
+    def workers(self) -> list[int]:
+        """The process ids of the living workers; of a single worker its own."""
+        if self._process is None:
+            return []
+        if self._count == 1:
+            return [self._process.pid]
+        return [pid for pid in process_tree(self._process.pid)[1:] if b"spawn_main" in _command_line(pid)]
+
+    def kill_worker(self, pid: int) -> None:
+        """SIGKILL for one process of it."""
+        if pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
+
+    async def kill(self) -> None:
+        """SIGKILL for all of its processes."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):  # it had ended by itself
+                os.killpg(self._process.pid, signal.SIGKILL)  # its own group: start_new_session
+            await asyncio.to_thread(self._process.wait)
+            self._process = None
+
+    async def end(self) -> int:
+        """Ask it to end as an operator does; its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = await asyncio.to_thread(self._process.wait, START_S)
+        self._process = None
+        return code
+
+    def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Rows of its ledger."""
+        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(statement, values).fetchall()
+
+    def held(self) -> int:
+        """How many holds are open."""
+        return int(self.ask("SELECT count(*) FROM holds")[0][0])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+@asynccontextmanager
+async def running_victim(config: Path, workers: int) -> AsyncIterator[Victim]:
+    """A started, ready gateway; whatever is left of it at the end is killed."""
+    victim = Victim(config, workers)
+    victim.start()
+    try:
+        await victim.ready()
+        yield victim
+    finally:
+        await victim.kill()
