@@ -30,7 +30,8 @@ def test_missing_weights_are_named_with_the_command_that_installs_them(
 def client() -> Iterator[httpx.Client]:
     with (
         ServerProcess("demo.model_server", "--port", "0") as server,
-        httpx.Client(base_url=server.base_url, timeout=60) as client,
+        # No kept connections: the server drops them after 5 s, which on a busy machine is the middle of a request.
+        httpx.Client(base_url=server.base_url, timeout=60, limits=httpx.Limits(max_keepalive_connections=0)) as client,
     ):
         yield client
 
