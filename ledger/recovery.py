@@ -8,6 +8,7 @@ import msgspec
 
 from farthing.money import Nano
 from farthing.record import Record
+from ledger import rollups
 from ledger.leases import leases_of_the_dead
 from ledger.rows import lost, row_of
 from ledger.schema import STATEMENTS, connect_waiting
@@ -36,6 +37,8 @@ def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int
     try:
         orphans = connection.execute(STATEMENTS["orphans"], (now_ns, names)).fetchall()
         charged = [_charge(connection, *orphan) for orphan in orphans]
+        written = [row_of(record) for record in charged if record is not None]
+        rollups.add(connection, written, rollups.Keys())
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

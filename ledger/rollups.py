@@ -145,13 +145,13 @@ def add(connection: sqlite3.Connection, rows: Sequence[Row], keys: Keys) -> None
     cells: list[int] = []
     for (hour, key), figures in groups.items():
         id_, group = keys.find(connection, key)
-        columns = list(zip(*figures, strict=True))
-        sums = (len(figures), *map(sum, columns))
-        hours.append((hour << KEY_BITS | id_, *sums))
-        days.append((hour // 24 << KEY_BITS | id_, *sums))
-        base = (hour // 24 << GROUP_BITS | group) << BUCKET_BITS
+        day = hour // 24
+        sums = figures[0] if len(figures) == 1 else map(sum, zip(*figures, strict=True))
+        hours.append((hour << KEY_BITS | id_, len(figures), *sums))
+        days.append((day << KEY_BITS | id_, *hours[-1][1:]))
+        base = (day << GROUP_BITS | group) << BUCKET_BITS
         counts_all = key[_OUTCOME] in INFERENCES
-        cells += [base | bucket_of(cost) for cost in columns[0] if cost > 0 or counts_all]
+        cells += [base + bucket_of(cost) for cost, *_ in figures if cost > 0 or counts_all]
     connection.executemany(_ADD_HOURS, hours)
     connection.executemany(_ADD_DAYS, days)
     if cells:

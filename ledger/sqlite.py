@@ -13,7 +13,7 @@ from farthing.hold import Hold, Intent
 from farthing.money import Nano
 from farthing.ports import Clock
 from farthing.record import Record
-from ledger import leases, recovery, schema
+from ledger import leases, recovery, rollups, schema
 from ledger.charges import Charge
 from ledger.checkpoints import Checkpointer
 from ledger.transaction import Book, Committed, Extend, Operation, Outcome, Release, Reserve, Settle, commit
@@ -85,6 +85,7 @@ class SQLiteLedger:
         self._loop = asyncio.get_running_loop()
         self._connection: sqlite3.Connection | None = None
         self._checkpointer = Checkpointer(path)
+        self._keys = rollups.Keys()
         self._queue: deque[_Entry] = deque()
         self._timer: asyncio.Handle | None = None
         self._busy_since: float | None = None
@@ -221,7 +222,7 @@ class SQLiteLedger:
         """Commit a batch; False where it was put back to wait for another process."""
         try:
             connection = self._connection = self._connection or self._connect(self._path)
-            committed = commit(connection, [entry.operation for entry in batch])
+            committed = commit(connection, [entry.operation for entry in batch], self._keys)
         except _DATA_ERRORS as error:
             self._isolate(batch, error)
         except sqlite3.Error as error:
@@ -285,6 +286,7 @@ def _open_file(path: Path, name: str, connect: schema.Connect) -> tuple[leases.L
     folder.mkdir(parents=True, exist_ok=True)
     with leases.alone(folder):
         schema.prepare(path)
+        rollups.catch_up(path)
         connection = connect(path)
     lease = leases.acquire(folder, name)
     assert lease is not None  # the name is 64 random bits

@@ -11,6 +11,7 @@ from farthing.hold import Account, Hold, Intent
 from farthing.money import Nano
 from farthing.record import Record
 from farthing.value import changed
+from ledger import rollups
 from ledger.charges import Charge
 from ledger.rows import Row, draft_of, row_of
 from ledger.schema import STATEMENTS
@@ -50,11 +51,11 @@ class Balance:
         self.cap, self.spent, self.held = cap, spent, held
         self.changed = False
 
-    def hold(self, account: Account, amount: int) -> int:
+    def hold(self, account: Account, amount: int) -> Nano:
         """Set the amount aside; returns what is left."""
         self.account, self.cap, self.changed = account, account.limit, True
         self.held += amount
-        return self.cap - self.spent - self.held
+        return Nano(self.cap - self.spent - self.held)
 
     def settle(self, account: Account, amount: int, cost: int) -> None:
         """Replace a hold by a cost. The stored cap stays: this account value is older than the last hold's."""
@@ -108,7 +109,7 @@ class Reserve:
         if isinstance(left, BudgetExceeded):
             return left
         work.holds.append(self.hold_row)
-        return Hold(intent=self.intent, remaining=left)
+        return Hold(intent=self.intent, remaining=min(left) if left else None, left=tuple(left))
 
 
 class Extend:
@@ -135,19 +136,19 @@ class Extend:
         if isinstance(left, BudgetExceeded):
             return left
         work.open[self.extends] = work.extended[self.extends] = held + self.amount
-        return Hold(intent=changed(self.hold.intent, amount=Nano(held + self.amount)), remaining=left)
+        intent = changed(self.hold.intent, amount=Nano(held + self.amount))
+        return Hold(intent=intent, remaining=min(left) if left else None, left=tuple(left))
 
 
-def _set_aside(work: "Work", accounts: Sequence[Account], amount: Nano) -> Nano | BudgetExceeded | None:
-    """Hold the amount in all of the accounts or in none; returns the least that any has left, None without one."""
+def _set_aside(work: "Work", accounts: Sequence[Account], amount: Nano) -> list[Nano] | BudgetExceeded:
+    """Hold the amount in all of the accounts or in none; returns what each has left."""
     balances = work.balances
     if amount > 0:
         for account in accounts:
             balance = balances[account.id]
             if balance.spent + balance.held + amount > account.limit:
                 return _refusal(account, balance, amount)
-    left = [balances[account.id].hold(account, amount) for account in accounts]
-    return Nano(min(left)) if left else None
+    return [balances[account.id].hold(account, amount) for account in accounts]
 
 
 def _refusal(account: Account, balance: Balance, amount: Nano) -> BudgetExceeded:
@@ -278,8 +279,8 @@ class Committed:
         self.outcomes, self.late, self.overages = outcomes, work.late, work.overages
 
 
-def commit(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Committed:
-    """Run the operations in their order as one transaction.
+def commit(connection: sqlite3.Connection, operations: Sequence[Operation], keys: rollups.Keys) -> Committed:
+    """Run the operations in their order as one transaction; `keys` are those of the connection's file.
 
     Raises, with nothing done, sqlite3.Error; for impossible values also ArithmeticError, TypeError, ValueError.
     """
@@ -287,12 +288,14 @@ def commit(connection: sqlite3.Connection, operations: Sequence[Operation]) -> C
     try:
         work = _read(connection, operations)
         outcomes = [operation.apply(work) for operation in operations]
-        _write(connection, work)
+        _write(connection, work, keys)
         connection.execute("COMMIT")
     except BaseException:
+        keys.forget()
         if connection.in_transaction:  # SQLite has already rolled back after some disk errors
             connection.execute("ROLLBACK")
         raise
+    keys.keep()
     return Committed(outcomes, work)
 
 
@@ -318,9 +321,10 @@ def _select(connection: sqlite3.Connection, statements: list[str], ids: list[str
     return connection.execute(statements[-1], (_encode(ids).decode(),)).fetchall()
 
 
-def _write(connection: sqlite3.Connection, work: Work) -> None:
+def _write(connection: sqlite3.Connection, work: Work, keys: rollups.Keys) -> None:
     if work.records:
         connection.executemany(_INSERT_RECORD, work.records)
+        rollups.add(connection, work.records, keys)
     if work.holds:
         connection.executemany(_INSERT_HOLD, work.holds)
     if work.extended:  # of a hold that was also settled in this batch there is no row left to change
