@@ -39,7 +39,8 @@ class Quirks:
     `output_cap_field`: name of the output cap in a chat body. `stream_usage`: it understands
     stream_options.include_usage. `path_prefix`: put between base URL and operation. `query`: appended to the URL
     (Azure's api-version). `key_header`: header that carries the key; `key_scheme` its prefix. `cap_escapes`:
-    fields of its own that override the output cap or the number of choices; calls that carry one are refused.
+    fields of its own that override the output cap, the number of choices or which model is billed; calls that carry
+    one are refused.
     `usage_covers_choices`: with n > 1 its usage counts every choice; where not, such usage is estimated instead.
     """
 
@@ -114,6 +115,24 @@ class Task:
     candidates: tuple[str, ...] = ()
 
 
+class HangUp(StrEnum):
+    """What becomes of a stream upstream when its client leaves."""
+
+    ABORT = "abort"
+    """It is stopped; what was delivered is charged, as an estimate."""
+    DRAIN = "drain"
+    """It is read to its end, charged by the provider's own figure and kept for the caches."""
+
+
+class OutputBound(StrEnum):
+    """How much output the hold of a stream covers at first."""
+
+    CAP = "cap"
+    """All that the call may have."""
+    LEARNED = "learned"
+    """What the feature's answers were like lately; a stream that outgrows it holds more, or is stopped."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
@@ -133,6 +152,8 @@ class Feature:
     semantic_threshold: float | None = None
     cache_ttl_s: int | None = None
     max_output_tokens: int = 1024
+    on_hang_up: HangUp = HangUp.ABORT
+    output_bound: OutputBound = OutputBound.CAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +188,36 @@ class Window(StrEnum):
     QUARTER = "quarter"
 
 
+class Step(StrEnum):
+    """What a threshold of a budget does, mildest first. Beyond the limit itself calls are refused in any case."""
+
+    NOTIFY = "notify"
+    """Tell, and change nothing."""
+    DOWNGRADE = "downgrade"
+    """Route to the next cheaper tier that has a valid pass."""
+    CHEAPEST = "cheapest"
+    """Route to the cheapest tier that has a valid pass, and try one deployment only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """At which share of the limit (above 0, below 1) a step is taken."""
+
+    at: Decimal
+    do: Step
+
+    @property
+    def percent(self) -> str:
+        """The share for people, such as `80%`."""
+        return f"{(self.at * 100).normalize():f}%"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """A hard cap. It binds calls whose tags equal every pair of `where`, with one account for every combination of
-    the values of `per` (so `per: [run]` gives each run its own). Scopes: tenant, key, feature, task, run,
-    environment, team. `window` RUN needs `run` in `per`."""
+    the values of `per` (so `per: [run]` gives each run its own; runs belong to their tenant). Scopes: tenant, key,
+    feature, task, run, environment, team. `window` RUN needs `run` in `per`. `thresholds` ascend. `max_run` is the
+    most that opening a run may lift its account of this budget to, None: no more than `limit`."""
 
     id: str
     limit: Nano
@@ -179,6 +225,8 @@ class Budget:
     where: tuple[tuple[str, str], ...] = ()
     per: tuple[str, ...] = ()
     timezone: str = "UTC"
+    thresholds: tuple[Threshold, ...] = ()
+    max_run: Nano | None = None
 
     def binds(self, tags: Tags) -> bool:
         """True if the budget applies to a call with these tags."""

@@ -172,6 +172,7 @@ class BudgetExceeded(MoneyError):
             f"{format_usd(limit)}; this call may cost up to {format_usd(needed)} USD. Lower max_tokens, "
             f"wait ({reset}), or ask the platform team to raise it under `budgets:`."
         )
+        self.left, self.needed = Nano(max(limit - spent - held, 0)), needed
         self.budget = {
             "id": budget,
             "scope": scope,
@@ -185,6 +186,12 @@ class BudgetExceeded(MoneyError):
 
     def extra(self) -> dict[str, Any]:
         return {"budget": self.budget}
+
+
+class RunClosed(MoneyError):
+    """The run has been closed, or its time is over: begin another one, under another name."""
+
+    code = "run_closed"
 
 
 class UnpricedModel(MoneyError):

@@ -34,7 +34,9 @@ class Intent(Value, frozen=True, kw_only=True):
 
 
 class Hold(Value, frozen=True, kw_only=True):
-    """A committed intent. `remaining` is the least that any of its accounts has left after it, None without one."""
+    """A committed intent. `remaining` is the least that any of its accounts has left after it, None without one;
+    `left` what each of them has, in the order of the intent."""
 
     intent: Intent
     remaining: Nano | None = None
+    left: tuple[Nano, ...] = ()

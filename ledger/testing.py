@@ -33,7 +33,7 @@ class MemoryLedger:
         self._check()
         left = self._set_aside(intent.accounts, intent.amount)
         self.holds[intent.id] = intent
-        return Hold(intent=intent, remaining=left)
+        return Hold(intent=intent, remaining=min(left) if left else None, left=tuple(left))
 
     async def extend(self, hold: Hold, amount: Nano) -> Hold:
         """See the port."""
@@ -43,7 +43,11 @@ class MemoryLedger:
             raise LedgerUnavailable
         left = self._set_aside(hold.intent.accounts, amount)
         grown = self.holds[open_.id] = changed(open_, amount=Nano(open_.amount + amount))
-        return Hold(intent=changed(grown, accounts=hold.intent.accounts), remaining=left)
+        return Hold(
+            intent=changed(grown, accounts=hold.intent.accounts),
+            remaining=min(left) if left else None,
+            left=tuple(left),
+        )
 
     def settle(self, hold: Hold | None, record: Record) -> "asyncio.Future[bool]":
         """See the port."""
@@ -88,14 +92,14 @@ class MemoryLedger:
         if self.broken or self.closed:
             raise LedgerUnavailable
 
-    def _set_aside(self, accounts: Sequence[Account], amount: Nano) -> Nano | None:
+    def _set_aside(self, accounts: Sequence[Account], amount: Nano) -> list[Nano]:
         left = [self._room(account) for account in accounts]
         for account, room in zip(accounts, left, strict=True):
             if amount > max(room, 0):
                 raise self._refusal(account, amount)
         for account in accounts:
             self.held[account.id] = self.held.get(account.id, 0) + amount
-        return Nano(min(left) - amount) if left else None
+        return [Nano(room - amount) for room in left]
 
     def _room(self, account: Account) -> int:
         return account.limit - self.spent.get(account.id, 0) - self.held.get(account.id, 0)

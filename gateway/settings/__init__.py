@@ -4,6 +4,7 @@ from gateway.settings.findings import Finding, Place, SettingsError
 from gateway.settings.loading import load
 from gateway.settings.providers import FoundProvider, provider_from_environment
 from gateway.settings.values import (
+    AlertSettings,
     CacheSettings,
     EvalSettings,
     ExactCacheSettings,
@@ -19,6 +20,7 @@ from gateway.settings.values import (
 )
 
 __all__ = [
+    "AlertSettings",
     "CacheSettings",
     "EvalSettings",
     "ExactCacheSettings",

@@ -11,10 +11,14 @@ from farthing.catalog import (
     Catalog,
     Deployment,
     Feature,
+    HangUp,
+    OutputBound,
     PriceOverride,
     Provider,
     Right,
+    Step,
     Task,
+    Threshold,
     Tier,
     Timeouts,
     VirtualKey,
@@ -37,6 +41,7 @@ from gateway.settings.scalars import day_ns
 from gateway.settings.sources import Source, digest
 from gateway.settings.tree import Tree
 from gateway.settings.values import (
+    AlertSettings,
     CacheSettings,
     EvalSettings,
     ExactCacheSettings,
@@ -69,6 +74,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
         catalog=_catalog(form, providers, tree.fingerprint(_ROUTING)),
         keys=MappingProxyType({key.sha256: key for key in map(_key, form.keys)}),
         budgets=tuple(map(_budget, form.budgets)),
+        alerts=AlertSettings(webhook_url=form.alerts.webhook_url or "", timeout_s=form.alerts.timeout),
         prices=tuple(_price(one, providers) for one in form.prices),
         evals=EvalSettings(
             feature=form.evals.feature,
@@ -209,6 +215,8 @@ def _feature(name: str, form: FeatureForm) -> Feature:
         semantic_threshold=form.cache.threshold,
         cache_ttl_s=form.cache.ttl,
         max_output_tokens=form.max_output_tokens,
+        on_hang_up=HangUp(form.on_hang_up),
+        output_bound=OutputBound(form.output_bound),
     )
 
 
@@ -235,6 +243,8 @@ def _budget(form: BudgetForm) -> Budget:
         where=tuple(form.where.items()),
         per=tuple(form.per),
         timezone=form.timezone,
+        thresholds=tuple(Threshold(at=one.at, do=Step(one.do)) for one in form.thresholds),
+        max_run=None if form.max_run_usd is None else nano_from_usd(form.max_run_usd),
     )
 
 

@@ -3,14 +3,16 @@
 A form is what the YAML may hold; `gateway.settings.build` turns forms into the frozen values that the gateway uses.
 """
 
+import itertools
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from farthing.catalog import Right, Window
+from farthing.catalog import Right, Step, Window
 from gateway.settings import scalars
-from gateway.settings.scalars import Day, Flag, KeyHash, Model, Proxy, Rate, Ratio, Tag, Text, Usd, Zone, fault
+from gateway.settings.scalars import Day, Flag, KeyHash, Model, Proxy, Rate, Ratio, Tag, Text, Usd, Webhook, Zone, fault
 
 RATES = (
     "input_per_mtok",
@@ -206,6 +208,35 @@ class KeyForm(Form):
         return self
 
 
+class AlertsForm(Form):
+    """Who is told of a budget's thresholds, besides log and metric."""
+
+    webhook_url: Webhook | None = setting(
+        None, "${NAME} of an environment variable with the address that gets a POST for every threshold, or none."
+    )
+    timeout: Annotated[float, scalars.duration("100ms", "1m")] = setting(
+        "5s", "How long one of the three tries may take; no call waits for it."
+    )
+
+
+class ThresholdForm(Form):
+    """What happens when a budget is used up to a share."""
+
+    at: Annotated[Decimal, scalars.number(1, places=6, above_zero=True)] = required(
+        "Share of the limit, spent and held, above 0 and below 1."
+    )
+    do: Annotated[str, scalars.choice(*Step)] = required(
+        "notify: log, metric and webhook. downgrade: also route to the next cheaper tier that has a valid pass. "
+        "cheapest: to the cheapest of these, with one try."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "ThresholdForm":
+        if self.at >= 1:
+            raise fault("at 1 every call is refused anyway; write a share below it", "at")
+        return self
+
+
 class BudgetForm(Form):
     """One hard cap."""
 
@@ -217,14 +248,30 @@ class BudgetForm(Form):
     where: dict[Scope, Tag] = setting({}, "Scopes and values a call must have to count; empty: every call.")
     per: list[Scope] = setting([], "Scopes of which every value has an account of its own.")
     timezone: Zone = setting("UTC", "Time zone in which days, weeks, months and quarters begin.")
+    thresholds: list[ThresholdForm] = setting([], "What happens before the cap is reached, in ascending order.")
+    max_run_usd: Usd | None = setting(
+        None, "Window run only: the highest cap in USD that a run may be opened with; without it limit_usd."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "BudgetForm":
+        shares = [threshold.at for threshold in self.thresholds]
+        for index, (lower, higher) in enumerate(itertools.pairwise(shares), start=1):
+            if lower >= higher:
+                raise fault("{given} does not come after the one above; list them in ascending order", *_at(index))
+        if self.max_run_usd is not None and self.window != Window.RUN:
+            raise fault("only the window run has opened runs; delete the line", "max_run_usd")
+        if self.max_run_usd is not None and self.max_run_usd < self.limit_usd:
+            raise fault("{given} is below limit_usd; raise it, or delete the line", "max_run_usd")
         if self.window == Window.RUN and "run" not in self.per:
             raise fault("the window run needs an account for each run; write per: [run]", "window")
         if len(set(self.per)) < len(self.per):
             raise fault("a scope is listed twice; keep one", "per")
         return self
+
+
+def _at(index: int) -> tuple[str | int, ...]:
+    return "thresholds", index, "at"
 
 
 class PriceForm(Form):

@@ -1,15 +1,19 @@
 """Messages: what pydantic found, said with the place in the file, the field and what to do."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.findings import Findings, Path, quoted, suggestion
+from gateway.settings.forms import BudgetForm
 from gateway.settings.routing_forms import TreeForm
 from gateway.settings.scalars import FAULT
 from gateway.settings.tree import Tree, is_secret
 
+_CURRENCY: Final = re.compile(r"(?:limit|limit_[a-z]{3}|max_run_[a-z]{3}|currency|amount|cap)", re.IGNORECASE)
+"""What an operator writes who thinks of another currency."""
 _SHAPES: Final = {
     "model_type": "must hold named values; write `name: value` lines below it",
     "dict_type": "must hold named values; write `name: value` lines below it",
@@ -51,6 +55,8 @@ def _explain_fault(loc: Path, context: dict[str, Any], tree: Tree, findings: Fin
 
 def _say_unknown(loc: Path) -> str:
     form = form_at(loc[:-1])
+    if form is BudgetForm and _CURRENCY.fullmatch(str(loc[-1])):
+        return "amounts are in USD, the currency of every price; convert it and write limit_usd"
     hint = suggestion(str(loc[-1]), form.model_fields if form else ())
     return f"there is no such setting; {hint or 'delete it'}"
 

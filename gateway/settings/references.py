@@ -123,8 +123,10 @@ class _Check:
                 self._known((*path, index), feature, self._features, "feature", "features")
 
     def budgets(self) -> None:
-        """Budget ids are unique and their scopes name what exists: a misspelt one would bind nothing."""
+        """Budget ids are unique, no two bind the same calls in the same window, and their scopes name what exists: a
+        misspelt one would bind nothing."""
         self._unique(self._column("budgets", "id"), "budget")
+        self._overlapping_budgets()
         known = {
             "feature": ([*self._features, UNREGISTERED], "features"),
             "task": (self._tasks, "tasks"),
@@ -137,6 +139,21 @@ class _Check:
                 if scope in known:
                     names, section = known[scope]
                     self._known((*path, scope), value, names, scope, section)
+
+    def _overlapping_budgets(self) -> None:
+        seen: dict[tuple[object, ...], Path] = {}
+        for index, row in enumerate(map(_table, _rows(self._tree.data.get("budgets")))):
+            path: Path = ("budgets", index)
+            where = {name: str(value) for name, value in _table(row.get("where")).items()}
+            per = sorted(map(str, _rows(row.get("per"))))
+            turn = str(row.get("window")), str(row.get("timezone", "UTC"))
+            identity = (tuple(sorted(where.items())), tuple(per), turn)
+            first = seen.setdefault(identity, path)
+            if first != path and "window" in row:
+                line = self._tree.place(first).line
+                self._say(
+                    path, f"the budget on line {line} binds the same calls in the same window; keep the lower one"
+                )
 
     def prices(self) -> None:
         """Prices name providers that exist, and no price is given twice for one day."""

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from farthing.catalog import Quirks, Timeouts
 from gateway.settings import scalars
 from gateway.settings.forms import (
+    AlertsForm,
     BudgetForm,
     CacheForm,
     EvalsForm,
@@ -197,6 +198,16 @@ class FeatureForm(Form):
     override_model: Flag = setting(False, "Route even where the client named a concrete model.")
     cache: FeatureCacheForm = setting({}, "What the caches may do for the feature.")
     max_output_tokens: Tokens = setting(1024, "Output cap written into requests whose client gave none.")
+    on_hang_up: Annotated[str, scalars.choice("abort", "drain")] = setting(
+        "abort",
+        "A stream whose client leaves. abort: stop it, charge what was delivered. drain: read it to its end, charge "
+        "what the provider says and keep the answer for the cache.",
+    )
+    output_bound: Annotated[str, scalars.choice("cap", "learned")] = setting(
+        "cap",
+        "Output that the hold of a stream covers. cap: all it may have. learned: what recent answers were like; a "
+        "stream that outgrows it holds more, and is stopped where the budget has no more.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureForm":
@@ -232,5 +243,6 @@ class TreeForm(Form):
     default_tier: Name | None = setting(None, "Tier of calls without a task; the last tier if not given.")
     keys: list[KeyForm] = setting([], "Virtual keys: who may call.")
     budgets: list[BudgetForm] = setting([], "Hard caps.")
+    alerts: AlertsForm = setting({}, "Who is told of a budget's thresholds, besides log and metric.")
     prices: list[PriceForm] = setting([], "Prices that win over the packaged price list.")
     evals: EvalsForm = setting({}, "How suites are run.")

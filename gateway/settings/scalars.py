@@ -210,6 +210,23 @@ _PROXY_PROBLEM: Final = (
 )
 
 
+def _webhook(value: Any) -> str:
+    """An address whose path or query may hold a secret."""
+    text = _secret(value)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise fault(_WEBHOOK_PROBLEM) from None
+    good = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.hostname or "") and port != 0
+    if text and (not good or "@" in parts.netloc or "#" in text):
+        raise fault(_WEBHOOK_PROBLEM)
+    return text
+
+
+_WEBHOOK_PROBLEM: Final = "the variable holds no address; set it to https://HOST/PATH, without name and password"
+
+
 def _secret(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise fault("the variable is empty; set it, or write none where no key is needed")
@@ -276,6 +293,9 @@ Url = Annotated[str, Scalar(_url, {"type": "string", "description": "http:// or 
 Proxy = Annotated[str, Scalar(_proxy, {"type": "string"})]
 Secret = Annotated[
     str, Scalar(_secret, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})
+]
+Webhook = Annotated[
+    str, Scalar(_webhook, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})
 ]
 HeaderName = Annotated[str, matching(_is_header_name, "write the name of a header that is yours to set")]
 HeaderValue = Annotated[str, Scalar(_header_value, {"type": "string"})]

@@ -59,9 +59,11 @@ class Tree:
 
 
 def is_secret(path: Path) -> bool:
-    """True for provider keys, provider headers, hashes of virtual keys and the proxy's address."""
+    """True for provider keys, provider headers, hashes of virtual keys, and addresses that may hold a secret."""
     match path:
         case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash") | ("upstream", "proxy"):
+            return True
+        case ("alerts", "webhook_url"):
             return True
     return False
 
@@ -141,6 +143,10 @@ def secret_problem(path: Path, text: str) -> str:
             return (
                 "a secret may not stand in a file; put it in an environment variable and write "
                 f"${{{variable}_API_KEY}}, or none"
+            )
+        case ("alerts", "webhook_url") if not is_secret_reference(text):
+            return (
+                "a webhook's address is a secret, which may not stand in a file; write ${ALERTS_WEBHOOK_URL}, or none"
             )
         case ("providers", _, "headers", str(name)) if "${" not in text and any(
             word in name.lower() for word in _SECRET_HEADER_WORDS

@@ -107,6 +107,14 @@ class LoggingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """`webhook_url` may hold a secret (never shown by repr), empty for none; `timeout_s` is that of one try."""
+
+    webhook_url: str = field(default="", repr=False)
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalSettings:
     """`suites` is a directory. `valid_for_s`: age in seconds at which a pass no longer counts, None: never."""
 
@@ -131,6 +139,7 @@ class Settings:
     catalog: Catalog
     keys: Mapping[bytes, VirtualKey]
     budgets: tuple[Budget, ...]
+    alerts: AlertSettings
     prices: tuple[PriceOverride, ...]
     evals: EvalSettings
     files: tuple[Path, ...]

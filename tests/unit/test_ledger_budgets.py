@@ -102,7 +102,7 @@ def test_an_account_names_budget_scope_window_and_turn() -> None:
 def test_each_run_has_its_own_account_that_never_resets() -> None:
     (account,) = accounts([budget("runs", Window.RUN, per=("run",))], TAGS, at("2026-11-24T05:00"))
 
-    assert (account.id, account.resets_at) == ("runs|run=r1|run|", None)
+    assert (account.id, account.resets_at) == ("runs|tenant=acme,run=r1|run|", None)
 
 
 def test_only_budgets_that_bind_the_tags_are_named_in_the_order_given() -> None:
