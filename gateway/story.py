@@ -22,7 +22,7 @@ _ENDINGS: Final = {
     Outcome.GATEWAY_ERROR: "The gateway itself failed",
     Outcome.LOST: "The gateway was killed during the call, so all that was held for it was charged, as an estimate.",
 }
-_SOURCES: Final = {
+SOURCES: Final = {
     UsageSource.PROVIDER: "as the provider counted them",
     UsageSource.COMPUTED: "known without counting",
     UsageSource.ESTIMATED: "as estimated here, since the provider gave no usable count",
@@ -70,15 +70,19 @@ def _ended(record: Record) -> str:
         text += f" Attempts that failed: {named}."
     if record.outcome is Outcome.LOST:
         return text  # how long it took is not known
-    first = f", the first byte after {record.first_byte_seconds:.3f} s" if record.first_byte_seconds else ""
-    return f"{text} It took {record.seconds:.3f} s{first}."
+    first = f", the first byte after {_span(record.first_byte_seconds)}" if record.first_byte_seconds else ""
+    return f"{text} It took {_span(record.seconds)}{first}."
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 0.001 else "less than 1 ms"
 
 
 def _paid(record: Record) -> str:
     usage = record.usage
-    text = f"It cost {format_usd(record.cost)} USD"
+    text = f"It cost {format_usd(record.cost)} USD" if record.cost else "It cost nothing"
     if usage.input_total or usage.output_total:
-        text += f" for {usage.input_total} tokens in and {usage.output_total} out, {_SOURCES[usage.source]}"
+        text += f" for {usage.input_total} tokens in and {usage.output_total} out, {SOURCES[usage.source]}"
     text += "."
     if record.avoided_cache:
         text += f" The cache avoided {format_usd(record.avoided_cache)} USD."

@@ -7,7 +7,7 @@ from typing import Final
 
 from farthing.catalog import Budget
 from farthing.money import ZERO, Nano
-from farthing.record import CacheOutcome, Record
+from farthing.record import CacheOutcome, Outcome, Record
 from gateway.periods import NS, month_start
 from ledger import reports
 from ledger.reports import BudgetState, SpendRow
@@ -16,6 +16,7 @@ DAYS: Final = 30
 MOST_ROWS: Final = 50
 """Bars and requests shown; the bars that are left are summed in one."""
 ACCOUNTS_A_BUDGET: Final = 10
+ANSWERED: Final = frozenset({Outcome.SUCCESS.value, Outcome.HIT.value})
 _MOST_GROUPS: Final = 100_000
 HITS: Final = tuple(outcome.value for outcome in CacheOutcome if outcome.is_hit)
 
@@ -75,9 +76,22 @@ class BudgetLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """Requests of the last 24 hours that got no answer, by how they ended, most first."""
+
+    requests: int
+    endings: tuple[tuple[str, int], ...]
+
+    @property
+    def count(self) -> int:
+        """How many of `requests`."""
+        return sum(number for _, number in self.endings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All of the overview page. Amounts in nano-dollars; `month_*` since the UTC month began, the rest 30
-    days."""
+    """All of the overview page. Amounts in nano-dollars; `month_*` since the UTC month began, `unanswered` 24 hours,
+    the rest 30 days."""
 
     month_cost: Nano
     cost: Nano
@@ -85,6 +99,7 @@ class Overview:
     avoided_cache: Nano
     avoided_routing: Nano
     overall: HitRate
+    unanswered: Unanswered
     budgets: tuple[BudgetLine, ...]
     features: tuple[Bar, ...]
     hit_rates: tuple[HitRate, ...]
@@ -142,6 +157,7 @@ def read_overview(path: Path, budgets: Sequence[Budget], now_ns: int) -> Overvie
     until = now_ns + 1
     by_cache = reports.spend(path, by=("feature", "cache"), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
     by_tier = reports.spend(path, by=("tier",), since_ns=since, until_ns=until)
+    by_outcome = reports.spend(path, by=("outcome",), since_ns=now_ns - 86_400 * NS, until_ns=until)
     month = reports.totals(path, since_ns=month_start(now_ns), until_ns=until)
     rates = _hit_rates(by_cache)
     return Overview(
@@ -151,6 +167,7 @@ def read_overview(path: Path, budgets: Sequence[Budget], now_ns: int) -> Overvie
         avoided_cache=_sum(row.avoided_cache for row in by_cache),
         avoided_routing=_sum(row.avoided_routing for row in by_cache),
         overall=_joined(rates),
+        unanswered=_unanswered(by_outcome),
         budgets=read_budgets(path, budgets, now_ns),
         features=_bars(by_cache),
         hit_rates=rates[:MOST_ROWS],
@@ -201,6 +218,14 @@ def _hit_rates(rows: Sequence[SpendRow]) -> tuple[HitRate, ...]:
     ]
     asked = [rate for rate in rates if rate.rate is not None]
     return tuple(sorted(asked, key=lambda rate: (-(rate.hits + rate.misses), rate.name)))
+
+
+def _unanswered(rows: Sequence[SpendRow]) -> Unanswered:
+    counts = {row.keys[0]: row.requests for row in rows}
+    endings = [(name, count) for name, count in counts.items() if name not in ANSWERED]
+    return Unanswered(
+        requests=sum(counts.values()), endings=tuple(sorted(endings, key=lambda ending: (-ending[1], ending[0])))
+    )
 
 
 def _joined(rates: Sequence[HitRate]) -> HitRate:

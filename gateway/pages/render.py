@@ -1,5 +1,6 @@
 """Rendering: templates to HTML answers, escaped by default, under a policy that runs no script at all."""
 
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,7 @@ def _templates() -> Environment:
         count=lambda number: f"{number:,}",
         words=lambda text: str(text).replace("_", " "),
         moment=lambda ns: moment_of(ns).strftime("%m-%d %H:%M:%S"),
+        utc=lambda text: datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
         iso=lambda ns: moment_of(ns).isoformat(),
     )
     return templates

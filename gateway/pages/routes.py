@@ -17,7 +17,7 @@ from gateway.pages.figures import read_overview
 from gateway.pages.render import HERE, SECURITY, page
 from gateway.pages.session import came_from_here, end_session, read_session, start_session
 from gateway.periods import moment_of
-from gateway.story import charges, tell
+from gateway.story import SOURCES, charges, tell
 from ledger import reports
 
 _MOST_FORM_BYTES: Final = 4096
@@ -63,9 +63,12 @@ class Pages:
         """The figures, or how to make the first request."""
         now_ns = self._view.clock.wall_ns()
         figures = await run_in_threadpool(read_overview, self._view.ledger_path, self._view.budgets(), now_ns)
+        problems = await run_in_threadpool(self._view.problems)
         if figures is None:
-            return page("empty.html", key=key, base_url=str(request.base_url).rstrip("/"))
-        return page("overview.html", key=key, page=figures, month=moment_of(now_ns).strftime("%B %Y"))
+            base_url = str(request.base_url).rstrip("/")
+            return page("empty.html", key=key, problems=problems, base_url=base_url)
+        month = moment_of(now_ns).strftime("%B %Y")
+        return page("overview.html", key=key, problems=problems, page=figures, month=month)
 
     async def request(self, request: Request, key: VirtualKey) -> Response:
         """One request: its story, its bill, its facts."""
@@ -80,6 +83,7 @@ class Pages:
             record=record,
             story=tell(record),
             charges=charges(record),
+            counted=SOURCES[record.usage.source],
             facts=_facts(record),
         )
 

@@ -11,6 +11,7 @@ import pytest
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
+from gateway.admin import Problem
 from gateway.pages.render import percent, usd
 from tests.http.admin_setup import (
     ADMIN_SECRET,
@@ -189,6 +190,43 @@ async def test_the_overview_shows_the_figures_of_the_ledger(
     assert "search-month feature=search, per month" in page
     assert "agent-run each run, per run" in page
     assert "small passed faq with 0.94 over 0.90" in page
+
+
+async def test_what_got_no_answer_in_a_day_is_counted_by_how_it_ended(
+    installation: Installation, browser: httpx.AsyncClient
+) -> None:
+    refused = {"outcome": Outcome.REFUSED, "status": 402, "error_code": "budget_exceeded", "cost": Nano(0)}
+    records = [
+        make_record("a"),
+        make_record("b", **HIT),
+        make_record("c", **refused),
+        make_record("d", **refused),
+        make_record("e", outcome=Outcome.UPSTREAM_ERROR, status=502, error_code="upstream_unreachable"),
+        make_record("old", **refused, received_ns=NOW_NS - 25 * 3600 * 10**9),
+    ]
+    await write_ledger(installation.ledger_path, records)
+    await log_in(browser)
+
+    page = text_of(await browser.get("/dashboard"))
+
+    assert "Not answered, 24 hours 3 of 5 requests: 2 refused, 1 upstream error" in page
+    assert "budget exceeded" in page
+
+
+async def test_what_is_wrong_stands_above_the_figures(installation: Installation, browser: httpx.AsyncClient) -> None:
+    detail = "The configuration has 1 finding:\n  config/keys.yaml:8:11: keys[0].hash: <b>"
+    await log_in(browser)
+    well = await browser.get("/dashboard")
+    installation.problems = [Problem(reason="config", detail=detail, blocking=False)]
+    empty = await browser.get("/dashboard")
+    await write_ledger(installation.ledger_path, [make_record("a")])
+    full = await browser.get("/dashboard")
+
+    assert "Needs attention" not in well.text
+    for page in (empty, full):
+        assert "Needs attention: config" in text_of(page)
+        assert "keys[0].hash: &lt;b&gt;" in page.text
+        assert "The settings from before stay in use" in text_of(page)
 
 
 async def test_a_request_page_tells_the_story_and_adds_up_the_bill(
