@@ -52,6 +52,8 @@ class Told(NamedTuple):
 
 
 NOTHING = Told(0, b"")
+NOBODY = Told(-1, b"")
+"""There was nobody to ask."""
 
 
 async def call(port: int, ask: Ask) -> Told:
@@ -59,7 +61,7 @@ async def call(port: int, ask: Ask) -> Told:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return NOTHING
+        return NOBODY
     try:
         writer.write(ask.wire)
         data = await asyncio.wait_for(reader.read(-1), ask.leaves_after_s or PATIENCE_S)

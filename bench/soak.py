@@ -18,13 +18,15 @@ from typing import Any, Final
 
 import uvloop
 
-from bench.callers import Ask, Told, call
+from bench.callers import NOBODY, Ask, Told, call
 from bench.mock_upstream import Mock, MockSettings, running_mock
 from bench.results import write_result
 from bench.run import BenchmarkFailed
 from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
 
 CALLERS: Final = 12
+PAUSE_S: Final = 0.02
+"""Of a caller who found nobody."""
 SETTLE_S: Final = 20.0
 """How long the books may take to become right after a restart; they are read again until then."""
 LIMIT_USD: Final = "100000"
@@ -187,12 +189,19 @@ class Soak:
                 headers={"x-farthing-run": run},
                 leaves_after_s=self._dice.uniform(0.001, 0.03) if "leaves" in kind else None,
             )
-            self._hear(run, await call(self._victim.port, ask))
+            told = await call(self._victim.port, ask)
+            if told is NOBODY:
+                await asyncio.sleep(PAUSE_S)
+            self._hear(run, told)
             last = word if kind == "plain" else ""
 
     def _hear(self, run: str, told: Told) -> None:
         if told.status == 200 and told.is_whole:
             self.seen.served.add(run)
+        elif told.status == 200:
+            self.calls["answered, but cut"] += 1
+        elif told is NOBODY:
+            self.calls["there was nobody to ask"] += 1
         elif told.status:
             self.calls[f"answered {told.status}"] += 1
 
@@ -234,7 +243,7 @@ def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
         "kills": running.kills.total(),
         **{f"killed: {kind}": count for kind, count in sorted(running.kills.items())},
         "calls asked": len(running.seen.asked),
-        **{f"asked: {kind}": count for kind, count in sorted(running.calls.items())},
+        **{f"of these: {kind}": count for kind, count in sorted(running.calls.items())},
         "upstream calls that bill": running.seen.billed.total(),
         "charges": found.charges,
         "upstream calls without a charge": found.missing,

@@ -50,7 +50,7 @@ _LOG: Final = logging.getLogger("farthing")
 MEBIBYTE: Final = 1024 * 1024
 LAST_PAGES_S: Final = 2.0
 LOG_DELAY_S: Final = 0.05
-MINUTE_NS: Final = 60 * 10**9
+MINUTE_S: Final = 60.0
 
 
 def installation_secret(path: Path) -> bytes:
@@ -74,7 +74,7 @@ class House:
         self._upstreams = upstreams(self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
-        self._minute_ns = clock.wall_ns()
+        self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
         self._unusable = ""
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
@@ -120,8 +120,8 @@ class House:
             self._take_up(settings)
         elif self._scorecards.version() != self._cards_version:
             self._refresh()
-        if self.clock.wall_ns() - self._minute_ns > MINUTE_NS:
-            self._minute_ns = self.clock.wall_ns()
+        if self.clock.monotonic() - self._minute > MINUTE_S:
+            self._minute = self.clock.monotonic()
             self._refresh()
             await self.ledger.recover()
         self._note_config()
