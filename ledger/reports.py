@@ -1,4 +1,7 @@
-"""Reports: questions to the ledger file, on connections that cannot write; sync, so for threads and the CLI."""
+"""Reports: questions to the ledger file, on connections that cannot write; sync, so for threads and the CLI.
+
+Spend is told from the roll-ups for the whole hours of a period and from the records for the rest, in one snapshot.
+"""
 
 import json
 import sqlite3
@@ -13,10 +16,12 @@ from typing import Any, Final
 from farthing.errors import InvalidParameter, LedgerUnavailable
 from farthing.hold import Account
 from farthing.money import Nano
-from farthing.record import Record
+from farthing.record import CacheOutcome, Record
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
+from ledger.rollups import HOUR_NS
 from ledger.rows import COLUMNS, record_of
 from ledger.schema import connect_reading, read_statements
+from ledger.spans import Range, Spans, spans
 
 OTHER: Final = "__other__"
 """The key under which groups beyond the row limit are folded."""
@@ -34,12 +39,17 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "provider": "provider",
     "cache": "cache",
     "outcome": "outcome",
-    "day": "strftime('%Y-%m-%d', received_ns / 1000000000, 'unixepoch')",
+    "day": "received_ns",
     "endpoint": "endpoint",
 }
-"""What spend can be grouped and filtered by, and the SQL for it. `day` is a UTC date."""
+"""What spend can be grouped and filtered by, and the column for it. `day` is the UTC date of its column."""
+
+DAY: Final = "strftime('%Y-%m-%d', {seconds}, 'unixepoch')"
+"""The UTC date of so many seconds since 1970."""
 
 _STATEMENTS: Final = read_statements("reports")
+_ROLLED_UP_SINCE_SCHEMA: Final = 2
+_HITS: Final = "({})".format(", ".join(f"'{outcome.value}'" for outcome in CacheOutcome if outcome.is_hit))
 _CLASSES: Final = ", ".join(TOKEN_CLASSES)
 _SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in TOKEN_CLASSES)
 _NOWHERE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -87,17 +97,8 @@ def spend(
     At most `limit` rows: the last then folds the rest under `__other__`, so the rows always sum to the total.
     Raises InvalidParameter for an unknown dimension, LedgerUnavailable where the file cannot be read.
     """
-    keys = ", ".join(_column(name) for name in by)
-    conditions = "".join(f" AND {_column(name)} = :where_{name}" for name in where)
-    statement = _STATEMENTS["spend"].format(
-        keys=f"json_array({keys})", classes=_CLASSES, sums=_SUMS, conditions=conditions
-    )
-    values = {f"where_{name}": value for name, value in where.items()}
-    with _reading(path) as connection:
-        rows = connection.execute(
-            statement, {**values, "since_ns": since_ns, "until_ns": until_ns, "row_limit": max(limit, 1)}
-        ).fetchall()
-    return [_spend_row(row, len(by)) for row in rows]
+    with reading(path) as connection:
+        return spend_in(connection, by=by, since_ns=since_ns, until_ns=until_ns, where=where, limit=limit)
 
 
 def totals(path: Path, *, since_ns: int, until_ns: int, where: Mapping[str, str] = _NOWHERE) -> SpendRow:
@@ -106,9 +107,103 @@ def totals(path: Path, *, since_ns: int, until_ns: int, where: Mapping[str, str]
     return rows[0] if rows else _spend_row(("[]", *[0] * (5 + len(TOKEN_CLASSES))), 0)
 
 
+def spend_in(
+    connection: sqlite3.Connection,
+    *,
+    by: Sequence[str],
+    since_ns: int,
+    until_ns: int,
+    where: Mapping[str, str] = _NOWHERE,
+    limit: int = 1_000,
+) -> list[SpendRow]:
+    """`spend` on a connection that has a transaction open, so that other questions see the same moment."""
+    for name in (*by, *where):
+        _check_dimension(name)
+    sources = _sources(read_state(connection), by, since_ns, until_ns, where)
+    names = ["everything", *(f"key_{place}" for place in range(len(by)))]
+    statement = _STATEMENTS["spend"].format(
+        sources="\nUNION ALL\n".join(sources),
+        keys=f"json_array({', '.join(names[1:])})",
+        names=", ".join(names),
+        classes=_CLASSES,
+        sums=_SUMS,
+    )
+    values = {f"where_{name}": value for name, value in where.items()}
+    rows = connection.execute(statement, {**values, "row_limit": max(limit, 1)}).fetchall()
+    return [_spend_row(row, len(by)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What of a file decides how a report may be answered: whether its roll-ups are complete, and the wall ns before
+    which its records are in an archive (0: none are)."""
+
+    rolled_up: bool
+    archived_ns: int
+
+
+def read_state(connection: sqlite3.Connection) -> State:
+    """The state of a file, be it one that an older Farthing wrote."""
+    meta = dict(connection.execute(_STATEMENTS["state"]).fetchall())
+    rolled_up = int(meta["schema"]) >= _ROLLED_UP_SINCE_SCHEMA and "rollups_pending" not in meta
+    return State(rolled_up=rolled_up, archived_ns=int(meta.get("archived_ns", 0)))
+
+
+def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, where: Mapping[str, str]) -> list[str]:
+    """The selects that together see each request of the period once."""
+    if not state.rolled_up:
+        return [_source("spend_of_records", by, where, (since_ns, until_ns))]
+    if "run" in by or "run" in where:
+        if since_ns < state.archived_ns:
+            raise _archived(state)
+        period, cut = (since_ns, until_ns), Spans((), (), ((since_ns, until_ns),))
+    else:
+        # Of what is archived only whole hours are known: an hour belongs to the period in which it begins.
+        since, until = (at - at % HOUR_NS if at < state.archived_ns else at for at in (since_ns, until_ns))
+        period, cut = (since, until), spans(since, until)
+    return [
+        _source("spend_of_adjustments", by, where, period),
+        *(_source("spend_of_records", by, where, span) for span in cut.rest),
+        *(_source("spend_of_sums", by, where, span, _HOURS) for span in cut.hours),
+        *(_source("spend_of_sums", by, where, span, _DAYS) for span in cut.days),
+    ]
+
+
+_NANOSECONDS: Final = ("records", "received_ns / 1000000000")
+_HOURS: Final = ("rollup_hours", "(sums.id >> 32) * 3600")
+_DAYS: Final = ("rollup_days", "(sums.id >> 32) * 86400")
+
+
+def _source(
+    name: str, by: Sequence[str], where: Mapping[str, str], span: Range, table: tuple[str, str] = _NANOSECONDS
+) -> str:
+    """One select: `table` is the one it reads and its time in seconds."""
+    columns = {**DIMENSIONS, "day": DAY.format(seconds=table[1])}
+    keys = ["''", *(columns[dimension] for dimension in by)]
+    return _STATEMENTS[name].format(
+        columns=", ".join(keys),
+        conditions="".join(f" AND {columns[dimension]} = :where_{dimension}" for dimension in where),
+        table=table[0],
+        since=span[0],
+        until=span[1],
+        hit=_HITS,
+        classes=_CLASSES,
+        zeros=", ".join("0" * len(TOKEN_CLASSES)),
+    )
+
+
+def _archived(state: State) -> InvalidParameter:
+    day = datetime.fromtimestamp(state.archived_ns // 10**9, UTC).date()
+    return InvalidParameter(
+        f"Records of before {day} are in an archive, and sums by run are not kept: ask since {day}, or read the "
+        "archive's files.",
+        param="since",
+    )
+
+
 def record(path: Path, request_id: str) -> Record | None:
     """The record of one request."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         statement = _STATEMENTS["record"].format(columns=", ".join(COLUMNS))
         row = connection.execute(statement, {"id": request_id}).fetchone()
     return record_of(row) if row else None
@@ -116,7 +211,7 @@ def record(path: Path, request_id: str) -> Record | None:
 
 def recent(path: Path, limit: int = 50) -> list[Record]:
     """The latest records, newest first; at most 1,000."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         statement = _STATEMENTS["recent"].format(columns=", ".join(COLUMNS))
         rows = connection.execute(statement, {"row_limit": max(0, min(limit, 1_000))}).fetchall()
     return [record_of(row) for row in rows]
@@ -125,19 +220,17 @@ def recent(path: Path, limit: int = 50) -> list[Record]:
 def budget_states(path: Path, *, now_ns: int, budget: str = "", limit: int = 1_000) -> list[BudgetState]:
     """The accounts whose window has not ended at `now_ns`, fullest first; of one budget where one is named."""
     now = datetime.fromtimestamp(now_ns // 10**9, UTC).isoformat()
-    with _reading(path) as connection:
+    with reading(path) as connection:
         rows = connection.execute(
             _STATEMENTS["budget_states"], {"budget": budget, "now": now, "row_limit": max(limit, 1)}
         ).fetchall()
     return [_budget_state(*row) for row in rows]
 
 
-def _column(dimension: str) -> str:
-    try:
-        return DIMENSIONS[dimension]
-    except KeyError:
+def _check_dimension(name: str) -> None:
+    if name not in DIMENSIONS:
         known = ", ".join(DIMENSIONS)
-        raise InvalidParameter(f"Spend cannot be grouped by '{dimension}', only by {known}.", param="by") from None
+        raise InvalidParameter(f"Spend cannot be grouped by '{name}', only by {known}.", param="by")
 
 
 def _spend_row(row: Sequence[Any], width: int) -> SpendRow:
@@ -161,10 +254,12 @@ def _budget_state(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """One snapshot of the file. Raises LedgerUnavailable where it cannot be read."""
     try:
         connection = connect_reading(path)
         try:
+            connection.execute("BEGIN")
             yield connection
         finally:
             connection.close()

@@ -1,15 +1,12 @@
 -- name: spend
 -- Groups by cost; what does not fit under the row limit is folded into one row, so that no spend goes missing.
-WITH picked AS (
-    SELECT {keys} AS keys, cost, avoided_cache, avoided_routing, {classes},
-           cache IN ('exact', 'semantic', 'coalesced') AS hit
-    FROM records
-    WHERE received_ns >= :since_ns AND received_ns < :until_ns {conditions}
+WITH picked ({names}, requests, hits, cost, avoided_cache, avoided_routing, {classes}) AS (
+{sources}
 ),
 grouped AS (
-    SELECT keys, count(*) AS requests, sum(hit) AS hits, sum(cost) AS cost, sum(avoided_cache) AS avoided_cache,
-           sum(avoided_routing) AS avoided_routing, {sums}
-    FROM picked GROUP BY keys
+    SELECT {keys} AS keys, sum(requests) AS requests, sum(hits) AS hits, sum(cost) AS cost,
+           sum(avoided_cache) AS avoided_cache, sum(avoided_routing) AS avoided_routing, {sums}
+    FROM picked GROUP BY {names}
 ),
 ranked AS (
     SELECT *, row_number() OVER (ORDER BY cost DESC, requests DESC, keys) AS place, count(*) OVER () AS places
@@ -18,6 +15,24 @@ ranked AS (
 SELECT CASE WHEN place < :row_limit OR places <= :row_limit THEN keys END AS shown, sum(requests), sum(hits), sum(cost),
        sum(avoided_cache), sum(avoided_routing), {sums}
 FROM ranked GROUP BY min(place, :row_limit) ORDER BY min(place, :row_limit);
+
+-- name: spend_of_records
+SELECT {columns}, 1, cache IN {hit}, cost, avoided_cache, avoided_routing, {classes}
+FROM records WHERE received_ns >= {since} AND received_ns < {until} {conditions}
+
+-- name: spend_of_adjustments
+-- Later corrections of a cost: no request of their own.
+SELECT {columns}, 0, 0, delta, 0, 0, {zeros}
+FROM adjustments WHERE received_ns >= {since} AND received_ns < {until} {conditions}
+
+-- name: spend_of_sums
+SELECT {columns}, requests, requests * (cache IN {hit}), cost, avoided_cache, avoided_routing, {classes}
+FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
+WHERE sums.id >= {since} << 32 AND sums.id < {until} << 32 {conditions}
+
+-- name: state
+-- What of the file decides how a report may be answered.
+SELECT name, value FROM meta WHERE name IN ('schema', 'rollups_pending', 'archived_ns');
 
 -- name: record
 SELECT {columns} FROM records WHERE id = :id;

@@ -43,7 +43,7 @@ DELETE FROM rollup_hours WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24)
 
 -- name: rebuild_hours
 INSERT INTO rollup_hours (id, {figures})
-SELECT (received_ns / 3600000000000) << 32 | rollup_keys.id AS cell, count(*), {sums}
+SELECT ((received_ns / 3600000000000) << 32) | rollup_keys.id AS cell, count(*), {sums}
 FROM records JOIN rollup_keys USING ({dimensions})
 WHERE received_ns >= :since_ns AND received_ns < :until_ns GROUP BY cell;
 
@@ -52,7 +52,7 @@ DELETE FROM rollup_days WHERE id >= :day << 32 AND id < (:day + 1) << 32;
 
 -- name: rebuild_days
 INSERT INTO rollup_days (id, {figures})
-SELECT :day << 32 | (id & 0xFFFFFFFF) AS cell, sum(requests), {sums}
+SELECT (:day << 32) | (id & 0xFFFFFFFF) AS cell, sum(requests), {sums}
 FROM rollup_hours WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32 GROUP BY cell;
 
 -- name: clear_costs
@@ -60,6 +60,6 @@ DELETE FROM cost_histogram WHERE id >= :day << 42 AND id < (:day + 1) << 42;
 
 -- name: rebuild_costs
 INSERT INTO cost_histogram (id, requests)
-SELECT :day << 42 | cost_groups.id << 10 | cost_bucket(cost) AS cell, count(*)
+SELECT (:day << 42) | (cost_groups.id << 10) | cost_bucket(cost) AS cell, count(*)
 FROM records JOIN cost_groups USING (feature, tier, model_served)
 WHERE received_ns >= :since_ns AND received_ns < :until_ns AND (cost > 0 OR outcome IN ({inferences})) GROUP BY cell;
