@@ -33,6 +33,7 @@ from gateway.pages.figures import read_budgets
 from gateway.pages.routes import find_record, page_routes
 from gateway.request import read_secret
 from gateway.spendquery import as_members, check_ledger, read_query
+from ledger.adjustments import Adjustment, adjustments_of
 
 __all__ = ["AdminView", "MetricsAccess", "Problem", "admin_app"]
 
@@ -133,7 +134,8 @@ class Doors:
         record = await run_in_threadpool(find_record, self._view, request.path_params["request_id"])
         if record is None:
             raise NotFound("The ledger has no request of this id; it may still be under way.")
-        return reply(record_members(record))
+        corrections = await run_in_threadpool(adjustments_of, self._view.ledger_path, record.id)
+        return reply({**record_members(record), "adjustments": [adjustment_members(one) for one in corrections]})
 
     async def spend(self, request: Request) -> Response:
         """GET /api/spend?by=feature,tier&since=30d&until=&where=feature=search (where may come again)."""
@@ -176,6 +178,15 @@ def record_members(record: Record) -> dict[str, Any]:
     members: dict[str, Any] = msgspec.to_builtins(record)
     members["rates"] = orjson.loads(record.rates or "{}")
     for name in ("cost", "avoided_cache", "avoided_routing"):
+        members[f"{name}_usd"] = format_usd(members[name])
+    return members
+
+
+def adjustment_members(adjustment: Adjustment) -> dict[str, Any]:
+    """A later correction of a record's cost for JSON."""
+    members = asdict(adjustment)
+    members["rates"] = orjson.loads(adjustment.rates)
+    for name in ("old_cost", "new_cost", "delta"):
         members[f"{name}_usd"] = format_usd(members[name])
     return members
 

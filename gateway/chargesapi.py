@@ -26,6 +26,7 @@ from farthing.ports import Clock
 from farthing.record import Outcome, Record
 from farthing.tags import Tags
 from gateway.books import Witness
+from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
 from ledger.budgets import accounts
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
@@ -93,7 +94,9 @@ class ChargeDesk:
 
     def _charge(self, event: UsageEvent, event_key: EventKey, key: VirtualKey) -> Charge:
         tags = self._tags(event, key)
-        record = _priced(event, event_key, tags, self._priced_as(event.provider), self.prices())
+        record = _priced(
+            event, event_key, tags, price_names(self.catalog()).get(event.provider, event.provider), self.prices()
+        )
         return Charge(
             key=event_key,
             record=record,
@@ -121,14 +124,6 @@ class ChargeDesk:
             environment=event.environment or key.environment,
             team=event.team or feature.team or key.team,
         )
-
-    def _priced_as(self, provider: str) -> str:
-        """The name under which a provider's prices are looked up: events may use the configuration's own."""
-        for deployments in self.catalog().models.values():
-            for place in deployments:
-                if place.provider.name == provider:
-                    return place.provider.price_provider or provider
-        return provider
 
 
 def _priced(event: UsageEvent, key: EventKey, tags: Tags, priced_as: str, book: PriceBook) -> Record:

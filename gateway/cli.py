@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from farthing.errors import FarthingError
-from gateway.commands import evals, explain, keys, prices, quickstart, report, serving
+from gateway.commands import evals, explain, keys, prices, quickstart, report, reprice, serving
 
 USAGE_ERROR: Final = 2
 
@@ -54,6 +54,7 @@ app.add_typer(eval_group, name="eval")
 
 prices_group = _group("Prices of models.")
 prices_group.command("show")(prices.prices_show)
+prices_group.command("reprice")(reprice.prices_reprice)
 app.add_typer(prices_group, name="prices")
 
 schema_group = _group("The JSON Schema of the configuration.")

@@ -1,0 +1,223 @@
+"""Adjustments: what records would cost at today's price book, written beside them and never over them."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
+from farthing.money import Nano, Rates
+from farthing.record import Record
+from ledger.prices import Price
+from ledger.rows import COLUMNS, Row, record_of
+from ledger.schema import connect_reading, connect_waiting, read_statements
+
+CHUNK: Final = 1_000
+"""Records in one transaction: some tens of milliseconds, so that the gateway's own commits need not wait long."""
+MOST_TEXT: Final = 500
+_STATEMENTS: Final = read_statements("adjustments")
+_PRICED: Final = _STATEMENTS["priced"].format(columns=", ".join(COLUMNS))
+_encode: Final = msgspec.json.Encoder().encode
+_decode_rates: Final = msgspec.json.Decoder(dict[str, int]).decode
+
+PriceOf = Callable[[str, str, int], Price]
+"""The price of a record's provider and model at a time (wall ns). Raises UnpricedModel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repricing:
+    """Which records, received in [since_ns, until_ns), are priced anew; empty `provider` or `model`: all. `reason` and
+    `author` are kept with every adjustment. Raises InvalidParameter where one of them is too long."""
+
+    since_ns: int
+    until_ns: int
+    provider: str = ""
+    model: str = ""
+    reason: str = ""
+    author: str = ""
+    now_ns: int
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "author"):
+            if len(getattr(self, name)) > MOST_TEXT:
+                raise InvalidParameter(f"The {name} is longer than {MOST_TEXT} characters: shorten it.", param=name)
+
+
+@dataclass(slots=True)
+class Sums:
+    """What became of one model's records. `old` and `new` are the costs of those that changed, nano-dollars;
+    `unpriced` have no price any more, `composed` cost something beside their tokens that no price explains."""
+
+    records: int = 0
+    changed: int = 0
+    old: int = 0
+    new: int = 0
+    unpriced: int = 0
+    composed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Repriced:
+    """By provider and model, what a re-pricing did, or would do."""
+
+    models: dict[tuple[str, str], Sums] = field(default_factory=dict)
+
+    @property
+    def delta(self) -> Nano:
+        """What all adjustments come to, nano-dollars."""
+        return Nano(sum(sums.new - sums.old for sums in self.models.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """One correction of one record's cost."""
+
+    old_cost: Nano
+    new_cost: Nano
+    delta: Nano
+    rates: str
+    price_version: str
+    reason: str
+    author: str
+    created_ns: int
+
+
+def reprice(path: Path, repricing: Repricing, price_of: PriceOf, *, dry_run: bool = False) -> Repriced:
+    """Write an adjustment for each record that costs something else at the present price book for its own time.
+
+    Records whose cost was stated, not computed, are left alone. A second run finds nothing to do. Blocks; raises
+    LedgerUnavailable, with what was committed until then (a run that is repeated goes on from there).
+    """
+    result = Repriced()
+    with _writing(path, dry_run) as connection:
+        last: tuple[int, int] | None = (-1, 0)
+        while last is not None:
+            last = _reprice_chunk(connection, repricing, price_of, result, last, dry_run=dry_run)
+    return result
+
+
+def adjustments_of(path: Path, record_id: str) -> list[Adjustment]:
+    """The corrections of one record, oldest first. Blocks; raises LedgerUnavailable."""
+    with _told(path):
+        connection = connect_reading(path)
+        try:
+            rows = connection.execute(_STATEMENTS["of_record"], {"id": record_id}).fetchall()
+        finally:
+            connection.close()
+    names = Adjustment.__dataclass_fields__
+    return [Adjustment(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _reprice_chunk(
+    connection: sqlite3.Connection,
+    repricing: Repricing,
+    price_of: PriceOf,
+    result: Repriced,
+    last: tuple[int, int],
+    *,
+    dry_run: bool,
+) -> tuple[int, int] | None:
+    """One transaction; returns the place of its last record, None at the end. What is read is locked until the
+    adjustments are written, so two that run at once do not correct a record twice."""
+    if not dry_run:
+        connection.execute("BEGIN IMMEDIATE")
+    try:
+        rows = connection.execute(_PRICED, _asked(repricing, last)).fetchall()
+        new = [row for row in (_adjust(row, repricing, price_of, result) for row in rows) if row is not None]
+        if not dry_run:
+            connection.executemany(_STATEMENTS["insert"], new)
+            connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return (rows[-1][2 + COLUMNS.index("received_ns")], rows[-1][0]) if len(rows) == CHUNK else None
+
+
+def _asked(repricing: Repricing, last: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "since_ns": repricing.since_ns,
+        "until_ns": repricing.until_ns,
+        "provider": repricing.provider,
+        "model": repricing.model,
+        "last_ns": last[0],
+        "last_row": last[1],
+        "chunk": CHUNK,
+    }
+
+
+def _adjust(row: Row, repricing: Repricing, price_of: PriceOf, result: Repriced) -> Row | None:
+    """The row of the adjustment, None where the cost stays."""
+    record, corrected = record_of(row[2:]), row[1]
+    sums = result.models.setdefault((record.provider, record.model_served), Sums())
+    sums.records += 1
+    priced = priced_part(record)
+    if priced is None:
+        sums.composed += 1
+        return None
+    try:
+        price = price_of(record.provider, record.model_served, record.received_ns)
+    except UnpricedModel:
+        sums.unpriced += 1
+        return None
+    rates = price.rates(record.usage.input_total)
+    old = record.cost + corrected
+    new = record.cost - priced + rates.cost(record.usage, upstream_seconds(record))
+    if new == old:
+        return None
+    sums.changed += 1
+    sums.old += old
+    sums.new += new
+    text = _encode(rates.as_dict()).decode()
+    return (*_dimensions(record), old, new, new - old, text, price.version, *_signed(repricing))
+
+
+def _signed(repricing: Repricing) -> Row:
+    return (repricing.reason, repricing.author, repricing.now_ns)
+
+
+def _dimensions(record: Record) -> Row:
+    tags = record.tags
+    return (
+        *(record.id, record.received_ns, tags.tenant, tags.key_id, tags.feature, tags.task, tags.run),
+        *(tags.environment, tags.team, str(record.endpoint), record.outcome.value, record.model_served),
+        *(record.provider, record.tier, record.cache.value),
+    )
+
+
+def upstream_seconds(record: Record) -> float:
+    """The seconds for which the upstream that answered was charged."""
+    return record.attempts[-1].seconds if record.attempts else record.seconds
+
+
+def priced_part(record: Record) -> Nano | None:
+    """What of the record's cost its own rates explain: all of it, or that of the attempt that answered. None where they
+    explain neither (fees beside the tokens, several models in one answer), so that no figure is made up."""
+    explained = Rates(**_decode_rates(record.rates)).cost(record.usage, upstream_seconds(record))  # type: ignore[arg-type]
+    answered = record.attempts[-1].cost if record.attempts else record.cost
+    return explained if explained in (record.cost, answered) else None
+
+
+@contextmanager
+def _writing(path: Path, dry_run: bool) -> Iterator[sqlite3.Connection]:
+    with _told(path):
+        connection = connect_reading(path) if dry_run else connect_waiting(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(
+            f"The ledger {path} cannot be used ({error}): check `ledger.path`, the disk, and that this version of the "
+            "gateway has run once."
+        ) from error

@@ -1,0 +1,211 @@
+"""Adjustments: later corrections of what records cost."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
+from farthing.money import Nano, Rates
+from farthing.record import Attempt, Record
+from farthing.tags import Tags
+from farthing.usage import Usage
+from ledger import adjustments, reports
+from ledger.adjustments import Repricing, adjustments_of, reprice
+from ledger.prices import Price
+from ledger.sqlite import SQLiteLedger
+from ledger.testing import ManualClock, example_record
+
+OLD, NEW = Rates(input_uncached=10**9, output=2 * 10**9), Rates(input_uncached=10**9, output=3 * 10**9)
+USAGE = Usage(input_uncached=100, output=50)
+NOW_NS = 1_800_000_000 * 10**9
+ALL = Repricing(since_ns=0, until_ns=2**62, reason="invoice", author="finance", now_ns=NOW_NS)
+
+
+def priced(id_: str, **changes: Any) -> Record:
+    """100 tokens at 1,000 nano-dollars and 50 at 2,000: 200,000; at the new rates 250,000."""
+    values = {
+        "usage": USAGE,
+        "provider": "mock",
+        "model_served": "m",
+        "cost": OLD.cost(USAGE),
+        "rates": json.dumps(OLD.as_dict()),
+        "price_version": "old",
+    }
+    return example_record(id_, **{**values, **changes})
+
+
+def at(rates: Rates) -> Callable[[str, str, int], Price]:
+    return lambda provider, model, at_ns: Price("new", ((-1, rates),))
+
+
+def write(path: Path, *records: Record) -> Path:
+    async def work() -> None:
+        ledger = await SQLiteLedger.open(path, ManualClock())
+        for record in records:
+            await ledger.settle(None, record)
+        await ledger.close()
+
+    asyncio.run(work())
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def cost_of(path: Path, **where: str) -> int:
+    return reports.totals(path, since_ns=0, until_ns=2**62, where=where).cost
+
+
+def test_a_record_that_costs_more_now_gets_the_difference_beside_it(path: Path) -> None:
+    write(path, priced("a"))
+
+    done = reprice(path, ALL, at(NEW))
+
+    assert done.delta == 50_000
+    (adjustment,) = adjustments_of(path, "a")
+    assert (adjustment.old_cost, adjustment.new_cost, adjustment.delta) == (200_000, 250_000, 50_000)
+    assert (adjustment.price_version, adjustment.reason, adjustment.author) == ("new", "invoice", "finance")
+    assert (json.loads(adjustment.rates), adjustment.created_ns) == (NEW.as_dict(), NOW_NS)
+    record = reports.record(path, "a")
+    assert record is not None
+    assert record.cost == 200_000
+
+
+def test_pricing_twice_writes_nothing_new(path: Path) -> None:
+    write(path, priced("a"))
+    reprice(path, ALL, at(NEW))
+
+    again = reprice(path, ALL, at(NEW))
+
+    assert again.delta == 0
+    assert len(adjustments_of(path, "a")) == 1
+
+
+def test_a_second_correction_starts_from_the_first(path: Path) -> None:
+    write(path, priced("a"))
+    reprice(path, ALL, at(NEW))
+
+    back = reprice(path, ALL, at(OLD))
+
+    assert back.delta == -50_000
+    assert [(one.old_cost, one.new_cost) for one in adjustments_of(path, "a")] == [
+        (200_000, 250_000),
+        (250_000, 200_000),
+    ]
+    assert cost_of(path) == 200_000
+
+
+def test_a_dry_run_tells_and_writes_nothing(path: Path) -> None:
+    write(path, priced("a"))
+
+    told = reprice(path, ALL, at(NEW), dry_run=True)
+
+    assert told.delta == 50_000
+    assert adjustments_of(path, "a") == []
+    assert cost_of(path) == 200_000
+
+
+def test_reports_count_a_correction_on_the_day_and_feature_of_its_record(path: Path) -> None:
+    mail = Tags(tenant="acme", key_id="k", feature="mail")
+    write(path, priced("a"), priced("b", tags=mail, received_ns=NOW_NS + 86_400 * 10**9))
+
+    reprice(path, ALL, at(NEW))
+
+    rows = reports.spend(path, by=("feature", "day"), since_ns=0, until_ns=2**62)
+    assert {row.keys: (row.requests, row.cost) for row in rows} == {
+        ("search", "2027-01-15"): (1, 250_000),
+        ("mail", "2027-01-16"): (1, 250_000),
+    }
+
+
+@pytest.mark.parametrize("left_out", [{"provider": "other"}, {"model": "other"}, {"since_ns": NOW_NS + 1}])
+def test_only_what_was_asked_for_is_priced(path: Path, left_out: dict[str, Any]) -> None:
+    write(path, priced("a"))
+    asked = Repricing(**{"since_ns": 0, "until_ns": 2**62, "now_ns": NOW_NS, **left_out})
+
+    assert reprice(path, asked, at(NEW)).models == {}
+
+
+def test_a_cost_that_was_stated_or_never_computed_is_left_alone(path: Path) -> None:
+    write(path, priced("stated", rates="{}", price_version=""), example_record("hit"))
+
+    assert reprice(path, ALL, at(NEW)).models == {}
+
+
+def test_a_model_that_was_free_may_cost_something_now(path: Path) -> None:
+    write(path, priced("a", rates="{}", cost=Nano(0)))
+
+    assert reprice(path, ALL, at(NEW)).delta == 250_000
+
+
+def test_what_failed_attempts_billed_stays(path: Path) -> None:
+    attempts = (
+        Attempt(deployment="x/m", status=500, error="upstream_error", seconds=1, cost=Nano(7)),
+        Attempt(deployment="y/m", status=200, error="", seconds=1, cost=Nano(200_000)),
+    )
+    write(path, priced("a", cost=Nano(200_007), attempts=attempts))
+
+    reprice(path, ALL, at(NEW))
+
+    assert cost_of(path) == 250_007
+
+
+def test_a_price_by_the_second_uses_the_seconds_of_the_upstream(path: Path) -> None:
+    attempts = (Attempt(deployment="y/m", status=200, error="", seconds=2.0, cost=Nano(2_000)),)
+    hourly = json.dumps({"per_second": 1_000})
+    write(path, priced("a", usage=Usage(), cost=Nano(2_000), rates=hourly, seconds=9.0, attempts=attempts))
+
+    reprice(path, ALL, at(Rates(per_second=Nano(1_500))))
+
+    assert cost_of(path) == 3_000
+
+
+def test_a_cost_that_its_rates_do_not_explain_is_counted_and_left(path: Path) -> None:
+    write(path, priced("a", cost=Nano(999)))
+
+    done = reprice(path, ALL, at(NEW))
+
+    assert (done.models["mock", "m"].composed, done.delta) == (1, 0)
+
+
+def test_a_model_without_a_price_is_counted_and_left(path: Path) -> None:
+    def nothing(provider: str, model: str, at_ns: int) -> Price:
+        raise UnpricedModel(provider, model)
+
+    write(path, priced("a"))
+
+    done = reprice(path, ALL, nothing)
+
+    assert (done.models["mock", "m"].unpriced, done.delta) == (1, 0)
+
+
+def test_more_records_than_one_transaction_holds_are_each_priced_once(path: Path) -> None:
+    count = adjustments.CHUNK + 7
+    write(path, *(priced(f"r{number}", received_ns=NOW_NS + number // 3) for number in range(count)))
+
+    done = reprice(path, ALL, at(NEW))
+
+    assert done.models["mock", "m"].changed == count
+    assert cost_of(path) == count * 250_000
+
+
+def test_a_ledger_that_cannot_be_written_says_so_and_keeps_what_it_had(path: Path) -> None:
+    write(path, priced("a"))
+    other = sqlite3.connect(path)
+    other.execute("DROP TABLE adjustments")
+    other.close()
+
+    with pytest.raises(LedgerUnavailable):
+        reprice(path, ALL, at(NEW))
+
+
+def test_a_reason_has_a_length() -> None:
+    with pytest.raises(InvalidParameter):
+        Repricing(since_ns=0, until_ns=1, reason="x" * 501, now_ns=0)
