@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -84,7 +85,9 @@ def _start_servers(stack: ExitStack) -> tuple[ServerProcess, ServerProcess]:
 
 def _announce(address: str, key: str, config: Path, env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
-    farthing = _own_command()
+    farthing, where = _own_command(), f"--config {shlex.quote(str(config))}"
+    if config.parent != DATA_DIR:  # the files name the data by this variable, and else the usual place
+        farthing = f"FARTHING_DATA_DIR={shlex.quote(str(config.parent))} {farthing}"
     lines = [
         f"base_url: {address}/v1",
         f"api_key: {key}",
@@ -99,10 +102,10 @@ def _announce(address: str, key: str, config: Path, env: Mapping[str, str], join
         f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'",
         "",
         "Let an eval decide which tier is good enough, then ask with -H 'x-farthing-feature: support':",
-        f"FARTHING_API_KEY={key} {farthing} eval run sentiment --base-url {address}/v1 --config {config}",
+        f"FARTHING_API_KEY={key} {farthing} eval run sentiment --base-url {address}/v1 {where}",
         "",
         "See what it cost:",
-        f"{farthing} report spend --config {config}",
+        f"{farthing} report spend {where}",
         "",
         "Ctrl-C ends everything.",
     ]
@@ -125,7 +128,7 @@ def _tier_lines(env: Mapping[str, str], joined: tuple[FoundProvider, ...]) -> li
     ]
     here = {one.name for one in joined}
     lines += [
-        f"not joined: {one.name} ({one.variable} is set), since it needs `pip install farthing[providers]`"
+        f"not joined: {one.name} ({one.variable} is set), since it needs `scripts/install providers`"
         for one in provider_from_environment(env)
         if one.name not in here
     ]
