@@ -1,5 +1,6 @@
 """Answer: what goes back to the client, owning whatever must be closed behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol
@@ -41,6 +42,11 @@ class Answer:
         """The stream, in the chunks in which it arrives."""
         assert self._ending is not None
         return self._ending.chunks()
+
+    async def abandon(self) -> None:
+        """Nobody is there any more to whom it could go."""
+        if self._ending is not None:
+            await self._ending.close(asyncio.CancelledError())
 
     async def __aenter__(self) -> "Answer":
         return self

@@ -60,6 +60,7 @@ class Page:
         "finish_reason",
         "first_byte_seconds",
         "hold",
+        "keeper",
         "meter",
         "model",
         "price_version",
@@ -85,6 +86,7 @@ class Page:
         self.reference_tier = ""
         self.cache = CacheOutcome.BYPASS
         self.hold: Hold | None = None
+        self.keeper: asyncio.Task[None] | None = None
         self.meter: Meter | None = None
         self.usage: Usage = NO_USAGE
         self.cost: Nano = ZERO

@@ -1,14 +1,20 @@
 """The whole life of a request, read from top to bottom: admit, tag, caches, route, reserve, forward, relay, settle."""
 
+import asyncio
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
+from farthing.call import Call
+from farthing.catalog import HangUp
 from farthing.errors import FarthingError
 from farthing.record import Outcome
 from gateway.admission import admit, authenticate, known_task
 from gateway.answer import Answer
 from gateway.books import Page
+from gateway.cachedesk import Lookup
+from gateway.drains import Drains
 from gateway.forward import output_cap
 from gateway.replies import error_answer, hit_answer, plain_answer, stream_answer, upstream_error_answer
 from gateway.request import Request
@@ -23,20 +29,25 @@ _LOG: Final = logging.getLogger("farthing.pipeline")
 async def serve(request: Request, runtime: Runtime) -> Answer:
     """Answer one request; the page is closed exactly once on every way out, cancellation included."""
     page = runtime.books.open(request)
+    return await _closing(_serve(request, runtime, runtime.generation, page), page)
+
+
+async def _closing(work: Awaitable[Answer], page: Page) -> Answer:
     try:
-        return await _serve(request, runtime, runtime.generation, page)
+        return await work
     except FarthingError as error:
         await page.close_with(error)
         return error_answer(error, page)
     except Exception as error:  # noqa: BLE001 - a bug of ours must not leave the books open
-        _LOG.error("%s: %s", request.id, type(error).__name__, exc_info=_without_content(error))
+        _LOG.error("%s: %s", page.request.id, type(error).__name__, exc_info=_without_content(error))
         page.charge_if_sent()
         await page.close_with(broken := FarthingError())
         return error_answer(broken, page)
     except BaseException:
         # The client left, or the gateway stops: what may have been billed is booked all the same.
-        page.charge_if_sent()
-        await page.close(Outcome.ABORTED, CLIENT_GONE, "client_gone")
+        if page.keeper in (None, asyncio.current_task()):
+            page.charge_if_sent()
+            await page.close(Outcome.ABORTED, CLIENT_GONE, "client_gone")
         raise
 
 
@@ -89,15 +100,38 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         worst_case = generation.pricing.worst_case(call, route.deployments, cap)
         await page.reserve(worst_case, sum(place.provider.timeouts.total for place in route.deployments))
 
-        # forward
         settlement = Settlement(page, call, generation.pricing, runtime.clock)
         page.meter = settlement.open(route.deployments[0], cap)
-        forwarded = await runtime.forwarder.send(call, route.deployments, cap, page.attempts)
-        settlement.begin(forwarded)
+        if call.stream and feature.on_hang_up is HangUp.DRAIN:
+            kept = _kept(call, cap, settlement, lookup.hand_over(), page, runtime)
+            return await runtime.drains.see_through(_closing(kept, page), page)
+        return await _answer(call, cap, settlement, lookup, page, runtime)
 
-        # relay, settle, record
-        if forwarded.response.status >= 400:
-            return await upstream_error_answer(forwarded, page)
-        if call.stream and forwarded.streams:
-            return stream_answer(call, forwarded, settlement, lookup.hand_over(), page)
-        return await plain_answer(call, forwarded, settlement, lookup, page)
+
+async def _kept(call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime) -> Answer:
+    """The same for a stream that its client may leave: the lookup is open for as long as this works on."""
+    async with lookup:
+        return await _answer(call, cap, settlement, lookup, page, runtime, drains=runtime.drains)
+
+
+async def _answer(
+    call: Call,
+    cap: int,
+    settlement: Settlement,
+    lookup: Lookup,
+    page: Page,
+    runtime: Runtime,
+    *,
+    drains: Drains | None = None,
+) -> Answer:
+    # forward
+    assert page.route is not None
+    forwarded = await runtime.forwarder.send(call, page.route.deployments, cap, page.attempts)
+    settlement.begin(forwarded)
+
+    # relay, settle, record
+    if forwarded.response.status >= 400:
+        return await upstream_error_answer(forwarded, page)
+    if call.stream and forwarded.streams:
+        return stream_answer(call, forwarded, settlement, lookup.hand_over(), page, drains)
+    return await plain_answer(call, forwarded, settlement, lookup, page)

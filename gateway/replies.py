@@ -18,6 +18,7 @@ from farthing.record import Outcome
 from gateway.answer import Answer, Header
 from gateway.books import Page
 from gateway.cachedesk import Lookup
+from gateway.drains import Drains
 from gateway.forward import Forwarded, error_body
 from gateway.reading import estimated_output, finish_reason_of, parse_answer
 from gateway.settlement import Settlement
@@ -135,10 +136,12 @@ async def _failed_answer(forwarded: Forwarded, raw: bytes, parsed: Mapping[str, 
     return _refused(forwarded, status, raw, page)
 
 
-def stream_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
-    """A stream: its head now, its books when it ends, however it ends."""
+def stream_answer(
+    call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page, drains: Drains | None = None
+) -> Answer:
+    """A stream: its head now, its books when it ends, however it ends. With `drains` it outlives its client."""
     headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False)]
-    ending = StreamEnding(call, forwarded, settlement, lookup, page)
+    ending = StreamEnding(call, forwarded, settlement, lookup, page, drains)
     return Answer(200, headers + _passed_on(forwarded.response), ending=ending)
 
 

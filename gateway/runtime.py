@@ -11,6 +11,7 @@ from farthing.tags import UNREGISTERED
 from gateway.books import Books
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
+from gateway.drains import Drains
 from gateway.forward import Cooldowns, Forwarder
 from gateway.pricing import Pricing
 from ledger.budgets import BudgetBook
@@ -46,6 +47,7 @@ class Runtime:
     forwarder: Forwarder
     cooldowns: Cooldowns
     clock: Clock
+    drains: Drains = field(default_factory=Drains)
     _turns: "count[int]" = field(default_factory=count)
 
     def route(self, destination: Destination) -> Route:

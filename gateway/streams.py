@@ -1,5 +1,6 @@
 """Streams: the end of a streamed request, with its bytes, its books and its place in the cache."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -12,6 +13,7 @@ from farthing.usage import UsageSource
 from farthing.value import changed
 from gateway.books import Page
 from gateway.cachedesk import Lookup
+from gateway.drains import Drains, Pump
 from gateway.forward import Forwarded, asks_usage_for_us
 from gateway.reading import CHARACTERS_PER_TOKEN, parse_answer
 from gateway.relay import Relay
@@ -25,22 +27,31 @@ class StreamEnding:
     """What follows the head of a stream. Settled on every way out: at the end of the stream, before its last byte is
     confirmed to the client; else when the door closes the answer."""
 
-    def __init__(self, call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> None:
+    def __init__(
+        self,
+        call: Call,
+        forwarded: Forwarded,
+        settlement: Settlement,
+        lookup: Lookup,
+        page: Page,
+        drains: Drains | None,
+    ) -> None:
         self._call = call
-        self._response = forwarded.response
+        self._response = Pump(forwarded.response, drains) if drains else forwarded.response
         self._settlement = settlement
         self._lookup = lookup
         self._page = page
         self._assembler = assembler(call.endpoint, choices=call.choices)
         self._relay = Relay(
-            forwarded.response,
+            self._response,
             call.endpoint,
             hide_usage=asks_usage_for_us(call),
             witness=self._assembler,
             read_usage=settlement.read,
             clock=settlement.clock,
         )
-        self._settled = False
+        self._drains = drains
+        self._settled = self._left_early = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The client's bytes."""
@@ -49,7 +60,27 @@ class StreamEnding:
         await self._settle(None)
 
     async def close(self, error: BaseException | None) -> None:
-        """Stop the upstream, settle what was delivered, let the followers go."""
+        """Stop the upstream, settle what was delivered, let the followers go; or go on without the client."""
+        if not (self._goes_on(error) and self._drains is not None and self._drains.drain(self._drain())):
+            await self._end(error)
+
+    def _goes_on(self, error: BaseException | None) -> bool:
+        return isinstance(error, asyncio.CancelledError) and not self._settled and self._relay.failure is None
+
+    async def _drain(self) -> None:
+        """Read on to the end for the books and the cache, for as long as an answer may take."""
+        self._left_early = not self._relay.complete
+        settlement = self._settlement
+        try:
+            async with asyncio.timeout(settlement.deployment.provider.timeouts.total - settlement.seconds):
+                async for _ in self._relay.chunks():
+                    pass
+        except TimeoutError:
+            pass  # what has come is settled
+        finally:
+            await self._end(None)
+
+    async def _end(self, error: BaseException | None) -> None:
         try:
             await self._settle(error)
         finally:
@@ -67,7 +98,7 @@ class StreamEnding:
         self._charge()
         outcome, status, code = self._how_it_ended(error)
         await page.close(outcome, status, code)
-        if outcome is Outcome.SUCCESS:
+        if relay.complete:
             await self._store()
 
     def _charge(self) -> None:
@@ -89,7 +120,7 @@ class StreamEnding:
         failure = self._relay.failure
         if failure is not None:
             return Outcome.UPSTREAM_ERROR, failure.status, failure.code
-        if self._relay.complete:
+        if self._relay.complete and not self._left_early:
             return Outcome.SUCCESS, 200, ""
         if isinstance(error, FarthingError):
             return Outcome.GATEWAY_ERROR, error.status, error.code

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("farthing.tasks")
 
 
 class Background:
-    """Tasks that outlive their request; at most `limit`, more are dropped (only caches use it, and may lose)."""
+    """Tasks that outlive their request; at most `limit` are spawned, more are dropped (the caches' may be lost)."""
 
     def __init__(self, limit: int = 1000) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -22,9 +24,14 @@ class Background:
             self.dropped += 1
             work.close()
             return
+        self.start(work)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run `work`, whatever else runs."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
@@ -32,7 +39,8 @@ class Background:
             _LOG.warning("background work failed: %s", type(error).__name__)
 
     async def settle(self, timeout_s: float = 5.0) -> None:
-        """Wait for what runs, then cancel the rest."""
+        """Wait for what runs, then cancel the rest; each has begun by then, so that it can end in order."""
+        await asyncio.sleep(0)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         for task in tuple(self._tasks):

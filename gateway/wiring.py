@@ -31,6 +31,7 @@ from gateway.books import Books
 from gateway.budget_gauges import budget_lines
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
+from gateway.drains import Drains
 from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
 from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of
@@ -71,6 +72,7 @@ class House:
         self._watcher = watcher
         self._open_things = AsyncExitStack()
         self._background = Background()
+        self._drains = Drains()
         self._upstreams = upstreams(self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
@@ -96,6 +98,7 @@ class House:
         caches = self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
+        later.push_async_callback(self._drains.settle)
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
         self.runtime = Runtime(
             generation=self._generation(settings),
@@ -104,6 +107,7 @@ class House:
             forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
             cooldowns=cooldowns,
             clock=clock,
+            drains=self._drains,
         )
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,

@@ -54,6 +54,7 @@ features:
   plain: {{team: web, cache: {{exact: false}}}}
   routed: {{team: web, task: triage, override_model: true}}
   capped: {{team: web, cache: {{exact: false}}}}
+  drained: {{team: web, on_hang_up: drain}}
 budgets:
   - {{id: capped-day, limit_usd: "0.001", window: day, where: {{feature: capped}}}}
   - {{id: each-run, limit_usd: "0.0005", window: run, per: [run]}}
