@@ -40,3 +40,8 @@ class Hold(Value, frozen=True, kw_only=True):
     intent: Intent
     remaining: Nano | None = None
     left: tuple[Nano, ...] = ()
+
+    def left_of(self, window: str) -> Nano | None:
+        """The least that any of its accounts with that window has left, None without one."""
+        pairs = zip(self.intent.accounts, self.left, strict=True)
+        return min((left for account, left in pairs if account.window == window), default=None)

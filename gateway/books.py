@@ -9,6 +9,7 @@ from farthing.call import Call
 from farthing.catalog import Task, VirtualKey
 from farthing.errors import (
     AuthenticationError,
+    BudgetExceeded,
     FarthingError,
     LedgerUnavailable,
     MoneyError,
@@ -132,7 +133,7 @@ class Page:
         )
 
     async def reserve(self, amount: Nano, timeout_s: float) -> Hold:
-        """Set `amount` aside before anything is sent; raises BudgetExceeded or LedgerUnavailable."""
+        """Set `amount` aside before anything is sent; raises BudgetExceeded, RunClosed or LedgerUnavailable."""
         intent = Intent(
             id=self.request.id,
             amount=amount,
@@ -140,7 +141,15 @@ class Page:
             expires_ns=self._books.clock.wall_ns() + int(timeout_s * 1e9) + HOLD_GRACE_NS,
             draft=self._record(Outcome.LOST, 0, ""),
         )
-        self.hold = await self._books.ledger.reserve(intent)
+        try:
+            self.hold = await self._books.ledger.reserve(intent)
+        except BudgetExceeded as refusal:
+            if not self._books.on_refusal(self.tags, refusal):
+                raise
+            # A limit was raised since this worker looked: the account values were too old to refuse by.
+            accounts = self._books.accounts(self.tags, self.request.received_ns)
+            self.hold = await self._books.ledger.reserve(changed(intent, accounts=accounts))
+        self._books.on_hold(self.hold)
         return self.hold
 
     def charge_if_sent(self) -> None:
@@ -210,7 +219,9 @@ class Page:
 
 
 class Books:
-    """Opens pages. `accounts` names the budget accounts that bind some tags at a time."""
+    """Opens pages. `accounts` names the budget accounts that bind some tags at a time. `on_hold` sees every hold;
+    `on_refusal` is asked before a call is refused, and says whether limits have changed, so that it is worth another
+    try."""
 
     def __init__(
         self,
@@ -218,6 +229,9 @@ class Books:
         clock: Clock,
         accounts: Callable[[Tags, int], tuple[Account, ...]],
         witnesses: tuple[Witness, ...],
+        *,
+        on_hold: Callable[[Hold], None] = lambda _hold: None,
+        on_refusal: Callable[[Tags, BudgetExceeded], bool] = lambda _tags, _refusal: False,
     ) -> None:
         self.ledger = ledger
         self.clock = clock
@@ -225,6 +239,7 @@ class Books:
         self.unwritten = 0
         self.open_pages = 0
         self.witnesses = witnesses
+        self.on_hold, self.on_refusal = on_hold, on_refusal
 
     def open(self, request: Request) -> Page:
         """A page for this request; whoever opens it closes it."""

@@ -71,12 +71,22 @@ class Lookup:
         control = call.cache_control
         self._may_read = not (control.no_cache or control.no_store)
         self._may_store = not control.no_store
+        self._take_keys(partition)
+        asked = self._may_read and (self._key is not None or self._scope is not None)
+        self.outcome = CacheOutcome.MISS if asked else CacheOutcome.BYPASS
+
+    def _take_keys(self, partition: str) -> None:
+        desk, call, feature, rules = self._desk, self._call, self._feature, self._rules
         if feature.exact_cache and rules.exact and self._may_store:
             self._key = exact_key(desk.secret, call, partition)
         if feature.semantic_cache and rules.semantic and self._may_store and desk.semantic is not None:
             self._scope = semantic_scope(desk.secret, call, partition, desk.embedder_version)
-        asked = self._may_read and (self._key is not None or self._scope is not None)
-        self.outcome = CacheOutcome.MISS if asked else CacheOutcome.BYPASS
+
+    def turn_to(self, partition: str) -> None:
+        """Go on under the keys of another destination, after a miss: what it answers is kept as its own, and nobody
+        waits for it under the old ones."""
+        self._land(None)
+        self._take_keys(partition)
 
     async def find(self) -> Hit | None:
         """The answer kept for this call, or None. May wait for an identical call that is on its way."""

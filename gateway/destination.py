@@ -1,14 +1,16 @@
 """Destination: which tier or model a call is meant for, decided before the caches because their keys name it."""
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.call import Call, Endpoint
-from farthing.catalog import Catalog, Deployment, Feature, Task
+from farthing.catalog import Catalog, Deployment, Feature, Step, Task
 from farthing.errors import ModelNotFound
 from farthing.ports import Policy
 from farthing.routing import RouteQuestion, Scorecard
+from gateway.thresholds import Reached
+from router_policies.lowering import lower
 
 AUTO: Final = "auto"
 TIER_PREFIX: Final = "tier/"
@@ -20,7 +22,8 @@ PINNED: Final = "pinned"
 class Destination:
     """`deployments` that may answer, and why these. `tier` is empty for a concrete model outside all tiers.
 
-    `partition` is the text that cache keys carry for it: the same deployments give the same answers.
+    `partition` is the text that cache keys carry for it: the same deployments give the same answers. `fails_over` is
+    False where one deployment only may be tried.
     """
 
     tier: str
@@ -29,6 +32,12 @@ class Destination:
     reason: str
     reference_tier: str
     partition: str
+    fails_over: bool = True
+
+    @property
+    def is_routed(self) -> bool:
+        """True where a policy chose the tier, and not the caller."""
+        return self.policy not in (HONOURED, PINNED)
 
 
 class Destinations:
@@ -43,6 +52,7 @@ class Destinations:
         self._now_ns = now_ns
         self._routed: dict[tuple[str, str], Destination] = {}
         self._named: dict[str, Destination] = {}
+        self._lowered: dict[tuple[str, str, Reached], Destination] = {}
 
     def find(self, call: Call, feature: Feature, task: Task | None) -> Destination:
         """Where this call goes. Raises ModelNotFound."""
@@ -55,6 +65,35 @@ class Destinations:
             found = self._named[name] = self._by_name(name)
         return found
 
+    def lower(self, destination: Destination, feature: Feature, task: Task | None, reached: Reached) -> Destination:
+        """The destination under the step that a budget has reached. What the caller named stays."""
+        if not destination.is_routed:
+            return destination
+        place = (feature.name, task.name if task else "", reached)
+        found = self._lowered.get(place)
+        if found is None:
+            found = self._lowered[place] = self._under(destination, feature, task, reached)
+        return found
+
+    def _under(self, destination: Destination, feature: Feature, task: Task | None, reached: Reached) -> Destination:
+        choice = lower(self._question(feature, task), destination.tier, reached.do)
+        why = f"budget {reached.budget} at {reached.percent}: {reached.do.value}"
+        fails_over = reached.do is not Step.CHEAPEST
+        if choice is None:
+            if fails_over:
+                return destination
+            reason = f"{why}, no cheaper tier has a valid pass; {destination.reason}"
+            return replace(destination, reason=reason, fails_over=False)
+        deployments = self._catalog.tier(choice.tier).deployments
+        lowered = _destination(
+            choice.tier,
+            deployments,
+            policy=destination.policy,
+            reason=f"{why}, {choice.reason}",
+            reference=destination.reference_tier,
+        )
+        return lowered if fails_over else replace(lowered, fails_over=False)
+
     def _by_policy(self, feature: Feature, task: Task | None) -> Destination:
         place = (feature.name, task.name if task else "")
         found = self._routed.get(place)
@@ -63,11 +102,7 @@ class Destinations:
         return found
 
     def _choose(self, feature: Feature, task: Task | None) -> Destination:
-        cards = tuple(card for card in self._scorecards if task is not None and card.task == task.name)
-        question = RouteQuestion(
-            catalog=self._catalog, feature=feature, task=task, scorecards=cards, now_ns=self._now_ns
-        )
-        choice = self._policies[feature.policy].choose(question)
+        choice = self._policies[feature.policy].choose(self._question(feature, task))
         return _destination(
             choice.tier,
             self._catalog.tier(choice.tier).deployments,
@@ -75,6 +110,10 @@ class Destinations:
             reason=choice.reason,
             reference=task.reference if task else self._catalog.default_tier,
         )
+
+    def _question(self, feature: Feature, task: Task | None) -> RouteQuestion:
+        cards = tuple(card for card in self._scorecards if task is not None and card.task == task.name)
+        return RouteQuestion(catalog=self._catalog, feature=feature, task=task, scorecards=cards, now_ns=self._now_ns)
 
     def _by_name(self, name: str) -> Destination:
         if name.startswith(TIER_PREFIX):

@@ -11,12 +11,18 @@ from gateway.destination import Destinations
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
 from gateway.settings import CacheSettings, Settings, UnregisteredFeatures
+from ledger.amendments import UNAMENDED, Amendments
 from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
 
 
 def new_generation(
-    settings: Settings, policies: Mapping[str, Policy], scorecards: tuple[Scorecard, ...], *, now_ns: int
+    settings: Settings,
+    policies: Mapping[str, Policy],
+    scorecards: tuple[Scorecard, ...],
+    *,
+    now_ns: int,
+    amendments: Amendments = UNAMENDED,
 ) -> Generation:
     """All that a reload replaces. Raises ConfigError for a price that cannot be used."""
     return Generation(
@@ -25,7 +31,7 @@ def new_generation(
         count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
         destinations=Destinations(settings.catalog, policies, scorecards, now_ns),
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
-        budgets=BudgetBook(settings.budgets),
+        budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=_cache_rules(settings.cache),
     )
 

@@ -39,6 +39,8 @@ FIRST_BYTE: Final = DURATION + len(DURATION_BUCKETS) + 2
 END: Final = FIRST_BYTE + len(FIRST_BYTE_BUCKETS) + 2
 
 _BUDGET_ERRORS: Final = {"budget_exceeded": "refused", "ledger_unavailable": "unavailable"}
+NO_OUTCOME: Final = ""
+"""Outcome of rows that count what thresholds did, in `error`, and no requests."""
 _UNPRICED: Final = "unpriced_model"
 COUNTED_ERRORS: Final = frozenset({*_BUDGET_ERRORS, _UNPRICED})
 """Error codes with a metric of their own; requests with any other share the row of no error."""
@@ -103,7 +105,9 @@ def _avoided_by_routing(row: Row, counts: Counts) -> Samples:
 
 
 def _decisions(row: Row, counts: Counts) -> Samples:
-    if row.error in _BUDGET_ERRORS:
+    if row.outcome == NO_OUTCOME:
+        yield (row.feature, row.error), counts[REQUESTS]
+    elif row.error in _BUDGET_ERRORS:
         yield (row.feature, _BUDGET_ERRORS[row.error]), counts[REQUESTS]
     elif row.outcome in _SENT and row.cache in (CacheOutcome.MISS, CacheOutcome.BYPASS):
         yield (row.feature, "allowed"), counts[REQUESTS]
@@ -174,7 +178,7 @@ COUNTERS: Final[tuple[tuple[Family, Callable[[Row, Counts], Samples]], ...]] = (
     (
         _count(
             "farthing_budget_decisions_total",
-            "Calls put to the budgets, by decision: allowed, refused, unavailable.",
+            "Calls put to the budgets, and what thresholds did: notify, downgrade, cheapest.",
             *("feature", "decision"),
         ),
         _decisions,
@@ -250,10 +254,11 @@ def request_lines(totals: Mapping[Key, Counts]) -> list[str]:
     """The text of every family about requests, without an end."""
     rows = [(Row(*key), counts) for key, counts in totals.items()]
     lines: list[str] = []
+    requests = [(row, counts) for row, counts in rows if row.outcome != NO_OUTCOME]
     for family, fold in COUNTERS:
-        lines += value_lines(family, _summed(fold, rows).items())
+        lines += value_lines(family, _summed(fold, rows if fold is _decisions else requests).items())
     for histogram in HISTOGRAMS:
-        lines += histogram_lines(histogram.family, histogram.bounds, _merged(histogram, rows).items())
+        lines += histogram_lines(histogram.family, histogram.bounds, _merged(histogram, requests).items())
     return lines
 
 

@@ -29,6 +29,7 @@ from gateway.metric_families import (
     FIRST_BYTE,
     FIRST_BYTE_BUCKETS,
     INPUT_UNCACHED,
+    NO_OUTCOME,
     NOBODY,
     OTHER,
     OUTPUT,
@@ -152,6 +153,16 @@ class Metrics:
         _add_time(row, DURATION, DURATION_BUCKETS, record.seconds)
         if record.first_byte_seconds is not None:
             _add_time(row, FIRST_BYTE, FIRST_BYTE_BUCKETS, record.first_byte_seconds)
+
+    def note_decision(self, feature: str, decision: str) -> None:
+        """Count what a threshold of a budget did: `notify`, once for each told; `downgrade` or `cheapest`, each call.
+        `feature` is empty where no single one is meant."""
+        known = feature if feature in self._features else UNREGISTERED if feature else NOBODY
+        key = (known, NOBODY, NOBODY, NOBODY, "", NO_OUTCOME, "", decision)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._tallies.row(key)
+        row[REQUESTS] += 1
 
     def _bounded_row(self, raw: Key) -> "memoryview[int]":
         feature, provider, model, tier, endpoint, outcome, cache, error = map(str, raw)

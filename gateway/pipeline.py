@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
+from farthing.answer import Hit
 from farthing.call import Call
 from farthing.catalog import HangUp
 from farthing.errors import FarthingError
@@ -85,14 +86,16 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
     async with runtime.caches.open(call, feature, destination.partition, generation.cache_rules) as lookup:
         if hit := await lookup.find():
-            page.know_hit(hit)
-            answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
-            await page.close(Outcome.HIT, 200)
-            return answer
+            return await _hit(call, hit, page, runtime)
         page.cache = lookup.outcome
 
-        # route
-        route = runtime.route(destination)
+        # route: a threshold of a budget may lower it, to a tier whose answers are kept as its own
+        lowered = runtime.lower(destination, generation, page, feature, task)
+        if lowered.partition != destination.partition:
+            lookup.turn_to(lowered.partition)
+            if hit := await lookup.find():
+                return await _hit(call, hit, page, runtime)
+        route = runtime.route(lowered)
         page.route, page.tier = route, route.tier
 
         # reserve
@@ -106,6 +109,13 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
             kept = _kept(call, cap, settlement, lookup.hand_over(), page, runtime)
             return await runtime.drains.see_through(_closing(kept, page), page)
         return await _answer(call, cap, settlement, lookup, page, runtime)
+
+
+async def _hit(call: Call, hit: Hit, page: Page, runtime: Runtime) -> Answer:
+    page.know_hit(hit)
+    answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
+    await page.close(Outcome.HIT, 200)
+    return answer
 
 
 async def _kept(call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime) -> Answer:

@@ -51,6 +51,8 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
         headers.append((b"x-farthing-cost-usd", format_usd(page.cost).encode()))
     if page.hold is not None and page.hold.remaining is not None:
         headers.append((b"x-farthing-budget-remaining-usd", format_usd(max(page.hold.remaining, 0)).encode()))
+        if page.tags.run and (run_left := page.hold.left_of("run")) is not None:
+            headers.append((b"x-farthing-run-remaining-usd", format_usd(max(run_left, 0)).encode()))
     return headers
 
 

@@ -1,19 +1,20 @@
 """Runtime: the rooms of a running gateway, and the one generation of configuration that a request sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from farthing.catalog import Catalog, Feature, VirtualKey
+from farthing.catalog import Catalog, Feature, Step, Task, VirtualKey
 from farthing.ports import Clock
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED
-from gateway.books import Books
+from gateway.books import Books, Page
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
 from gateway.drains import Drains
 from gateway.forward import Cooldowns, Forwarder
 from gateway.pricing import Pricing
+from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
 from router_policies.deployments import ordered
 
@@ -48,13 +49,34 @@ class Runtime:
     cooldowns: Cooldowns
     clock: Clock
     drains: Drains = field(default_factory=Drains)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
+    """Told of each call whose route a threshold has changed, by its feature."""
     _turns: "count[int]" = field(default_factory=count)
+
+    def lower(
+        self, destination: Destination, generation: Generation, page: Page, feature: Feature, task: Task | None
+    ) -> Destination:
+        """The destination under the thresholds that the call's budgets have reached. Raises RunClosed,
+        LedgerUnavailable."""
+        by_budget = generation.budgets.thresholds
+        if not by_budget or not destination.is_routed:
+            return destination
+        accounts = generation.budgets.accounts(page.tags, page.request.received_ns)
+        reached = self.thresholds.reached(accounts, by_budget)
+        if reached is None:
+            return destination
+        lowered = generation.destinations.lower(destination, feature, task, reached)
+        if lowered is not destination:
+            self.on_lowered(feature.name, reached.do)
+        return lowered
 
     def route(self, destination: Destination) -> Route:
         """The destination with its deployments in the order of this turn."""
+        deployments = ordered(destination.deployments, turn=next(self._turns), cooling=self.cooldowns)
         return Route(
             tier=destination.tier,
-            deployments=ordered(destination.deployments, turn=next(self._turns), cooling=self.cooldowns),
+            deployments=deployments if destination.fails_over else deployments[:1],
             policy=destination.policy,
             reason=destination.reason,
             reference_tier=destination.reference_tier,

@@ -18,17 +18,17 @@ from cache.stores.semantic import SQLiteSemanticRows
 from cache.stores.sqlite import SQLiteStore
 from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
-from farthing.catalog import VirtualKey
+from farthing.catalog import Step, VirtualKey
 from farthing.errors import FarthingError
-from farthing.hold import Account
 from farthing.ports import Clock, Upstream
 from farthing.record import Record
-from farthing.tags import Tags
 from gateway.admin import admin_app
 from gateway.adminview import AdminView, Problem
 from gateway.admission import authenticate
+from gateway.alerts import Alerts
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
+from gateway.budgetdesk import BudgetDesk
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.drains import Drains
@@ -73,6 +73,7 @@ class House:
         self._open_things = AsyncExitStack()
         self._background = Background()
         self._drains = Drains()
+        self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
@@ -95,19 +96,30 @@ class House:
             self.files.ledger, clock, synchronous=settings.ledger.synchronous, on_lost=self._witness
         )
         later.push_async_callback(self.ledger.close)
+        self._budgets = self._open_budgets()
         caches = self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
         later.push_async_callback(self._drains.settle)
+        later.push_async_callback(self._telling.settle)
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
         self.runtime = Runtime(
             generation=self._generation(settings),
-            books=Books(self.ledger, clock, self._accounts, (self._witness,)),
+            books=Books(
+                self.ledger,
+                clock,
+                self._budgets.accounts,
+                (self._witness,),
+                on_hold=self._budgets.on_hold,
+                on_refusal=self._budgets.on_refusal,
+            ),
             caches=caches,
             forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
             cooldowns=cooldowns,
             clock=clock,
             drains=self._drains,
+            thresholds=self._budgets.thresholds,
+            on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
         )
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
@@ -129,6 +141,7 @@ class House:
             self._refresh()
             await self.ledger.recover()
         self._note_config()
+        self._budgets.look()
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection, the last opened first."""
@@ -168,7 +181,13 @@ class House:
             providers=providers_of(catalog),
         )
         self._cards_version = self._scorecards.version()
-        return new_generation(settings, policies(), self._scorecards.latest(), now_ns=self.clock.wall_ns())
+        return new_generation(
+            settings,
+            policies(),
+            self._scorecards.latest(),
+            now_ns=self.clock.wall_ns(),
+            amendments=self._budgets.amendments,
+        )
 
     def _prepare_adapters(self, settings: Settings) -> None:
         """Make the adapters that are needed now, so that a missing package is found at once. Raises ConfigError."""
@@ -187,10 +206,6 @@ class House:
         self.metrics.observe(record)
         self.log.write(record)
 
-    def _accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
-        """Asked through this method, so that a reload changes the budgets of the next call."""
-        return self.runtime.generation.budgets.accounts(tags, now_ns)
-
     def _budget_lines(self) -> list[str]:
         return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
 
@@ -198,6 +213,25 @@ class House:
 
     def _open_wire(self) -> Upstream:
         return native(self.settings.upstream)
+
+    def _open_budgets(self) -> BudgetDesk:
+        alerts = Alerts(
+            ledger_path=self.files.ledger,
+            clock=self.clock,
+            background=self._telling,
+            settings=lambda: self.settings.alerts,
+            on_told=lambda feature: self.metrics.note_decision(feature, Step.NOTIFY.value),
+        )
+        desk = BudgetDesk(
+            self.files.ledger,
+            self.clock,
+            self._telling,
+            book=lambda: self.runtime.generation.budgets,  # so that a reload changes the budgets of the next call
+            tell=alerts.tell,
+        )
+        self._open_things.callback(desk.close)
+        desk.look()
+        return desk
 
     def _open_caches(self) -> CacheDesk:
         embedder = self._open_embedder()

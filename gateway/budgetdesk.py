@@ -1,0 +1,79 @@
+"""Budget desk: what one worker knows of budgets beyond its configuration, and what it does at each hold and refusal."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from farthing.catalog import Window
+from farthing.errors import BudgetExceeded, LedgerUnavailable
+from farthing.hold import Account, Hold
+from farthing.money import Nano
+from farthing.ports import Clock
+from farthing.tags import Tags
+from gateway.tasks import Background
+from gateway.thresholds import Tell, Thresholds
+from ledger import runs
+from ledger.amendment_file import AmendmentFile
+from ledger.budgets import BudgetBook
+
+_MOST_REFUSED: Final = 10_000
+
+
+class BudgetDesk:
+    """Belongs to the loop. `book` gives the budgets of the present configuration, which are to be read with this
+    desk's `amendments`; `tell` is told of thresholds."""
+
+    def __init__(
+        self, ledger_path: Path, clock: Clock, background: Background, *, book: Callable[[], BudgetBook], tell: Tell
+    ) -> None:
+        self._path, self._background, self._book = ledger_path, background, book
+        self.amendments = AmendmentFile(ledger_path, clock)
+        self.thresholds = Thresholds(tell, self._spent)
+        self._refused: dict[tuple[str, str], Nano] = {}
+
+    def accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
+        """The accounts that bind a call. Raises RunClosed, LedgerUnavailable."""
+        return self._book().accounts(tags, now_ns)
+
+    def on_hold(self, hold: Hold) -> None:
+        """Take up what a reservation has shown."""
+        by_budget = self._book().thresholds
+        if by_budget:
+            self.thresholds.note(hold, by_budget)
+
+    def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> bool:
+        """True where raises or runs have changed since the last look, so that the refusal may be out of date."""
+        with suppress(LedgerUnavailable):
+            if self.amendments.refresh():
+                return True
+        if tags.run and refusal.budget["window"] == Window.RUN:
+            self._pause(tags, refusal)
+        return False
+
+    def look(self) -> None:
+        """Once a second: take up what other workers have changed and spent. Raises LedgerUnavailable."""
+        self.amendments.refresh()
+        self.thresholds.look()
+
+    def close(self) -> None:
+        """Let the ledger's file go."""
+        self.amendments.close()
+
+    def _spent(self, accounts: Sequence[str]) -> Mapping[str, int]:
+        return {id_: balance.spent for id_, balance in self.amendments.balances(accounts).items()}
+
+    def _pause(self, tags: Tags, refusal: BudgetExceeded) -> None:
+        """Write down what did not fit, where the run would not look paused without it; so a client that asks again and
+        again causes one write."""
+        run = (tags.tenant, tags.run)
+        known = self._refused.get(run)
+        if known is not None and refusal.left < known:
+            return
+        if len(self._refused) >= _MOST_REFUSED:
+            self._refused.clear()
+        self._refused[run] = refusal.needed
+        self._background.spawn(
+            asyncio.to_thread(runs.refuse, self._path, tenant=tags.tenant, name=tags.run, needed=refusal.needed)
+        )
