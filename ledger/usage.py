@@ -1,24 +1,21 @@
-"""Usage: the token classes of one answer, read from the many shapes in which providers tell them.
+"""Usage: the token classes of one answer, read from what its provider sends.
 
-A comment beside a field names who sends it.
+The shapes of the providers stand in `ledger.shapes` and the modules beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from farthing.usage import Usage, UsageSource
+from farthing.value import changed
+from ledger.shapes import AbsurdError, find_openai, hosted_tool_calls, read_openai, stated_cost
+from ledger.shapes_anthropic import EVENTS, find_anthropic, overlay, read_anthropic, tier_of
+from ledger.shapes_gemini import find_gemini, gemini_searches, gemini_tier, read_gemini
+from ledger.statement import Portion, Statement
 
-_ABSURD: Final = 10**9
-"""No answer has so many tokens; keeps a hostile figure out of 64-bit columns."""
 _MOST_CHOICES: Final = 128
 """OpenAI's bound on `n`: output may pass the window, by so many choices at most."""
-
-
-_NONE: Final[dict[str, Any]] = {}
-
-
-class _AbsurdError(ValueError):
-    pass
+_LONGEST_TIER: Final = 64
 
 
 def usage_of(answer: Mapping[str, Any], *, context_window: int | None = None) -> Usage | None:
@@ -27,12 +24,12 @@ def usage_of(answer: Mapping[str, Any], *, context_window: int | None = None) ->
     None where there is none, or where it cannot be true: negative, not whole, no tokens at all, or more input than
     the window of `context_window` tokens. Of a stream, the last that is not None counts; they are never summed.
     """
-    figures = _find(answer)
+    figures = find_openai(answer)
     if figures is None:
         return None
     try:
-        usage = _read(figures)
-    except _AbsurdError:
+        usage = read_openai(figures).usage
+    except AbsurdError:
         return None
     return usage if _is_plausible(usage, context_window) else None
 
@@ -42,103 +39,108 @@ def estimate(*, input_tokens: int, output_tokens: int) -> Usage:
     return Usage(input_uncached=input_tokens, output=output_tokens, source=UsageSource.ESTIMATED)
 
 
-def _find(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    for holder in (answer, answer.get("x_groq"), answer.get("response")):
-        if holder and isinstance(holder, Mapping) and isinstance(figures := holder.get("usage"), dict):
-            return figures
-    return None
+class UsageReader:
+    """Reads the objects of one answer, in any shape that a provider sends: OpenAI chat, completions, embeddings and
+    Responses with their many variants, Anthropic Messages, Gemini. A plain answer is a stream of one object.
 
+    `statement` is what the provider has said so far, None before its first usage that can be true. What cannot be
+    true (see `usage_of`) changes nothing.
+    """
 
-def _read(figures: dict[str, Any]) -> Usage:
-    """Disjoint classes; input figures include cached and written tokens in every OpenAI shape."""
-    details = _details(figures, "prompt_tokens_details", "input_tokens_details")
-    whole = _input(figures)
-    cache_read = _cache_read(figures, details)
-    written, written_1h = _cache_written(figures, details)
-    rest = whole - cache_read - written
-    if rest < 0:
-        raise _AbsurdError
-    # Cached audio is in both counts: it is a cached token, and none is counted twice.
-    audio = min(_count(details, "audio_tokens"), rest)
-    image = min(_count(details, "image_tokens"), rest - audio)
-    output, reasoning, output_audio = _output_classes(figures, whole)
-    return Usage(
-        input_uncached=rest - audio - image,
-        cache_read=cache_read,
-        cache_write_5m=written - written_1h,
-        cache_write_1h=written_1h,
-        output=output,
-        reasoning=reasoning,
-        input_audio=audio,
-        output_audio=output_audio,
-        input_image=image,
-    )
+    __slots__ = ("_anthropic", "_searches", "_stated", "_tier", "_window")
 
+    def __init__(self, *, context_window: int | None = None) -> None:
+        self._window = context_window
+        self._tier = ""
+        self._stated: Statement | None = None
+        self._anthropic: dict[str, Any] = {}
+        self._searches = 0
 
-def _input(figures: dict[str, Any]) -> int:
-    if figures.get("prompt_tokens") is not None:
-        return _count(figures, "prompt_tokens")
-    if figures.get("input_tokens") is not None:  # Responses
-        return _count(figures, "input_tokens")
-    raise _AbsurdError
+    @property
+    def statement(self) -> Statement | None:
+        """The provider's latest words, with the tier that it named last, before or after them."""
+        stated = self._stated
+        if stated is not None and stated.service_tier != self._tier:
+            stated = self._stated = changed(stated, service_tier=self._tier)
+        return stated
 
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the statement, every portion together."""
+        return None if self._stated is None else self._stated.usage
 
-def _cache_read(figures: dict[str, Any], details: dict[str, Any]) -> int:
-    return (
-        _count(details, "cached_tokens")
-        or _count(figures, "prompt_cache_hit_tokens")  # DeepSeek
-        or _count(figures, "cached_tokens")  # Together, Moonshot
-        or _count(figures, "cache_read_input_tokens")  # litellm, for Anthropic and Bedrock
-    )
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """Read one parsed object; True where it brought a usage that counts from now on."""
+        if event.get("type") in EVENTS:
+            return self._take_anthropic(event)
+        if "usageMetadata" in event:
+            return self._take_gemini(event)
+        return self._take_openai(event)
 
+    def _take_openai(self, event: Mapping[str, Any]) -> bool:
+        response = event.get("response")
+        self._name_tier((response if type(response) is dict else event).get("service_tier"))
+        figures = find_openai(event)
+        if figures is None:
+            return False
 
-def _cache_written(figures: dict[str, Any], details: dict[str, Any]) -> tuple[int, int]:
-    """Tokens written to the provider's cache, and how many of them for an hour."""
-    written = (
-        _count(details, "cache_write_tokens")  # OpenAI, OpenRouter
-        or _count(details, "cache_creation_tokens")  # litellm
-        or _count(figures, "cache_creation_input_tokens")  # litellm
-    )
-    by_age = _details(details, "cache_creation_token_details", "")  # litellm
-    return written, min(_count(by_age, "ephemeral_1h_input_tokens"), written)
+        def read() -> tuple[Portion, ...]:
+            portion = read_openai(figures)
+            if calls := hosted_tool_calls(event):
+                portion = changed(portion, extras=(*portion.extras, *calls))
+            return (portion,)
 
+        return self._state(read, figures)
 
-def _output_classes(figures: dict[str, Any], input_: int) -> tuple[int, int, int]:
-    """Output, reasoning and audio. xAI counts reasoning outside completion_tokens but inside total_tokens; others
-    inside both. OpenRouter may tell more reasoning than output: the total decides, and without one the dearer
-    reading does."""
-    details = _details(figures, "completion_tokens_details", "output_tokens_details")
-    # Azure's DeepSeek tells the reasoning at the top level.
-    reasoning = _count(details, "reasoning_tokens") or _count(figures, "reasoning_tokens")
-    whole = _count(figures, "completion_tokens") or _count(figures, "output_tokens")
-    if figures.get("total_tokens") is not None:
-        whole = max(whole, _count(figures, "total_tokens") - input_)
-    elif reasoning > whole:
-        whole += reasoning
-    reasoning = min(reasoning, whole)
-    audio = min(_count(details, "audio_tokens"), whole - reasoning)
-    return whole - reasoning - audio, reasoning, audio
+    def _take_anthropic(self, event: Mapping[str, Any]) -> bool:
+        figures = find_anthropic(event)
+        if figures is None:
+            return False
+        merged = overlay(self._anthropic, figures)
+        if not self._state(lambda: read_anthropic(merged), merged):
+            return False
+        self._anthropic = merged
+        self._name_tier(tier_of(merged))
+        return True
 
+    def _take_gemini(self, event: Mapping[str, Any]) -> bool:
+        figures = find_gemini(event)
+        if figures is None:
+            return False
+        self._name_tier(gemini_tier(figures))
+        self._searches = max(self._searches, gemini_searches(event))
+        return self._state(lambda: (read_gemini(figures, self._searches),), figures)
 
-def _details(figures: dict[str, Any], name: str, other_name: str) -> dict[str, Any]:
-    """The first of these members that is an object; null and absent are the same to providers."""
-    found = figures.get(name) or figures.get(other_name)
-    return found if isinstance(found, dict) else _NONE
+    def _name_tier(self, tier: object) -> None:
+        # Of an answer, `auto` is an echo of the request: what the provider chose is told later.
+        if tier and tier != "auto" and type(tier) is str and len(tier) <= _LONGEST_TIER:
+            self._tier = tier
 
-
-def _count(figures: dict[str, Any], name: str) -> int:
-    """A figure, 0 where it is absent. Raises _AbsurdError for anything but a whole count."""
-    value = figures.get(name)
-    if value is None:
-        return 0
-    if type(value) is not int or not 0 <= value < _ABSURD:
-        raise _AbsurdError
-    return value
+    def _state(self, read: Callable[[], tuple[Portion, ...]], figures: Mapping[str, Any]) -> bool:
+        """Keep what can be true. The window holds for each portion: each was a call of its own."""
+        try:
+            portions = read()
+        except AbsurdError:
+            return False
+        if not all(_fits(portion.usage, self._window) for portion in portions):
+            return False
+        statement = Statement(portions=portions, service_tier=self._tier, stated_cost=stated_cost(figures))
+        if _is_empty(statement.usage):
+            return False
+        self._stated = statement
+        return True
 
 
 def _is_plausible(usage: Usage, context_window: int | None) -> bool:
-    if usage.input_total == 0 and usage.output_total == 0:
-        return False
+    return not _is_empty(usage) and _fits(usage, context_window)
+
+
+def _is_empty(usage: Usage) -> bool:
+    """No call is."""
+    return usage.input_total == 0 and usage.output_total == 0
+
+
+def _fits(usage: Usage, context_window: int | None) -> bool:
     if context_window is None:
         return True
     return usage.input_total <= context_window and usage.output_total <= context_window * _MOST_CHOICES
