@@ -1,12 +1,12 @@
-"""Prices: what a model costs at a moment, from the packaged genai-prices snapshot and our own overrides.
+"""Prices: what a model costs at a moment in a service tier, from the packaged genai-prices snapshot and our overrides.
 
-Only standard prices are looked up. A response that names another service tier (flex, priority, batch) is billed
-otherwise by its provider; that tier is not priced here yet.
+The snapshot takes any word for a tier and prices what it does not know as standard. So a tier is looked for among the
+variants of the model that hold at that moment, and one that is not there has no price.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from farthing.catalog import PriceOverride
 from farthing.errors import ConfigError, UnpricedModel
-from farthing.money import Nano, Rates, femto_per_token, nano_from_usd
+from farthing.money import FEMTO_PER_NANO, Nano, Rates, femto_per_token, nano_from_usd
 from farthing.usage import TOKEN_CLASSES
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, PriceVariant
 
 _DAY_NS: Final = 86_400 * 10**9
 _MINUTE_NS: Final = 60 * 10**9
@@ -37,6 +37,26 @@ _FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The prices of the snapshot that may apply to a token class, most particular first."""
 
+_TOKEN_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
+    "cached_audio": ("cache_audio_read_mtok", "cache_read"),
+    "cached_image": ("cache_image_read_mtok", "cache_read"),
+    "input_video": ("input_video_mtok", "input_uncached"),
+    "output_image": ("output_image_mtok", "output"),
+    "output_citation": ("output_citation_mtok", ""),
+}
+"""By name in `Portion.extras`: the price of the tokens, and the class in which they are counted already, at whose rate
+they are charged where they have no price of their own."""
+
+_PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches": "storage_searches_kcount"}
+"""By name in `Portion.extras`: the price of a thousand."""
+
+_STANDARD: Final = frozenset({"", "default", "standard", "standard_only", "on_demand"})
+"""What providers call the tier that is not special."""
+_ANY: Final = "auto"
+"""The tier of a request whose provider decides by its own settings (OpenAI: those of the project)."""
+_TIER_KEYS: Final = ("service_tier", "processing", "speed")
+"""The keys of the snapshot's variants that mean a service tier."""
+
 _RATE_FIELDS: Final = (
     "input_per_mtok",
     "output_per_mtok",
@@ -48,13 +68,30 @@ _RATE_FIELDS: Final = (
 )
 
 
+class UnpricedTier(UnpricedModel):
+    """The model has no price in that service tier, and the standard price would be a guess."""
+
+    def __init__(self, provider: str, model: str, tier: str, known: Sequence[str]) -> None:
+        super().__init__(provider, model)
+        others = f" Known: {', '.join(known)}." if known else ""
+        self.args = (
+            f"No price is known for service tier '{tier}' of model '{model}' of provider '{provider}'.{others}",
+        )
+        self.param = "service_tier"
+        self.tier = tier
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs in one price period. `steps` are (input tokens above which they apply, rates), rising
-    from -1; `version` is that of the price book."""
+    """What a model costs in one price period and service tier. `steps` are (input tokens above which they apply,
+    rates), rising from -1; `version` is that of the price book. `extras` are, step by step, femto-dollars an item by
+    the names of `Portion.extras`, beyond the rate of the class in which its tokens are counted. `is_assumed`: the tier
+    has no known price, and these are the dearest that the model has."""
 
     version: str
     steps: tuple[tuple[int, Rates], ...]
+    extras: tuple[Mapping[str, int], ...] = ()
+    is_assumed: bool = False
 
     def rates(self, input_tokens: int) -> Rates:
         """The rates of a request with so many input tokens, cached ones included. A context tier is a cliff: past
@@ -64,11 +101,15 @@ class Price:
         return next(rates for above, rates in reversed(self.steps) if input_tokens > above)
 
     def ceiling(self) -> Rates:
-        """For every class the highest rate of any context tier: no request can be charged more."""
+        """For every class the highest rate of any context tier: no request in this service tier is charged more."""
         if len(self.steps) == 1:
             return self.steps[0][1]
-        fields = (*TOKEN_CLASSES, "per_request", "per_second")
-        return Rates(**{name: max(getattr(rates, name) for _, rates in self.steps) for name in fields})
+        return _highest([rates for _, rates in self.steps])
+
+    def extra_rates(self, input_tokens: int) -> Mapping[str, int]:
+        """The rates of extras (see `extras`) in a request with so many input tokens; what is missing has no price."""
+        at = [above for above, _ in self.steps if input_tokens > above]
+        return self.extras[max(len(at), 1) - 1] if self.extras else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +138,88 @@ class PriceBook:
             price = Price(self.version, ((-1, _override_rates(override)),))
             dated = self._overrides.setdefault((override.provider, override.model), [])
             dated.append((override.valid_from_ns, price))
-        self._memo: dict[tuple[str, str], _Period] = {}
+        self._memo: dict[tuple[str, str, str], _Period] = {}
 
-    def price(self, provider: str, model: str, at_ns: int) -> Price:
-        """The price at wall ns `at_ns`. Raises UnpricedModel: an unknown price is never zero."""
-        period = self._memo.get((provider, model))
+    def price(self, provider: str, model: str, at_ns: int, service_tier: str = "") -> Price:
+        """The price at wall ns `at_ns`. Raises UnpricedModel: an unknown price is never zero; and its UnpricedTier
+        for a tier in which the model has none then."""
+        tier = "" if service_tier in _STANDARD else service_tier
+        period = self._memo.get((provider, model, tier))
         if period is None or not period.from_ns <= at_ns < period.until_ns:
-            period = self._memo[provider, model] = self._find(provider, model, at_ns)
+            period = self._memo[provider, model, tier] = self._find(provider, model, at_ns, tier)
         return period.price
 
-    def _find(self, provider: str, model: str, at_ns: int) -> _Period:
-        """The price and the time for which it may be remembered."""
+    def answered_price(self, provider: str, model: str, at_ns: int, service_tier: str) -> Price:
+        """The price of an answer that says that it was served in this tier. It must be charged, so where the tier has
+        no price it is the model's dearest, marked `is_assumed`. Raises UnpricedModel for the model alone."""
+        try:
+            return self.price(provider, model, at_ns, service_tier)
+        except UnpricedTier:
+            dearest = self._dearest(provider, model, at_ns)
+            return replace(dearest, is_assumed=True)
+
+    def ceiling(self, provider: str, model: str, at_ns: int, service_tier: str = "") -> Rates:
+        """For every class the highest rate that a request for this tier can be charged: providers serve it in that
+        tier or in the standard one, and `auto` in any. Raises as `price` does."""
+        if service_tier == _ANY:
+            return self._dearest(provider, model, at_ns).ceiling()
+        standard = self.price(provider, model, at_ns).ceiling()
+        if service_tier in _STANDARD:
+            return standard
+        return _highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
+
+    def provider_at(self, url: str) -> str | None:
+        """The snapshot's name for the provider that answers at a URL, None for one that it does not know."""
+        try:
+            return str(self._snapshot.find_provider(None, None, url).id)
+        except LookupError:
+            return None
+
+    def tiers(self, provider: str, model: str, at_ns: int) -> tuple[str, ...]:
+        """The service tiers, beside the standard one, in which the model has a price at `at_ns`."""
+        if self._override(provider, model, at_ns) is not None:
+            return ()
+        info, moment = self._model(provider, model), _moment(at_ns)
+        contexts = (_context(variant.when) for variant in _variants(info, moment))
+        return tuple(dict.fromkeys(value for _, value in filter(None, contexts) if value not in _STANDARD))
+
+    def _dearest(self, provider: str, model: str, at_ns: int) -> Price:
+        """For every class and extra the highest of all tiers."""
+        standard = self.price(provider, model, at_ns)
+        others = [self.price(provider, model, at_ns, tier) for tier in self.tiers(provider, model, at_ns)]
+        rates = _highest([price.ceiling() for price in (standard, *others)])
+        extras = [table for price in (standard, *others) for table in price.extras]
+        names = {name for table in extras for name in table}
+        dearest = {name: max(table[name] for table in extras if name in table) for name in sorted(names)}
+        return Price(self.version, ((-1, rates),), (dearest,) if dearest else ())
+
+    def _override(self, provider: str, model: str, at_ns: int) -> tuple[int, Price] | None:
+        """The override that holds at a time, and since when."""
         dated = self._overrides.get((provider, model), [])
-        begins = [from_ns for from_ns, _ in dated]
+        return next((entry for entry in reversed(dated) if entry[0] <= at_ns), None)
+
+    def _find(self, provider: str, model: str, at_ns: int, tier: str) -> _Period:
+        """The price and the time for which it may be remembered."""
+        begins = [from_ns for from_ns, _ in self._overrides.get((provider, model), [])]
         until_ns = min((begin for begin in begins if begin > at_ns), default=2**63 - 1)
-        current = [entry for entry in dated if entry[0] <= at_ns]
-        if current:
-            return _Period(current[-1][0], until_ns, current[-1][1])
-        info = self._model(provider, model)
+        if override := self._override(provider, model, at_ns):
+            if tier:  # a price of our own is that of the standard tier
+                raise UnpricedTier(provider, model, tier, ())
+            return _Period(override[0], until_ns, override[1])
+        info, moment = self._model(provider, model), _moment(at_ns)
         step_ns = _MINUTE_NS if _depends_on_time_of_day(info) else _DAY_NS
         from_ns = at_ns - at_ns % step_ns
-        prices = info.get_prices(datetime.fromtimestamp(at_ns // 10**9, UTC))
+        context = self._context(provider, model, at_ns, tier) if tier else None
+        prices = info.get_prices(moment, dict([context]) if context else None)
         return _Period(from_ns, min(until_ns, from_ns + step_ns), self._price(provider, model, prices))
+
+    def _context(self, provider: str, model: str, at_ns: int, tier: str) -> tuple[str, str]:
+        """The snapshot's own words for a tier."""
+        for variant in _variants(self._model(provider, model), _moment(at_ns)):
+            context = _context(variant.when)
+            if context is not None and context[1] == tier:
+                return context
+        raise UnpricedTier(provider, model, tier, self.tiers(provider, model, at_ns))
 
     def _model(self, provider: str, model: str) -> "ModelInfo":
         try:
@@ -133,7 +234,45 @@ class PriceBook:
             raise UnpricedModel(provider, model)
         thresholds = sorted({tier.start for value in known.values() for tier in getattr(value, "tiers", ())})
         steps = tuple((above, _snapshot_rates(known, above + 1)) for above in (-1, *thresholds))
-        return Price(self.version, steps)
+        extras = tuple(_extra_rates(known, above + 1, rates) for above, rates in steps)
+        return Price(self.version, steps, extras)
+
+
+def _moment(at_ns: int) -> datetime:
+    return datetime.fromtimestamp(at_ns // 10**9, UTC)
+
+
+def _variants(info: "ModelInfo", moment: datetime) -> "list[PriceVariant]":
+    """The variants of a model that hold at a moment."""
+    variants = info.price_variants or ()
+    return [variant for variant in variants if variant.constraint is None or variant.constraint.active(moment)]
+
+
+def _context(when: Mapping[str, str]) -> tuple[str, str] | None:
+    """Key and value of a variant for a service tier, None for other variants (routes, kinds of search)."""
+    if len(when) != 1:
+        return None
+    key, value = next(iter(when.items()))
+    return (key, value) if key in _TIER_KEYS else None
+
+
+def _highest(rates: Sequence[Rates]) -> Rates:
+    fields = (*TOKEN_CLASSES, "per_request", "per_second")
+    return Rates(**{name: max(getattr(each, name) for each in rates) for name in fields})
+
+
+def _extra_rates(known: Mapping[str, Any], input_tokens: int, rates: Rates) -> dict[str, int]:
+    table: dict[str, int] = {}
+    for name, (price, counted_as) in _TOKEN_EXTRAS.items():
+        base = getattr(rates, counted_as) if counted_as else 0
+        if price in known:
+            table[name] = femto_per_token(_at_context(known[price], input_tokens)) - base
+        elif counted_as:
+            table[name] = 0
+    for name, price in _PIECE_EXTRAS.items():
+        if price in known:
+            table[name] = nano_from_usd(_at_context(known[price], input_tokens) / 1000) * FEMTO_PER_NANO
+    return table
 
 
 def _snapshot_rates(known: Mapping[str, Any], input_tokens: int) -> Rates:
@@ -165,7 +304,7 @@ def _at_context(value: Any, input_tokens: int) -> Decimal:
 
 def _depends_on_time_of_day(info: "ModelInfo") -> bool:
     prices = info.prices if isinstance(info.prices, list) else []
-    return any(hasattr(price.constraint, "start_time") for price in prices)
+    return any(hasattr(price.constraint, "start_time") for price in (*prices, *(info.price_variants or ())))
 
 
 def _override_rates(override: PriceOverride) -> Rates:
