@@ -77,8 +77,8 @@ def _start_servers(stack: ExitStack) -> tuple[ServerProcess, ServerProcess]:
         embeddings = stack.enter_context(ServerProcess(EMBEDDINGS, "--port", "0"))
     except ServerFailed as error:
         raise ConfigError(
-            f"The demo's own servers did not start: {error}\nInstall the demo with `scripts/install demo model`, or serve "
-            "models of your own with `farthing serve --config PATH`."
+            f"The demo's own servers did not start: {error}\nInstall the demo with `scripts/install demo model`, "
+            "or serve models of your own with `farthing serve --config PATH`."
         ) from None
     return model, embeddings
 
