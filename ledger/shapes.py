@@ -68,9 +68,7 @@ def read_openai(figures: Mapping[str, Any]) -> Portion:
     rest = whole - cache_read - written
     if rest < 0:
         raise AbsurdError
-    cached = details(of_input, "cached_tokens_details")  # realtime and audio models
-    cached_audio = min(count(cached, "audio_tokens"), cache_read)
-    cached_image = min(count(cached, "image_tokens"), cache_read - cached_audio)
+    cached_audio, cached_image = _cached_kinds(of_input, cache_read) if cache_read else (0, 0)
     # Cached audio is in both counts: it is a cached token, and none is counted twice.
     audio = min(max(count(of_input, "audio_tokens") - cached_audio, 0), rest)
     image = min(max(count(of_input, "image_tokens") - cached_image, 0), rest - audio)
@@ -87,6 +85,10 @@ def read_openai(figures: Mapping[str, Any]) -> Portion:
         output_audio=output_audio,
         input_image=image,
     )
+    citation = count(figures, "citation_tokens")  # Perplexity, outside both totals
+    searches = _web_searches(figures)
+    if not (cached_audio or cached_image or video or output_image or citation or searches):
+        return Portion(usage=usage)
     return Portion(
         usage=usage,
         extras=extras_of(
@@ -94,15 +96,15 @@ def read_openai(figures: Mapping[str, Any]) -> Portion:
             cached_image=cached_image,
             input_video=video,
             output_image=output_image,
-            output_citation=count(figures, "citation_tokens"),  # Perplexity, outside both totals
-            web_searches=_web_searches(figures),
+            output_citation=citation,
+            web_searches=searches,
         ),
     )
 
 
 def hosted_tool_calls(event: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     """Searches that OpenAI made for a Responses answer: billed by the call and told in the output alone."""
-    output = details(event, "response").get("output") or event.get("output")
+    output = event.get("output") or details(event, "response").get("output")
     if type(output) is not list:
         return ()
     kinds = [item.get("type") for item in output if type(item) is dict]
@@ -130,6 +132,13 @@ def _nano(usd: object) -> Nano | None:
     return nano_from_usd(Decimal(repr(usd)))
 
 
+def _cached_kinds(of_input: Mapping[str, Any], cache_read: int) -> tuple[int, int]:
+    """Audio and images among the cached tokens: realtime and audio models tell."""
+    cached = details(of_input, "cached_tokens_details")
+    audio = min(count(cached, "audio_tokens"), cache_read)
+    return audio, min(count(cached, "image_tokens"), cache_read - audio)
+
+
 def _input(figures: Mapping[str, Any]) -> int:
     if figures.get("prompt_tokens") is not None:
         return count(figures, "prompt_tokens")
@@ -154,6 +163,8 @@ def _cache_written(figures: Mapping[str, Any], of_input: Mapping[str, Any]) -> t
         or count(of_input, "cache_creation_tokens")  # litellm
         or count(figures, "cache_creation_input_tokens")  # litellm
     )
+    if not written:
+        return 0, 0
     by_age = details(of_input, "cache_creation_token_details")  # litellm
     return written, min(count(by_age, "ephemeral_1h_input_tokens"), written)
 

@@ -84,13 +84,7 @@ class UsageReader:
         if figures is None:
             return False
 
-        def read() -> tuple[Portion, ...]:
-            portion = read_openai(figures)
-            if calls := hosted_tool_calls(event):
-                portion = changed(portion, extras=(*portion.extras, *calls))
-            return (portion,)
-
-        return self._state(read, figures)
+        return self._state(lambda: (_with_calls(read_openai(figures), event),), figures)
 
     def _take_anthropic(self, event: Mapping[str, Any]) -> bool:
         figures = find_anthropic(event)
@@ -129,6 +123,11 @@ class UsageReader:
             return False
         self._stated = statement
         return True
+
+
+def _with_calls(portion: Portion, event: Mapping[str, Any]) -> Portion:
+    calls = hosted_tool_calls(event)
+    return changed(portion, extras=(*portion.extras, *calls)) if calls else portion
 
 
 def _is_plausible(usage: Usage, context_window: int | None) -> bool:
