@@ -7,19 +7,24 @@ from typing import Final
 
 from ledger.schema import connect_waiting
 
-PASSIVE_BYTES: Final = 4 << 20
+COPY_BYTES: Final = 4 << 20
 """A log larger than this is copied; nobody waits for that."""
-TRUNCATE_BYTES: Final = 64 << 20
-"""A log larger than this is also cut, which keeps writers out for the moment it takes."""
-INTERVAL_S: Final = 0.5
+RESTART_BYTES: Final = 64 << 20
+"""A log with more than this in use is begun anew, or it would grow for as long as somebody writes. The file is kept at
+its size: giving it back to the disk would keep writers out for as long as that takes (25 ms for 64 MB)."""
+BUSY_MS: Final = 5
+"""How long a restart waits for readers of an old state, during which nobody can write."""
+_FRAME_BYTES: Final = 4_096 + 24
+INTERVAL_S: Final = 0.05
+"""Often, so that each copy is small: what is copied in one go delays the commits beside it."""
 
 
 class Checkpointer:
-    """Looks at the log twice a second until it is stopped."""
+    """Looks at the log many times a second until it is stopped."""
 
-    def __init__(self, path: Path, *, passive_bytes: int = PASSIVE_BYTES, truncate_bytes: int = TRUNCATE_BYTES) -> None:
+    def __init__(self, path: Path, *, copy_bytes: int = COPY_BYTES, restart_bytes: int = RESTART_BYTES) -> None:
         self._path, self._log = path, path.with_name(path.name + "-wal")
-        self._passive, self._truncate = passive_bytes, truncate_bytes
+        self._copy, self._restart = copy_bytes, restart_bytes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-checkpoints", daemon=True)
         self.failures = 0
@@ -34,7 +39,7 @@ class Checkpointer:
         self._thread.join()
 
     def _run(self) -> None:
-        connection = connect_waiting(self._path, busy_ms=50)
+        connection = connect_waiting(self._path, busy_ms=BUSY_MS)
         try:
             while not self._stop.wait(INTERVAL_S):
                 self.check(connection)
@@ -43,11 +48,14 @@ class Checkpointer:
             connection.close()
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Copy and cut as the size of the log demands."""
-        if self._log_bytes() > self._passive:
+        """Copy and restart as the size of the log demands."""
+        if self._log_bytes() <= self._copy:
+            return
+        if self._checkpoint(connection, "PASSIVE") > self._restart:
+            # FULL keeps writers out while it copies what is left: the second pass leaves it next to nothing. Whoever
+            # writes next finds the whole log copied and begins it anew.
             self._checkpoint(connection, "PASSIVE")
-        if self._log_bytes() > self._truncate:
-            self._checkpoint(connection, "TRUNCATE")
+            self._checkpoint(connection, "FULL")
 
     def _log_bytes(self) -> int:
         try:
@@ -55,8 +63,11 @@ class Checkpointer:
         except FileNotFoundError:
             return 0
 
-    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> int:
+        """The bytes of the log that are in use; its file may be larger."""
         try:
-            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            _, frames, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error:
             self.failures += 1  # the log only grows meanwhile; the disk speaks up in the path of the requests
+            return 0
+        return int(frames) * _FRAME_BYTES

@@ -9,7 +9,7 @@ import pytest
 from farthing.errors import ConfigError
 from ledger import leases, schema
 from ledger.checkpoints import Checkpointer
-from ledger.schema import connect_waiting, connector, prepare
+from ledger.schema import connect_reading, connect_waiting, connector, prepare
 from ledger.sqlite import SQLiteLedger
 from ledger.testing import ManualClock, example_record
 
@@ -75,7 +75,7 @@ def test_a_file_removed_between_opening_and_locking_is_opened_anew(
     lease.release()
 
 
-def test_a_large_log_is_copied_and_a_very_large_one_is_cut(tmp_path: Path) -> None:
+def test_a_large_log_is_copied_and_a_very_large_one_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     prepare(path)
     writer = connector("normal")(path)
@@ -84,17 +84,36 @@ def test_a_large_log_is_copied_and_a_very_large_one_is_cut(tmp_path: Path) -> No
     before = log.stat().st_size
     threads = connect_waiting(path)
 
-    Checkpointer(path, passive_bytes=2**30, truncate_bytes=2**40).check(threads)
+    Checkpointer(path, copy_bytes=2**30, restart_bytes=2**40).check(threads)
     untouched = path.stat().st_size
-    Checkpointer(path, passive_bytes=1_000, truncate_bytes=2**40).check(threads)
+    Checkpointer(path, copy_bytes=1_000, restart_bytes=2**40).check(threads)
     copied, kept = path.stat().st_size, log.stat().st_size
-    Checkpointer(path, passive_bytes=1_000, truncate_bytes=1_000).check(threads)
+    Checkpointer(path, copy_bytes=1_000, restart_bytes=1_000).check(threads)
+    writer.execute("INSERT INTO meta VALUES ('one', 'more')")
 
     assert copied > untouched
     assert kept == before
-    assert log.stat().st_size == 0
+    assert log.stat().st_size == before
     threads.close()
     writer.close()
+
+
+def test_a_reader_of_an_old_state_holds_up_a_restart_but_no_writer(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    prepare(path)
+    writer = connector("normal")(path)
+    reader = connect_reading(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM meta").fetchone()
+    writer.execute("INSERT INTO meta VALUES ('a', '1')")
+    threads = connect_waiting(path, busy_ms=1)
+
+    Checkpointer(path, copy_bytes=0, restart_bytes=0).check(threads)
+    writer.execute("INSERT INTO meta VALUES ('b', '2')")
+
+    assert reader.execute("SELECT count(*) FROM meta WHERE name IN ('a', 'b')").fetchone() == (0,)
+    for connection in (reader, threads, writer):
+        connection.close()
 
 
 def test_an_unknown_durability_is_refused() -> None:
