@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from farthing.errors import FarthingError
-from gateway.commands import evals, explain, keys, prices, quickstart, report, reprice, serving
+from gateway.commands import budgets, evals, explain, keys, prices, quickstart, reconcile, report, reprice, serving
 
 USAGE_ERROR: Final = 2
 
@@ -37,7 +37,9 @@ app = typer.Typer(
 app.command()(serving.serve)
 app.command()(quickstart.quickstart)
 app.command()(serving.check)
+app.command()(budgets.budgets)
 app.command()(explain.explain)
+app.command()(reconcile.reconcile)
 app.command()(serving.version)
 
 keys_group = _group("Virtual keys.")

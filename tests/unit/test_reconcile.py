@@ -1,0 +1,283 @@
+"""The ledger beside an invoice: matching, gaps and their likely causes."""
+
+import asyncio
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from farthing.money import Nano, Rates
+from farthing.record import CacheOutcome, Outcome, Record
+from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
+from gateway import cli
+from ledger.adjustments import Repricing, reprice
+from ledger.invoices import Broken, Invoice, Line, Meter
+from ledger.prices import Price
+from ledger.reconcile import METERS, Booked, Cause, Reconciliation, common_name, read_booked, reconcile
+from ledger.sqlite import SQLiteLedger
+from ledger.testing import ManualClock, example_record
+
+DAY, NEXT, AFTER = date(2027, 1, 15), date(2027, 1, 16), date(2027, 1, 17)
+DAY_NS = 1_800_000_000 * 10**9
+RATES = Rates(input_uncached=10**9, cache_read=10**8, output=2 * 10**9, reasoning=2 * 10**9)
+"""1, 0.1 and 2 USD a million."""
+
+
+def line(meter: Meter, tokens: int | None, cost: int | None = None, **changes: Any) -> Line:
+    values: dict[str, Any] = {"number": 2, "since": DAY, "until": NEXT, "model": "m", **changes}
+    return Line(meter=meter, tokens=tokens, cost=None if cost is None else Nano(cost), **values)
+
+
+def invoice(*lines: Line, broken: tuple[Broken, ...] = ()) -> Invoice:
+    return Invoice(form="test", rows=len(lines), empty=0, lines=lines, broken=broken)
+
+
+def booked(meter: Meter, tokens: int, cost: int = 0, **changes: Any) -> Booked:
+    values: dict[str, Any] = {"day": DAY, "model": "m", "estimated": 0, **changes}
+    return Booked(meter=meter, tokens=tokens, cost=Nano(cost), **values)
+
+
+def causes(found: Reconciliation) -> dict[tuple[str, str], Cause]:
+    return {(gap.cell.model, gap.cell.meter): gap.cause for gap in found.gaps}
+
+
+BOOKED = [booked(Meter.INPUT, 1_000_000, 10**9), booked(Meter.OUTPUT, 500_000, 10**9)]
+BILLED = (line(Meter.INPUT, 1_000_000, 10**9), line(Meter.OUTPUT, 500_000, 10**9))
+
+
+def test_equal_sides_agree() -> None:
+    found = reconcile(BOOKED, invoice(*BILLED))
+
+    assert set(causes(found).values()) == {Cause.NONE}
+    assert (found.totals, found.share) == ((2 * 10**9, 2 * 10**9), 0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "cell", "cause"),
+    [
+        ([], (line(Meter.INPUT, 10, 10**9, since=NEXT, until=AFTER),), ("m", "input"), Cause.NOT_BOOKED),
+        ([booked(Meter.INPUT, 10, 10**9, day=NEXT)], (), ("m", "input"), Cause.NOT_BILLED),
+        ([], (line(Meter.INPUT, 9, 10**9, model="gpt-9"),), ("gpt-9", "input"), Cause.UNKNOWN_MODEL),
+        ([booked(Meter.INPUT, 9, 10**9, model="gpt-9")], (), ("gpt-9", "input"), Cause.UNBILLED_MODEL),
+        ([], (line(Meter.OTHER, None, 10**9, model=""),), ("", "other"), Cause.FEE),
+        ([], (line(Meter.OTHER, None, 10**9),), ("m", "other"), Cause.FEE),
+        ([], (line(Meter.INPUT, 0, 3 * 10**6),), ("m", "input"), Cause.ROUNDING),
+        ([], (line(Meter.INPUT, 0, 5 * 10**8),), ("m", "input"), Cause.PRICE),
+        ([], (line(Meter.INPUT, 700_000, 7 * 10**8),), ("m", "input"), Cause.OUTSIDE),
+        ([booked(Meter.INPUT, 700_000, 7 * 10**8)], (), ("m", "input"), Cause.NOT_YET),
+        ([booked(Meter.INPUT, 700_000, 7 * 10**8, estimated=9)], (), ("m", "input"), Cause.ESTIMATED),
+    ],
+)
+def test_a_gap_has_its_likely_cause(
+    ours: list[Booked], theirs: tuple[Line, ...], cell: tuple[str, str], cause: Cause
+) -> None:
+    found = reconcile([*BOOKED, *ours], invoice(*BILLED, *theirs))
+
+    told = causes(found)
+    assert told[cell] is cause
+    assert told["m", "output"] is Cause.NONE
+
+
+def test_input_that_moved_between_its_classes_is_told_as_such() -> None:
+    ours = [booked(Meter.INPUT, 1_000_000, 10**9)]
+    theirs = (line(Meter.INPUT, 400_000, 4 * 10**8), line(Meter.CACHE_READ, 600_000, 6 * 10**7))
+
+    found = reconcile(ours, invoice(*theirs))
+
+    assert causes(found) == {("m", "input"): Cause.CACHE_CLASS, ("m", "cache read"): Cause.CACHE_CLASS}
+
+
+def test_costs_alone_cannot_tell_price_from_calls() -> None:
+    found = reconcile(BOOKED, invoice(line(Meter.INPUT, None, 2 * 10**9), line(Meter.OUTPUT, None, 10**9)))
+
+    assert causes(found) == {("m", "input"): Cause.UNCLEAR, ("m", "output"): Cause.NONE}
+
+
+def test_usage_alone_is_compared_by_tokens() -> None:
+    found = reconcile(BOOKED, invoice(line(Meter.INPUT, 1_000_000), line(Meter.OUTPUT, 250_000)))
+
+    assert found.in_money is False
+    assert found.share == Decimal("0.2")
+
+
+def test_an_invoice_without_models_is_compared_day_by_day() -> None:
+    found = reconcile(BOOKED, invoice(line(Meter.OTHER, None, 2 * 10**9, model="")))
+
+    (gap,) = found.gaps
+    assert (gap.cell.model, gap.cell.meter, gap.cause) == ("", "", Cause.NONE)
+
+
+def test_a_longer_period_is_compared_as_a_whole() -> None:
+    ours = [booked(Meter.INPUT, 1, 10**9), booked(Meter.INPUT, 1, 10**9, day=NEXT)]
+
+    found = reconcile(ours, invoice(line(Meter.INPUT, 2, 2 * 10**9, until=AFTER)))
+
+    assert causes(found) == {("m", "input"): Cause.NONE}
+
+
+def test_a_ledger_beside_an_empty_invoice_is_all_gap() -> None:
+    assert reconcile(BOOKED, invoice(line(Meter.INPUT, 0, 0))).share == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Claude Haiku 4.5", "claude-haiku-4-5-20251001"),
+        ("Claude 3.5 Sonnet 2024-10-22", "claude-3-5-sonnet-20241022"),
+        ("gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
+        ("gemini-2.5-pro", "Gemini 2.5 Pro"),
+    ],
+)
+def test_both_sides_names_of_a_model_are_one(one: str, other: str) -> None:
+    assert common_name(one) == common_name(other)
+
+
+def test_different_models_stay_different() -> None:
+    assert common_name("gpt-4o") != common_name("gpt-4o-mini")
+
+
+def test_every_token_class_has_a_meter() -> None:
+    assert set(METERS) == set(TOKEN_CLASSES)
+
+
+# --- the ledger's side ---------------------------------------------------------------------------
+
+
+def record(id_: str, **changes: Any) -> Record:
+    usage = Usage(input_uncached=1000, cache_read=2000, output=300, reasoning=200)
+    values: dict[str, Any] = {
+        "usage": usage,
+        "provider": "openai",
+        "model_served": "m",
+        "cost": RATES.cost(usage),
+        "rates": json.dumps(RATES.as_dict()),
+        "price_version": "v",
+    }
+    return example_record(id_, **{**values, **changes})
+
+
+def write(path: Path, *records: Record) -> Path:
+    async def work() -> None:
+        ledger = await SQLiteLedger.open(path, ManualClock())
+        for one in records:
+            await ledger.settle(None, one)
+        await ledger.close()
+
+    asyncio.run(work())
+    return path
+
+
+def sides(path: Path) -> dict[Meter, tuple[int, int]]:
+    return {one.meter: (one.tokens, one.cost) for one in read_booked(path, ["openai"], DAY, NEXT)}
+
+
+def test_the_ledgers_figures_are_split_by_meter_at_their_own_rates(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.db", record("a"), record("b"))
+
+    assert sides(path) == {
+        Meter.INPUT: (2000, 2_000_000),
+        Meter.CACHE_READ: (4000, 400_000),
+        Meter.OUTPUT: (1000, 2_000_000),
+    }
+
+
+def test_what_rates_do_not_explain_is_a_fee(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.db", record("a", cost=Nano(9_000_000)))
+
+    assert sides(path)[Meter.OTHER] == (0, 9_000_000 - RATES.cost(record("a").usage))
+
+
+def test_hits_other_providers_and_other_days_do_not_count(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "l.db",
+        record("hit", cache=CacheOutcome.EXACT, outcome=Outcome.HIT, cost=Nano(0)),
+        record("other", provider="anthropic"),
+        record("later", received_ns=DAY_NS + 86_400 * 10**9),
+    )
+
+    assert sides(path) == {}
+
+
+def test_estimates_are_told(tmp_path: Path) -> None:
+    usage = Usage(input_uncached=10, source=UsageSource.ESTIMATED)
+    path = write(tmp_path / "l.db", record("a", usage=usage, cost=RATES.cost(usage)))
+
+    (one,) = read_booked(path, ["openai"], DAY, NEXT)
+    assert one.estimated == 10
+
+
+def test_corrected_records_are_compared_at_their_corrected_rates(tmp_path: Path) -> None:
+    path = write(tmp_path / "l.db", record("a"))
+    double = Rates(input_uncached=2 * 10**9, cache_read=10**8, output=2 * 10**9, reasoning=2 * 10**9)
+    asked = Repricing(since_ns=0, until_ns=2**62, now_ns=DAY_NS)
+
+    reprice(path, asked, lambda *_: Price("new", ((-1, double),)))
+
+    assert sides(path)[Meter.INPUT] == (1000, 2_000_000)
+    assert sides(path).get(Meter.OTHER) is None
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+USAGE_HEAD = "start_time_iso,model,input_tokens,input_cached_tokens,output_tokens\n"
+
+
+def run(*arguments: object, code: int) -> str:
+    result = CliRunner().invoke(cli.app, ["reconcile", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "ledger.db", record("a"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("row", "tolerance", "code", "told"),
+    [
+        ("2027-01-15,m-2026-01-01,3000,2000,500", "0", 0, "0.000%, within"),
+        ("2027-01-15,m,3000,2000,550", "2%", 0, "within the tolerance of 2%"),
+        ("2027-01-15,m,3000,2000,550", "0.5%", 1, "past the tolerance of 0.5%"),
+        ("2027-01-15,m,3000,2000,5000", "0.02", 1, "calls outside of the gateway"),
+        ("2027-01-15,m,3000,2000,500\nnever,m,1,0,1", "2%", 1, "line 3: start_time_iso 'never' is no date"),
+    ],
+)
+def test_the_command_tells_the_gap_and_ends_with_1_past_the_tolerance(
+    data: Path, row: str, tolerance: str, code: int, told: str
+) -> None:
+    (data / "usage.csv").write_text(USAGE_HEAD + row + "\n", encoding="utf-8")
+
+    output = run("usage.csv", "--provider", "openai", "--tolerance", tolerance, "--data-dir", data, code=code)
+
+    assert told in output
+
+
+def test_rows_beyond_the_limit_are_summed(data: Path) -> None:
+    rows = "".join(f"2027-01-15,other-{number},10,0,1\n" for number in range(9))
+    (data / "usage.csv").write_text(USAGE_HEAD + rows, encoding="utf-8")
+
+    output = run("usage.csv", "--provider", "openai", "--rows", "2", "--data-dir", data, code=1)
+
+    assert "19 more" in output
+
+
+@pytest.mark.parametrize("tolerance", ["much", "-1%", "2%%", "NaN"])
+def test_a_tolerance_that_is_none_is_said(data: Path, tolerance: str) -> None:
+    (data / "usage.csv").write_text(USAGE_HEAD, encoding="utf-8")
+
+    assert "is no tolerance" in run(
+        "usage.csv", "--provider", "openai", f"--tolerance={tolerance}", "--data-dir", data, code=2
+    )
+
+
+def test_a_file_without_figures_is_said(data: Path) -> None:
+    (data / "usage.csv").write_text(USAGE_HEAD + "never,m,1,0,1\n", encoding="utf-8")
+
+    assert "first broken line is 2" in run("usage.csv", "--provider", "openai", "--data-dir", data, code=2)
