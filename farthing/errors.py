@@ -110,7 +110,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotFound(RequestError):
-    """There is nothing at this path."""
+    """There is nothing at this path: the OpenAI endpoints lie below /v1, as in base_url http://HOST:PORT/v1."""
 
     status = 404
     code = "not_found"

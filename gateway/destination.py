@@ -129,7 +129,10 @@ class Destinations:
                     )
         deployments = self._catalog.models.get(name)
         if not deployments:
-            raise ModelNotFound(param="model")
+            raise ModelNotFound(
+                f"No deployment serves the model '{name}': ask GET /v1/models for the list, or send `auto`.",
+                param="model",
+            )
         tier = self._tier_of(deployments[0])
         return _destination(tier, deployments, policy=HONOURED, reason="the model asked for", reference=tier)
 

@@ -35,6 +35,12 @@ GC_THRESHOLDS: Final = (20_000, 20, 50)
 """Allocations before a collection: a request makes some hundred containers and no cycles, so the default of 700
 would look through them at every other request."""
 
+OTHERS: Final = (
+    *("uvicorn", "uvicorn.error", "httpx", "httpcore", "aiohttp", "asyncio", "faiss.loader", "openai"),
+    *("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"),
+)
+"""Loggers of libraries. Below WARNING they are silent whatever our level: some of them write whole prompts."""
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -257,5 +263,5 @@ def write_logs(settings: Settings) -> None:
         format="%(levelname)s %(name)s: %(message)s",
         force=True,
     )
-    for chatty in ("uvicorn", "uvicorn.error", "httpx", "faiss.loader"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for other in OTHERS:
+        logging.getLogger(other).setLevel(logging.WARNING)
