@@ -31,15 +31,16 @@ SETTLE_S: Final = 20.0
 """How long the books may take to become right after a restart; they are read again until then."""
 LIMIT_USD: Final = "100000"
 BUDGETS: Final = (
-    {"id": "feature-day", "limit_usd": LIMIT_USD, "window": "day", "where": {"feature": "soak"}},
+    {"id": "feature-day", "limit_usd": LIMIT_USD, "window": "day", "per": ["feature"]},
     {"id": "tenant-month", "limit_usd": LIMIT_USD, "window": "month", "per": ["tenant"]},
     {"id": "each-run", "limit_usd": "10", "window": "run", "per": ["run"]},
 )
 NOTE: Final = """Real gateway processes, SIGKILL under load at random seeded moments: one worker (the parent replaces
-it), all workers, the whole gateway, the whole gateway again while it starts. Load: plain, streams, n = 3, failover,
-repeats that the cache may answer, clients that leave. After every kill and restart all of the books so far were
-compared with all that the mock had seen. "Held, never sent" are calls killed between the commit of their hold and the
-provider: nobody can know what became of them, so they are charged at their hold, marked `estimated`."""
+it), all workers, the whole gateway, the whole gateway again while it starts, the parent alone (its workers end by
+themselves). Load: plain, streams, n = 3, failover, repeats that the cache may answer, clients that leave, of features
+that abort and that drain. After every kill and restart all of the books so far were compared with all that the mock
+had seen. "Held, never sent" are calls killed between the commit of their hold and the provider: nobody can know what
+became of them, so they are charged at their hold, marked `estimated`."""
 
 
 @dataclass(slots=True)
@@ -145,25 +146,32 @@ class Soak:
         return await self._settled()
 
     async def _kill(self) -> None:
-        kind = self._dice.choices(
-            ("one worker", "all workers", "gateway", "gateway, again while it starts"), (4, 2, 3, 1)
-        )[0]
+        kind = self._dice.choices(KILLS, (8, 4, 6, 2, 2))[0]
         self.kills[kind] += 1
         workers = self._victim.workers()
-        if kind == "one worker":
-            self._victim.kill_worker(self._dice.choice(workers))
-            await asyncio.sleep(self._dice.uniform(0, 0.2))  # its sibling is still under load
-        elif kind == "all workers":
-            for worker in workers:
-                self._victim.kill_worker(worker)
-        else:
-            await self._victim.kill()
-            self._victim.start()
-            if kind != "gateway":
-                self.kills[kind] += 1
-                await asyncio.sleep(self._dice.uniform(0, 2))
-                await self._victim.kill()
+        match kind:
+            case "one worker":
+                self._victim.kill_worker(self._dice.choice(workers))
+                await asyncio.sleep(self._dice.uniform(0, 0.2))  # its sibling is still under load
+            case "all workers":
+                for worker in workers:
+                    self._victim.kill_worker(worker)
+            case "parent":  # its workers see it within a second, finish what is under way, and end
+                await self._victim.kill_parent()
+                self._loading = False
+                await self._victim.orphans_ended(workers)
                 self._victim.start()
+            case "gateway":
+                await self._restart(0.0)
+            case _:
+                await self._restart(0.0)
+                self.kills[kind] += 1
+                await self._restart(self._dice.uniform(0, 2))
+
+    async def _restart(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._victim.kill()
+        self._victim.start()
 
     async def _settled(self) -> Audit:
         """The audit once it finds nothing wrong, or the last one before patience ended."""
@@ -181,12 +189,12 @@ class Soak:
             self._number += 1
             word = last if last and self._dice.random() < 0.12 else f"w{self._number}"
             run = word if word != last else f"{word}.{self._number}"
-            kind = "repeat" if word == last else self._dice.choices(tuple(KINDS), (5, 4, 2, 1, 2, 1))[0]
+            kind = "repeat" if word == last else self._dice.choices(tuple(KINDS), (10, 8, 4, 2, 4, 2, 3))[0]
             self.seen.asked.add(run)
             self.calls[kind] += 1
             ask = Ask(
                 body={"model": MODEL, "max_tokens": 30, **KINDS.get(kind, {}), "messages": said(word)},
-                headers={"x-farthing-run": run},
+                headers={"x-farthing-run": run, "x-farthing-feature": "drained" if "drained" in kind else "soak"},
                 leaves_after_s=self._dice.uniform(0.001, 0.03) if "leaves" in kind else None,
             )
             told = await call(self._victim.port, ask)
@@ -206,6 +214,7 @@ class Soak:
             self.calls[f"answered {told.status}"] += 1
 
 
+KILLS: Final = ("one worker", "all workers", "gateway", "gateway, again while it starts", "parent")
 KINDS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
     "stream": {"stream": True},
@@ -213,6 +222,7 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
     "failover": {"model": "failing-first"},
     "stream, client leaves": {"stream": True},
     "plain, client leaves": {},
+    "stream, client leaves and it is drained": {"stream": True},
 }
 
 
@@ -225,7 +235,13 @@ async def soak(kills: int, seed: int, workers: int) -> tuple[Soak, Audit]:
     """Kill a gateway so many times; raises BenchmarkFailed at the first audit that finds something wrong."""
     with tempfile.TemporaryDirectory(prefix="farthing-soak-") as name:
         async with running_mock(MockSettings(chunks=8, duration_ms=25, recording=True)) as mock:
-            config = write_config(Path(name), mock.base_url, features={"soak": {}}, budgets=list(BUDGETS), price="10")
+            config = write_config(
+                Path(name),
+                mock.base_url,
+                features={"soak": {}, "drained": {"on_hang_up": "drain"}},
+                budgets=list(BUDGETS),
+                price="10",
+            )
             async with running_victim(config, workers) as victim:
                 running = Soak(victim, mock, seed)
                 while running.kills.total() < kills:

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -154,6 +155,20 @@ class Victim:
                 os.killpg(self._process.pid, signal.SIGKILL)  # its own group: start_new_session
             await asyncio.to_thread(self._process.wait)
             self._process = None
+
+    async def kill_parent(self) -> None:
+        """SIGKILL for the process that was started, and for none of its workers."""
+        assert self._process is not None
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+
+    async def orphans_ended(self, workers: list[int]) -> None:
+        """Wait until workers without a parent have ended by themselves. Raises BenchmarkFailed."""
+        deadline = time.monotonic() + START_S
+        while any(b"spawn_main" in _command_line(pid) for pid in workers):
+            if time.monotonic() > deadline:
+                raise BenchmarkFailed(f"Workers outlived their parent by {START_S:g} s: {workers}")
+            await asyncio.sleep(_POLL_S)
 
     async def end(self) -> int:
         """Ask it to end as an operator does; its exit code."""
