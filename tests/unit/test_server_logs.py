@@ -1,6 +1,7 @@
 """What libraries log at a level below warning stays out of our log, since some of them write whole prompts."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.gateway import write_tree
 
 
 @pytest.fixture(autouse=True)
-def _levels_restored() -> "object":
+def _levels_restored() -> Iterator[None]:
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in OTHERS}
     handlers, level = root.handlers[:], root.level
