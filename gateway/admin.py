@@ -31,7 +31,9 @@ from gateway.chargesapi import charge_routes
 from gateway.exposition import CONTENT_TYPE
 from gateway.pages.figures import read_budgets
 from gateway.pages.routes import find_record, page_routes
+from gateway.raisesapi import raise_members, raise_routes
 from gateway.request import read_secret
+from gateway.runsapi import run_routes
 from gateway.spendquery import as_members, check_ledger, read_query
 from ledger.adjustments import Adjustment, adjustments_of
 
@@ -52,6 +54,8 @@ def admin_app(view: AdminView) -> Starlette:
             Route("/api/records/{request_id}", doors.for_admins(doors.record)),
             Route("/api/spend", doors.for_admins(doors.spend)),
             Route("/api/budgets", doors.for_admins(doors.budgets)),
+            *raise_routes(view, doors.require_admin, reply),
+            *run_routes(view, reply),
             *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
             *page_routes(view),
         ],
@@ -154,7 +158,8 @@ class Doors:
         """GET /api/budgets: the accounts of every budget in their present windows, fullest first."""
         path = self._view.ledger_path
         check_ledger(path)
-        lines = await run_in_threadpool(read_budgets, path, self._view.budgets(), self._view.clock.wall_ns())
+        now_ns = self._view.clock.wall_ns()
+        lines = await run_in_threadpool(read_budgets, path, self._view.budgets(), now_ns)
         return reply(
             {
                 "budgets": [
@@ -166,6 +171,7 @@ class Doors:
                         "spent_usd": format_usd(line.spent),
                         "reserved_usd": format_usd(line.held),
                         "resets_at": line.resets_at,
+                        "raises": [raise_members(one, now_ns) for one in line.raises],
                     }
                     for line in lines
                 ]

@@ -1,6 +1,6 @@
 """AdminView: all that the admin API and the pages may know of a running gateway; the wiring fills it in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class AdminView:
 
     `secret` is the installation's secret (any length from 16 bytes). `authenticate` takes the key as sent and
     raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
-    `render_metrics` may block: they run in a thread. Where `charges` is None, no external usage events are taken.
+    `render_metrics` may block: they run in a thread. `features` are those that are registered. `on_amended` is called
+    after a raise or a run has been changed, in the loop. Where `charges` is None, no external usage events are taken.
     """
 
     clock: Clock
@@ -43,3 +44,5 @@ class AdminView:
     problems: Callable[[], Sequence[Problem]]
     budgets: Callable[[], Sequence[Budget]]
     charges: ChargeDesk | None = None
+    features: Callable[[], Collection[str]] = tuple
+    on_amended: Callable[[], None] = lambda: None

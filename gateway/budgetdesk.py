@@ -52,6 +52,11 @@ class BudgetDesk:
             self._pause(tags, refusal)
         return False
 
+    def take_up(self) -> None:
+        """Take up what this worker has changed itself; if the file does not answer now, the next look does it."""
+        with suppress(LedgerUnavailable):
+            self.amendments.refresh()
+
     def look(self) -> None:
         """Once a second: take up what other workers have changed and spent. Raises LedgerUnavailable."""
         self.amendments.refresh()

@@ -286,6 +286,8 @@ class House:
             render_metrics=self.metrics.render,
             problems=self._problems,
             budgets=lambda: self.settings.budgets,
+            features=lambda: tuple(self.settings.catalog.features),
+            on_amended=self._budgets.take_up,
             charges=ChargeDesk(
                 ledger=self.ledger,
                 ledger_path=self.files.ledger,

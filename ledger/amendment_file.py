@@ -12,7 +12,7 @@ from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
 from farthing.ports import Clock
 from ledger.amendments import Raise, Run
-from ledger.schema import connect_waiting, read_statements
+from ledger.schema import Connect, connect_reading, connect_waiting, read_statements
 
 SQL: Final = read_statements("amendments")
 _LEAST_VERSION: Final = -1
@@ -74,9 +74,23 @@ class AmendmentFile:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for a question; may wait. Raises LedgerUnavailable."""
+    """A connection for questions; may wait. Raises LedgerUnavailable."""
+    with _connected(connect_reading, path) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for single statements that change nothing which other processes keep in memory; may wait. Raises
+    LedgerUnavailable."""
+    with _connected(connect_waiting, path) as connection:
+        yield connection
+
+
+@contextmanager
+def _connected(connect: Connect, path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        connection = connect_waiting(path)
+        connection = connect(path)
         try:
             yield connection
         finally:
@@ -91,7 +105,7 @@ def changing(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises LedgerUnavailable, with nothing done.
     """
-    with reading(path) as connection:
+    with writing(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ledger.amendment_file import SQL, reading
+from ledger.amendment_file import SQL, writing
 
 
 def claim(path: Path, account: str, threshold: str, *, now_ns: int) -> bool:
@@ -10,5 +10,5 @@ def claim(path: Path, account: str, threshold: str, *, now_ns: int) -> bool:
 
     Blocks. Raises LedgerUnavailable.
     """
-    with reading(path) as connection:
+    with writing(path) as connection:
         return connection.execute(SQL["claim_notice"], (account, threshold, now_ns)).rowcount == 1

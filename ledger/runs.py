@@ -11,7 +11,7 @@ from farthing.catalog import Budget
 from farthing.errors import RunClosed
 from farthing.hold import Account
 from farthing.money import ZERO, Nano
-from ledger.amendment_file import SQL, changing, reading, run_of
+from ledger.amendment_file import SQL, changing, reading, run_of, writing
 from ledger.amendments import Run, RunState
 from ledger.budgets import opened_run, run_account
 
@@ -82,7 +82,7 @@ def close(path: Path, *, tenant: str, name: str, now_ns: int) -> None:
 def refuse(path: Path, *, tenant: str, name: str, needed: Nano) -> None:
     """Note what the call needed at most that did not fit, by which the run is paused. Blocks. Raises
     LedgerUnavailable."""
-    with reading(path) as connection:
+    with writing(path) as connection:
         connection.execute(SQL["refuse_run"], (tenant, name, needed))
 
 

@@ -113,6 +113,16 @@ def write_tree(directory: Path, base_url: str, *, extra: str = "", models: Mappi
     return config
 
 
+def change(config: Path, *changes: tuple[str, str]) -> None:
+    """Replace texts of the configuration, each of which occurs once."""
+    file = config / "farthing.yaml"
+    text = file.read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, (old, text.count(old))
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
     """A gateway that answers at `base_url` (with /v1); `client` speaks to its root with the first key."""
@@ -155,12 +165,19 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(
-    directory: Path, *, extra: str = "", models: Mapping[str, str] | None = None, chunks: int = 10, duration_ms: int = 0
+    directory: Path,
+    *,
+    extra: str = "",
+    models: Mapping[str, str] | None = None,
+    changes: Sequence[tuple[str, str]] = (),
+    chunks: int = 10,
+    duration_ms: int = 0,
 ) -> AsyncIterator[RunningGateway]:
-    """Start mock and gateway in this loop; `extra` is further YAML."""
+    """Start mock and gateway in this loop; `extra` is further YAML, each change a text of the tree and its heir."""
     settings = MockSettings(chunks=chunks, duration_ms=duration_ms, slow_ms=20, recording=True)
     async with running_mock(settings) as mock:
         config = write_tree(directory, mock.base_url, extra=extra, models=models)
+        change(config, *changes)
         async with serving(config) as (application, port):
             root = f"http://127.0.0.1:{port}"
             headers = {"authorization": f"Bearer {KEY}"}

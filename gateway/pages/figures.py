@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from farthing.catalog import Budget
+from farthing.catalog import Budget, Window
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome, Outcome, Record
 from gateway.periods import NS, month_start
-from ledger import reports
+from ledger import raises, reports
+from ledger.amendments import Raise, raised
 from ledger.reports import BudgetState, SpendRow
 
 DAYS: Final = 30
@@ -63,6 +64,8 @@ class BudgetLine:
     spent: Nano
     held: Nano
     resets_at: str | None
+    raises: tuple[Raise, ...] = ()
+    """Those that are in `limit`."""
 
     @property
     def used(self) -> float:
@@ -114,35 +117,42 @@ def read_budgets(path: Path, budgets: Sequence[Budget], now_ns: int) -> tuple[Bu
     A budget that nothing drew on yet has a line as well. Blocks: run it in a thread.
     """
     lines: list[BudgetLine] = []
+    live = raises.live(path, now_ns=now_ns)
     for budget in budgets:
         states = reports.budget_states(path, now_ns=now_ns, budget=budget.id, limit=ACCOUNTS_A_BUDGET)
-        lines += [_used(state) for state in states] or [_unused(budget)]
+        mine = tuple(one for one in live if one.budget == budget.id)
+        lines += [_used(state, budget, mine) for state in states] or [_unused(budget, mine)]
     return tuple(sorted(lines, key=lambda line: (-line.used, line.budget, line.scope)))
 
 
-def _used(state: BudgetState) -> BudgetLine:
+def _used(state: BudgetState, budget: Budget, live: tuple[Raise, ...]) -> BudgetLine:
+    """The account under the limit of now. The one it was last held by is older; it is what an opened run was given."""
     account = state.account
+    lifts = tuple(one for one in live if one.lifts(budget.id, account.scope))
+    base = account.limit if budget.window is Window.RUN else budget.limit + raised(lifts, budget.id, account.scope)
     return BudgetLine(
         budget=account.budget,
         scope=account.scope,
         window=account.window,
-        limit=account.limit,
+        limit=Nano(base),
         spent=state.spent,
         held=state.held,
         resets_at=account.resets_at,
+        raises=lifts,
     )
 
 
-def _unused(budget: Budget) -> BudgetLine:
+def _unused(budget: Budget, live: tuple[Raise, ...]) -> BudgetLine:
     pairs = (*(f"{name}={value}" for name, value in budget.where), *(f"each {name}" for name in budget.per))
     return BudgetLine(
         budget=budget.id,
         scope=",".join(pairs) or "all",
         window=budget.window.value,
-        limit=budget.limit,
+        limit=Nano(budget.limit + raised(live, budget.id, "")),
         spent=ZERO,
         held=ZERO,
         resets_at=None,
+        raises=tuple(one for one in live if not one.scope),
     )
 
 
