@@ -81,6 +81,7 @@ class SQLiteLedger:
 
     def __init__(self, path: Path, clock: Clock, connect: schema.Connect, lease: leases.Lease, name: str) -> None:
         self._path, self._clock, self._connect = path, clock, connect
+        self._file = _identity(path)
         self._lease, self._instance = lease, name
         self._loop = asyncio.get_running_loop()
         self._connection: sqlite3.Connection | None = None
@@ -160,6 +161,7 @@ class SQLiteLedger:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
         now_ns, folder = self._clock.wall_ns(), _folder(self._path)
         try:
+            self._check_file()
             lost = await asyncio.to_thread(recovery.recover, self._path, folder, instance=self._instance, now_ns=now_ns)
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
@@ -221,6 +223,7 @@ class SQLiteLedger:
     def _attempt(self, batch: list[_Entry]) -> bool:
         """Commit a batch; False where it was put back to wait for another process."""
         try:
+            self._check_file()
             connection = self._connection = self._connection or self._connect(self._path)
             committed = commit(connection, [entry.operation for entry in batch], self._keys)
         except _DATA_ERRORS as error:
@@ -232,6 +235,12 @@ class SQLiteLedger:
         else:
             self._resolve(batch, committed)
         return True
+
+    def _check_file(self) -> None:
+        """A file that was removed or replaced can still be written, and what is written there nobody will ever read;
+        opening another one in its place would start all budgets anew. 1 us a batch."""
+        if _identity(self._path) != self._file:
+            raise sqlite3.OperationalError("the file was removed or replaced: put it back and restart the gateway")
 
     def _resolve(self, batch: list[_Entry], committed: Committed) -> None:
         self._busy_since, self._wait_s = None, _FIRST_WAIT_S
@@ -275,6 +284,15 @@ class SQLiteLedger:
         if self._connection and not _is_busy(error):
             self._connection.close()
             self._connection = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at the path; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _folder(path: Path) -> Path:

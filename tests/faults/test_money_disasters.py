@@ -305,6 +305,27 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_ledger_that_was_deleted_or_replaced_under_the_gateway_stops_all_spending(
+    gateway: RunningGateway, replaced: bool
+) -> None:
+    path = ledger_of(gateway)
+    assert (await ask(gateway, "before")).status_code == 200
+    path.rename(path.with_name("moved.db"))
+    if replaced:
+        shutil.copy(path.with_name("moved.db"), path)
+
+    refused = [await ask(gateway, f"after {number}") for number in range(3)]
+    with pytest.raises(LedgerUnavailable, match="removed or replaced"):
+        await gateway.application.house.ledger.recover()
+
+    for response in refused:
+        assert_refused_until_the_ledger_works(response)
+        assert "restart the gateway" in response.json()["error"]["message"]
+    assert len(gateway.mock.requests) == 1
+    assert path.exists() is replaced  # a new one would have new budgets
+
+
 async def test_a_deleted_folder_of_leases_neither_stops_calls_nor_charges_one_twice(
     tmp_path: Path, gateway: RunningGateway
 ) -> None:
