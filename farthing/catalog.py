@@ -238,16 +238,28 @@ class Budget:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceOverride:
     """A price of `config/prices.yaml`; it wins over the packaged snapshot from `valid_from_ns` on. Rates in USD per
-    million tokens, per request, per second of upstream time; None: not given (output rates default to input's 0)."""
+    million tokens, per request, per web search, per second of upstream time; None: not given (see `ledger.prices`).
+
+    `service_tier` empty is the standard one. `above_input_tokens`: for requests with more input than that, beside an
+    entry for the others.
+    """
 
     provider: str
     model: str
+    service_tier: str = ""
+    above_input_tokens: int = 0
     input_per_mtok: Decimal | None = None
     output_per_mtok: Decimal | None = None
     cache_read_per_mtok: Decimal | None = None
     cache_write_per_mtok: Decimal | None = None
+    cache_write_1h_per_mtok: Decimal | None = None
     reasoning_per_mtok: Decimal | None = None
+    input_audio_per_mtok: Decimal | None = None
+    cached_audio_per_mtok: Decimal | None = None
+    output_audio_per_mtok: Decimal | None = None
+    input_image_per_mtok: Decimal | None = None
     per_request: Decimal | None = None
+    per_web_search: Decimal | None = None
     per_second: Decimal | None = None
     valid_from_ns: int = 0
     source: str = ""

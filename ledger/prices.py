@@ -13,13 +13,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from farthing.catalog import PriceOverride
-from farthing.errors import ConfigError, UnpricedModel
-from farthing.money import FEMTO_PER_NANO, Nano, Rates, femto_per_token, nano_from_usd
-from farthing.usage import TOKEN_CLASSES
+from farthing.errors import UnpricedModel
+from farthing.money import FEMTO_PER_NANO, Rates, femto_per_token, nano_from_usd
+from ledger.overrides import dated_prices
+from ledger.price import STANDARD, TOKEN_EXTRAS, Price, UnpricedTier, highest, plain_tier
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant
+
+__all__ = ["Price", "PriceBook", "UnpricedTier"]
 
 _DAY_NS: Final = 86_400 * 10**9
 _MINUTE_NS: Final = 60 * 10**9
@@ -37,79 +40,13 @@ _FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The prices of the snapshot that may apply to a token class, most particular first."""
 
-_TOKEN_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
-    "cached_audio": ("cache_audio_read_mtok", "cache_read"),
-    "cached_image": ("cache_image_read_mtok", "cache_read"),
-    "input_video": ("input_video_mtok", "input_uncached"),
-    "output_image": ("output_image_mtok", "output"),
-    "output_citation": ("output_citation_mtok", ""),
-}
-"""By name in `Portion.extras`: the price of the tokens, and the class in which they are counted already, at whose rate
-they are charged where they have no price of their own."""
-
 _PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches": "storage_searches_kcount"}
 """By name in `Portion.extras`: the price of a thousand."""
 
-_STANDARD: Final = frozenset({"", "default", "standard", "standard_only", "on_demand"})
-"""What providers call the tier that is not special."""
 _ANY: Final = "auto"
 """The tier of a request whose provider decides by its own settings (OpenAI: those of the project)."""
 _TIER_KEYS: Final = ("service_tier", "processing", "speed")
 """The keys of the snapshot's variants that mean a service tier."""
-
-_RATE_FIELDS: Final = (
-    "input_per_mtok",
-    "output_per_mtok",
-    "cache_read_per_mtok",
-    "cache_write_per_mtok",
-    "reasoning_per_mtok",
-    "per_request",
-    "per_second",
-)
-
-
-class UnpricedTier(UnpricedModel):
-    """The model has no price in that service tier, and the standard price would be a guess."""
-
-    def __init__(self, provider: str, model: str, tier: str, known: Sequence[str]) -> None:
-        super().__init__(provider, model)
-        others = f" Known: {', '.join(known)}." if known else ""
-        self.args = (
-            f"No price is known for service tier '{tier}' of model '{model}' of provider '{provider}'.{others}",
-        )
-        self.param = "service_tier"
-        self.tier = tier
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs in one price period and service tier. `steps` are (input tokens above which they apply,
-    rates), rising from -1; `version` is that of the price book. `extras` are, step by step, femto-dollars an item by
-    the names of `Portion.extras`, beyond the rate of the class in which its tokens are counted. `is_assumed`: the tier
-    has no known price, and these are the dearest that the model has."""
-
-    version: str
-    steps: tuple[tuple[int, Rates], ...]
-    extras: tuple[Mapping[str, int], ...] = ()
-    is_assumed: bool = False
-
-    def rates(self, input_tokens: int) -> Rates:
-        """The rates of a request with so many input tokens, cached ones included. A context tier is a cliff: past
-        its threshold every token of the request pays the tier's rate."""
-        if len(self.steps) == 1:
-            return self.steps[0][1]
-        return next(rates for above, rates in reversed(self.steps) if input_tokens > above)
-
-    def ceiling(self) -> Rates:
-        """For every class the highest rate of any context tier: no request in this service tier is charged more."""
-        if len(self.steps) == 1:
-            return self.steps[0][1]
-        return _highest([rates for _, rates in self.steps])
-
-    def extra_rates(self, input_tokens: int) -> Mapping[str, int]:
-        """The rates of extras (see `extras`) in a request with so many input tokens; what is missing has no price."""
-        at = [above for above, _ in self.steps if input_tokens > above]
-        return self.extras[max(len(at), 1) - 1] if self.extras else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +70,13 @@ class PriceBook:
         # A snapshot of our own: the package's global one may be replaced by its network updater.
         self._snapshot: DataSnapshot = DataSnapshot(providers=providers, from_auto_update=False)
         self.version = _version_of(self._snapshot, overrides)
-        self._overrides: dict[tuple[str, str], list[tuple[int, Price]]] = {}
-        for override in sorted(overrides, key=lambda override: override.valid_from_ns):
-            price = Price(self.version, ((-1, _override_rates(override)),))
-            dated = self._overrides.setdefault((override.provider, override.model), [])
-            dated.append((override.valid_from_ns, price))
+        self._overrides = dated_prices(overrides, self.version)
         self._memo: dict[tuple[str, str, str], _Period] = {}
 
     def price(self, provider: str, model: str, at_ns: int, service_tier: str = "") -> Price:
         """The price at wall ns `at_ns`. Raises UnpricedModel: an unknown price is never zero; and its UnpricedTier
         for a tier in which the model has none then."""
-        tier = "" if service_tier in _STANDARD else service_tier
+        tier = plain_tier(service_tier)
         period = self._memo.get((provider, model, tier))
         if period is None or not period.from_ns <= at_ns < period.until_ns:
             period = self._memo[provider, model, tier] = self._find(provider, model, at_ns, tier)
@@ -164,9 +97,9 @@ class PriceBook:
         if service_tier == _ANY:
             return self._dearest(provider, model, at_ns).ceiling()
         standard = self.price(provider, model, at_ns).ceiling()
-        if service_tier in _STANDARD:
+        if not plain_tier(service_tier):
             return standard
-        return _highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
+        return highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
 
     def provider_at(self, url: str) -> str | None:
         """The snapshot's name for the provider that answers at a URL, None for one that it does not know."""
@@ -177,35 +110,42 @@ class PriceBook:
 
     def tiers(self, provider: str, model: str, at_ns: int) -> tuple[str, ...]:
         """The service tiers, beside the standard one, in which the model has a price at `at_ns`."""
-        if self._override(provider, model, at_ns) is not None:
-            return ()
+        ours = [
+            tier
+            for owner, name, tier in self._overrides
+            if (owner, name) == (provider, model) and tier and self._override(provider, model, at_ns, tier)
+        ]
+        if self._override(provider, model, at_ns, ""):
+            return tuple(ours)
         info, moment = self._model(provider, model), _moment(at_ns)
         contexts = (_context(variant.when) for variant in _variants(info, moment))
-        return tuple(dict.fromkeys(value for _, value in filter(None, contexts) if value not in _STANDARD))
+        listed = (value for _, value in filter(None, contexts) if value not in STANDARD)
+        return tuple(dict.fromkeys((*ours, *listed)))
 
     def _dearest(self, provider: str, model: str, at_ns: int) -> Price:
         """For every class and extra the highest of all tiers."""
         standard = self.price(provider, model, at_ns)
         others = [self.price(provider, model, at_ns, tier) for tier in self.tiers(provider, model, at_ns)]
-        rates = _highest([price.ceiling() for price in (standard, *others)])
+        rates = highest([price.ceiling() for price in (standard, *others)])
         extras = [table for price in (standard, *others) for table in price.extras]
         names = {name for table in extras for name in table}
         dearest = {name: max(table[name] for table in extras if name in table) for name in sorted(names)}
         return Price(self.version, ((-1, rates),), (dearest,) if dearest else ())
 
-    def _override(self, provider: str, model: str, at_ns: int) -> tuple[int, Price] | None:
+    def _override(self, provider: str, model: str, at_ns: int, tier: str) -> tuple[int, Price] | None:
         """The override that holds at a time, and since when."""
-        dated = self._overrides.get((provider, model), [])
+        dated = self._overrides.get((provider, model, tier), [])
         return next((entry for entry in reversed(dated) if entry[0] <= at_ns), None)
 
     def _find(self, provider: str, model: str, at_ns: int, tier: str) -> _Period:
         """The price and the time for which it may be remembered."""
-        begins = [from_ns for from_ns, _ in self._overrides.get((provider, model), [])]
+        dated = (self._overrides.get((provider, model, each), ()) for each in {tier, ""})
+        begins = [from_ns for entries in dated for from_ns, _ in entries]
         until_ns = min((begin for begin in begins if begin > at_ns), default=2**63 - 1)
-        if override := self._override(provider, model, at_ns):
-            if tier:  # a price of our own is that of the standard tier
-                raise UnpricedTier(provider, model, tier, ())
+        if override := self._override(provider, model, at_ns, tier):
             return _Period(override[0], until_ns, override[1])
+        if tier and self._override(provider, model, at_ns, ""):  # the list's price for a tier goes with its standard
+            raise UnpricedTier(provider, model, tier, self.tiers(provider, model, at_ns))
         info, moment = self._model(provider, model), _moment(at_ns)
         step_ns = _MINUTE_NS if _depends_on_time_of_day(info) else _DAY_NS
         from_ns = at_ns - at_ns % step_ns
@@ -256,14 +196,9 @@ def _context(when: Mapping[str, str]) -> tuple[str, str] | None:
     return (key, value) if key in _TIER_KEYS else None
 
 
-def _highest(rates: Sequence[Rates]) -> Rates:
-    fields = (*TOKEN_CLASSES, "per_request", "per_second")
-    return Rates(**{name: max(getattr(each, name) for each in rates) for name in fields})
-
-
 def _extra_rates(known: Mapping[str, Any], input_tokens: int, rates: Rates) -> dict[str, int]:
     table: dict[str, int] = {}
-    for name, (price, counted_as) in _TOKEN_EXTRAS.items():
+    for name, (price, counted_as) in TOKEN_EXTRAS.items():
         base = getattr(rates, counted_as) if counted_as else 0
         if price in known:
             table[name] = femto_per_token(_at_context(known[price], input_tokens)) - base
@@ -305,42 +240,6 @@ def _at_context(value: Any, input_tokens: int) -> Decimal:
 def _depends_on_time_of_day(info: "ModelInfo") -> bool:
     prices = info.prices if isinstance(info.prices, list) else []
     return any(hasattr(price.constraint, "start_time") for price in (*prices, *(info.price_variants or ())))
-
-
-def _override_rates(override: PriceOverride) -> Rates:
-    """Cached and written tokens cost what input does and reasoning what output does, unless given."""
-    given = {name: value for name in _RATE_FIELDS if (value := getattr(override, name)) is not None}
-    where = f"The price of model '{override.model}' of provider '{override.provider}'"
-    if not given:
-        raise ConfigError(f"{where} gives no rate: set at least one of {', '.join(_RATE_FIELDS)} (0 is free).")
-    input_ = given.get("input_per_mtok", Decimal(0))
-    output = given.get("output_per_mtok", Decimal(0))
-    by_class = {
-        "input_uncached": input_,
-        "cache_read": given.get("cache_read_per_mtok", input_),
-        "cache_write_5m": given.get("cache_write_per_mtok", input_),
-        "cache_write_1h": given.get("cache_write_per_mtok", input_),
-        "output": output,
-        "reasoning": given.get("reasoning_per_mtok", output),
-        "input_audio": input_,
-        "output_audio": output,
-        "input_image": input_,
-    }
-    try:
-        rates: dict[str, Any] = {name: femto_per_token(rate) for name, rate in by_class.items()}
-        return Rates(
-            **rates,
-            per_request=_fee(given.get("per_request", Decimal(0))),
-            per_second=_fee(given.get("per_second", Decimal(0))),
-        )
-    except (ValueError, ArithmeticError) as error:
-        raise ConfigError(f"{where} cannot be used: {error}.") from error
-
-
-def _fee(usd: Decimal) -> Nano:
-    if not usd.is_finite() or not 0 <= usd <= 10**6:
-        raise ValueError(f"a fee must lie between 0 and 1,000,000 USD, not {usd}")
-    return nano_from_usd(usd)
 
 
 def _version_of(snapshot: "DataSnapshot", overrides: Sequence[PriceOverride]) -> str:

@@ -257,6 +257,8 @@ def _price(form: PriceForm, providers: Mapping[str, Provider]) -> PriceOverride:
     return PriceOverride(
         provider=providers[form.provider].price_provider if by_name else form.provider,
         model=form.model,
+        service_tier=form.service_tier or "",
+        above_input_tokens=form.above_input_tokens,
         valid_from_ns=0 if form.valid_from is None else day_ns(form.valid_from),
         source=form.source or "",
         reason=form.reason or "",

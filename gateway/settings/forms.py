@@ -19,14 +19,21 @@ RATES = (
     "output_per_mtok",
     "cache_read_per_mtok",
     "cache_write_per_mtok",
+    "cache_write_1h_per_mtok",
     "reasoning_per_mtok",
+    "input_audio_per_mtok",
+    "cached_audio_per_mtok",
+    "output_audio_per_mtok",
+    "input_image_per_mtok",
     "per_request",
+    "per_web_search",
     "per_second",
 )
 SCOPES = ("tenant", "key", "feature", "task", "run", "environment", "team")
 
 Ttl = Annotated[int, scalars.duration("1s", "366d", whole_seconds=True)]
 Wait = Annotated[float, scalars.duration("10ms", "1d")]
+InputTokens = Annotated[int, scalars.whole(0, 10**9)]
 Scope = Annotated[str, scalars.choice(*SCOPES)]
 
 
@@ -279,12 +286,22 @@ class PriceForm(Form):
 
     provider: Tag = required("Provider under `providers:`, or its price_provider.")
     model: Model = required("Model as it is sent to the provider.")
+    service_tier: Tag | None = setting(None, "Tier as the provider's answer names it, such as flex; none: standard.")
+    above_input_tokens: InputTokens = setting(
+        0, "For requests with more input tokens than this; another entry prices those with fewer."
+    )
     input_per_mtok: Rate | None = setting(None, "USD per million input tokens.")
     output_per_mtok: Rate | None = setting(None, "USD per million output tokens; 0 for embeddings.")
     cache_read_per_mtok: Rate | None = setting(None, "USD per million input tokens read from its cache.")
     cache_write_per_mtok: Rate | None = setting(None, "USD per million input tokens written to its cache.")
+    cache_write_1h_per_mtok: Rate | None = setting(None, "The same for tokens written for an hour.")
     reasoning_per_mtok: Rate | None = setting(None, "USD per million reasoning tokens.")
+    input_audio_per_mtok: Rate | None = setting(None, "USD per million input tokens of audio.")
+    cached_audio_per_mtok: Rate | None = setting(None, "USD per million tokens of audio read from its cache.")
+    output_audio_per_mtok: Rate | None = setting(None, "USD per million output tokens of audio.")
+    input_image_per_mtok: Rate | None = setting(None, "USD per million input tokens of images.")
     per_request: Rate | None = setting(None, "USD per request.")
+    per_web_search: Rate | None = setting(None, "USD per search that the provider makes for an answer.")
     per_second: Rate | None = setting(None, "USD per second that the provider works on a request.")
     free: Flag = setting(False, "true says that costing nothing is meant; a price of zero needs it.")
     valid_from: Day | None = setting(None, "First day (YYYY-MM-DD, from 00:00 UTC) of the price.")

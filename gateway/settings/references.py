@@ -13,6 +13,7 @@ from gateway.settings.tree import Tree
 
 AUTO: Final = "auto"
 TIER: Final = "tier/"
+_PRICE_IDENTITY: Final = ("provider", "model", "service_tier", "valid_from", "above_input_tokens")
 
 Rows = Iterable[tuple[Path, Any]]
 
@@ -166,11 +167,18 @@ class _Check:
         seen: dict[tuple[str, ...], Path] = {}
         for index, price in enumerate(_rows(self._tree.data.get("prices"))):
             row = _table(price)
-            identity = tuple(str(row.get(name)) for name in ("provider", "model", "valid_from"))
+            identity = tuple(str(row.get(name) or "") for name in _PRICE_IDENTITY)
             first = seen.setdefault(identity, ("prices", index))
             if first != ("prices", index) and "model" in row:
                 self._say(
                     ("prices", index), f"the same price is given on line {self._tree.place(first).line}; keep one"
+                )
+        for identity, path in seen.items():
+            if identity[-1] and (*identity[:-1], "") not in seen:
+                self._say(
+                    (*path, "above_input_tokens"),
+                    "requests with fewer tokens have no price; add an entry with the same provider, model, "
+                    "service_tier and valid_from, without above_input_tokens",
                 )
 
     def evals(self) -> None:

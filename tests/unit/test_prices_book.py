@@ -212,3 +212,75 @@ def test_the_version_names_package_date_and_overrides() -> None:
     assert one.version.startswith(f"{BOOK.version} + overrides ")
     assert one.version == same.version != other.version
     assert one.price("local", "tiny", NOW).version == one.version
+
+
+def test_every_class_may_have_a_rate_of_its_own_and_else_costs_what_its_like_does() -> None:
+    own = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(2), "cache_write_per_mtok": Decimal(3)}
+    dear = {name: Decimal(9) for name in ("cache_write_1h_per_mtok", "input_audio_per_mtok", "input_image_per_mtok")}
+
+    plain = PriceBook([override(**own)]).price("local", "tiny", NOW).rates(1)
+    told = PriceBook([override(**own, **dear, output_audio_per_mtok=Decimal(8))]).price("local", "tiny", NOW).rates(1)
+
+    assert (plain.cache_write_1h, plain.input_audio, plain.input_image, plain.output_audio) == (
+        plain.cache_write_5m,
+        plain.input_uncached,
+        plain.input_uncached,
+        plain.output,
+    )
+    assert (told.cache_write_1h, told.input_audio, told.input_image, told.output_audio) == (*[9 * 10**9] * 3, 8 * 10**9)
+    assert (told.input_uncached, told.cache_write_5m, told.output) == (10**9, 3 * 10**9, 2 * 10**9)
+
+
+def test_cached_audio_and_searches_of_an_override_are_extras() -> None:
+    ours = override(input_per_mtok=Decimal(1), cached_audio_per_mtok=Decimal(3), per_web_search=Decimal("0.01"))
+
+    extras = PriceBook([ours]).price("local", "tiny", NOW).extra_rates(1)
+
+    assert extras["cached_audio"] == 2 * 10**9  # beyond the 1 USD a million of cached tokens
+    assert extras["web_searches"] == 10_000_000 * 10**6
+    assert "web_searches" not in PriceBook([override(input_per_mtok=Decimal(1))]).price(
+        "local", "tiny", NOW
+    ).extra_rates(1)
+
+
+def test_an_override_may_have_context_tiers() -> None:
+    low = override(input_per_mtok=Decimal(1))
+    high = override(input_per_mtok=Decimal(2), above_input_tokens=1000)
+
+    price = PriceBook([high, low]).price("local", "tiny", NOW)
+
+    assert [price.rates(tokens).input_uncached for tokens in (0, 1000, 1001)] == [10**9, 10**9, 2 * 10**9]
+    assert price.ceiling().input_uncached == 2 * 10**9
+
+
+@pytest.mark.parametrize("above", [[1000], [0, 0], [0, 1000, 1000]])
+def test_context_tiers_of_an_override_that_leave_a_gap_or_overlap_are_an_error(above: list[int]) -> None:
+    entries = [override(input_per_mtok=Decimal(1), above_input_tokens=tokens) for tokens in above]
+
+    with pytest.raises(ConfigError, match="'tiny' of provider 'local' needs one entry without above_input_tokens"):
+        PriceBook(entries)
+
+
+def test_an_override_may_price_a_service_tier() -> None:
+    flex = override(provider="openai", model="gpt-5", input_per_mtok=Decimal("0.5"), service_tier="flex")
+    usual = override(provider="openai", model="gpt-5", input_per_mtok=Decimal(1), service_tier="default")
+
+    beside_the_list = PriceBook([flex])
+    alone = PriceBook([flex, usual])
+
+    assert beside_the_list.price("openai", "gpt-5", NOW, "flex").rates(1).input_uncached == 5 * 10**8
+    assert beside_the_list.price("openai", "gpt-5", NOW).rates(1).input_uncached == 1_250_000_000
+    assert beside_the_list.tiers("openai", "gpt-5", NOW) == ("flex", "priority", "fast", "batch")
+    assert alone.price("openai", "gpt-5", NOW).rates(1).input_uncached == 10**9
+    assert alone.tiers("openai", "gpt-5", NOW) == ("flex",)
+    with pytest.raises(UnpricedModel, match=r"service tier 'priority'.* Known: flex"):
+        alone.price("openai", "gpt-5", NOW, "priority")
+
+
+def test_a_standard_override_that_begins_later_ends_the_remembered_price_of_a_tier() -> None:
+    later = override(provider="openai", model="gpt-5", input_per_mtok=Decimal(1), valid_from_ns=at("2026-11-23T18:00"))
+    book = PriceBook([later])
+
+    assert book.price("openai", "gpt-5", at("2026-11-23T17:00"), "flex").rates(1).input_uncached == 625_000_000
+    with pytest.raises(UnpricedModel, match="service tier 'flex'"):
+        book.price("openai", "gpt-5", at("2026-11-23T18:00"), "flex")

@@ -127,6 +127,25 @@ def test_a_free_price_is_zero_because_it_says_so(tmp_path: Path) -> None:
     assert settings.prices[0].input_per_mtok == settings.prices[0].output_per_mtok == 0
 
 
+def test_a_model_has_a_price_for_each_service_tier_and_context_size(tmp_path: Path) -> None:
+    settings = load_text(
+        tmp_path,
+        BASE
+        + "prices:\n  - {provider: box, model: m, per_request: 1}\n"
+        + "  - {provider: box, model: m, per_request: 2, above_input_tokens: 200000}\n"
+        + "  - {provider: box, model: m, per_request: 3, service_tier: flex, cached_audio_per_mtok: 0.5,"
+        + " input_per_mtok: 1, output_per_mtok: 2, per_web_search: 0.01}\n",
+    )
+
+    assert [(price.service_tier, price.above_input_tokens) for price in settings.prices] == [
+        ("", 0),
+        ("", 200_000),
+        ("flex", 0),
+    ]
+    assert settings.prices[2].cached_audio_per_mtok == Decimal("0.5")
+    assert settings.prices[2].per_web_search == Decimal("0.01")
+
+
 def test_a_price_may_name_a_provider_or_its_price_list(tmp_path: Path) -> None:
     rates = "input_per_mtok: 1, output_per_mtok: 2"
     settings = load_text(

@@ -1,0 +1,77 @@
+"""Price: what a model costs in one price period and service tier."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from farthing.errors import UnpricedModel
+from farthing.money import Rates
+from farthing.usage import TOKEN_CLASSES
+
+TOKEN_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
+    "cached_audio": ("cache_audio_read_mtok", "cache_read"),
+    "cached_image": ("cache_image_read_mtok", "cache_read"),
+    "input_video": ("input_video_mtok", "input_uncached"),
+    "output_image": ("output_image_mtok", "output"),
+    "output_citation": ("output_citation_mtok", ""),
+}
+"""By name in `Portion.extras`: the price of the tokens, and the class in which they are counted already, at whose rate
+they are charged where they have no price of their own."""
+
+STANDARD: Final = frozenset({"", "default", "standard", "standard_only", "on_demand"})
+"""What providers call the tier that is not special."""
+
+
+class UnpricedTier(UnpricedModel):
+    """The model has no price in that service tier, and the standard price would be a guess."""
+
+    def __init__(self, provider: str, model: str, tier: str, known: Sequence[str]) -> None:
+        super().__init__(provider, model)
+        others = f" Known: {', '.join(known)}." if known else ""
+        self.args = (
+            f"No price is known for service tier '{tier}' of model '{model}' of provider '{provider}'.{others}",
+        )
+        self.param = "service_tier"
+        self.tier = tier
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs in one price period and service tier. `steps` are (input tokens above which they apply,
+    rates), rising from -1; `version` is that of the price book. `extras` are, step by step, femto-dollars an item by
+    the names of `Portion.extras`, beyond the rate of the class in which its tokens are counted. `is_assumed`: the tier
+    has no known price, and these are the dearest that the model has."""
+
+    version: str
+    steps: tuple[tuple[int, Rates], ...]
+    extras: tuple[Mapping[str, int], ...] = ()
+    is_assumed: bool = False
+
+    def rates(self, input_tokens: int) -> Rates:
+        """The rates of a request with so many input tokens, cached ones included. A context tier is a cliff: past
+        its threshold every token of the request pays the tier's rate."""
+        if len(self.steps) == 1:
+            return self.steps[0][1]
+        return next(rates for above, rates in reversed(self.steps) if input_tokens > above)
+
+    def ceiling(self) -> Rates:
+        """For every class the highest rate of any context tier: no request in this service tier is charged more."""
+        if len(self.steps) == 1:
+            return self.steps[0][1]
+        return highest([rates for _, rates in self.steps])
+
+    def extra_rates(self, input_tokens: int) -> Mapping[str, int]:
+        """The rates of extras (see `extras`) in a request with so many input tokens; what is missing has no price."""
+        at = [above for above, _ in self.steps if input_tokens > above]
+        return self.extras[max(len(at), 1) - 1] if self.extras else {}
+
+
+def plain_tier(service_tier: str) -> str:
+    """The tier by one name: the standard one has many."""
+    return "" if service_tier in STANDARD else service_tier
+
+
+def highest(rates: Sequence[Rates]) -> Rates:
+    """For every class and fee the highest of these."""
+    fields = (*TOKEN_CLASSES, "per_request", "per_second")
+    return Rates(**{name: max(getattr(each, name) for each in rates) for name in fields})
