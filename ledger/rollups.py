@@ -171,10 +171,15 @@ def connect_rebuilding(path: Path) -> sqlite3.Connection:
 def rebuild_day(connection: sqlite3.Connection, day: int) -> None:
     """Make the roll-ups of one UTC day (since 1970) anew from its records, in the open transaction."""
     values: dict[str, Any] = {"day": day, "since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
-    for name in ("groups", "keys", "hours", "days", "costs"):
-        if name not in ("groups", "keys"):
-            connection.execute(_STATEMENTS[f"clear_{name}"], values)
-        connection.execute(_STATEMENTS[f"rebuild_{name}"], values)
+    for name in ("rebuild_groups", "rebuild_keys", "clear_hours", "rebuild_hours", "clear_costs", "rebuild_costs"):
+        connection.execute(_STATEMENTS[name], values)
+    rebuild_day_from_hours(connection, day)
+
+
+def rebuild_day_from_hours(connection: sqlite3.Connection, day: int) -> None:
+    """Make only the sums of the day anew: all that can be done where its records are in an archive."""
+    for name in ("clear_days", "rebuild_days"):
+        connection.execute(_STATEMENTS[name], {"day": day})
 
 
 def catch_up(path: Path) -> int:
