@@ -152,6 +152,17 @@ class Page:
         self._books.on_hold(self.hold)
         return self.hold
 
+    async def extend(self, amount: Nano) -> None:
+        """Set `amount` more aside, against the limits of now; raises BudgetExceeded or LedgerUnavailable, and the hold
+        stays as it was."""
+        hold = self.hold
+        assert hold is not None
+        now = {account.id: account for account in self._books.accounts(self.tags, self.request.received_ns)}
+        accounts = tuple(now.get(account.id, account) for account in hold.intent.accounts)
+        current = changed(hold, intent=changed(hold.intent, accounts=accounts))
+        self.hold = await self._books.ledger.extend(current, amount)
+        self._books.on_hold(self.hold)
+
     def charge_if_sent(self) -> None:
         """Book an estimate where a request left for upstream and nothing was charged yet."""
         if self.meter is not None and not self.closed and self.cost == ZERO:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from farthing.ports import UpstreamResponse
 from gateway.answer import Answer
 from gateway.books import Page
+from gateway.relay import frames
 from gateway.tasks import Background
 
 DRAINS: Final = 100
@@ -121,7 +122,8 @@ class Pump:
     async def _pump(self) -> None:
         try:
             async for data in self._response.chunks():
-                await self._queue.put(data)
+                for frame in frames(data):  # one at a time, so that none is lost with a cancelled reader
+                    await self._queue.put(frame)
         except Exception as error:  # noqa: BLE001 - it is the reader's, who gets it in its place
             self._fault = error
         await self._queue.put(None)

@@ -17,6 +17,7 @@ from gateway.books import Page
 from gateway.cachedesk import Lookup
 from gateway.drains import Drains
 from gateway.forward import output_cap
+from gateway.holds import Holds
 from gateway.replies import error_answer, hit_answer, plain_answer, stream_answer, upstream_error_answer
 from gateway.request import Request
 from gateway.runtime import Generation, Runtime
@@ -100,10 +101,9 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
 
         # reserve
         cap = output_cap(call, feature)
-        worst_case = generation.pricing.worst_case(call, route.deployments, cap)
-        await page.reserve(worst_case, sum(place.provider.timeouts.total for place in route.deployments))
+        call, allowance = await Holds(generation.pricing, runtime.outputs).hold(page, call, feature, cap)
 
-        settlement = Settlement(page, call, generation.pricing, runtime.clock)
+        settlement = Settlement(page, call, generation.pricing, runtime.clock, allowance)
         page.meter = settlement.open(route.deployments[0], cap)
         if call.stream and feature.on_hang_up is HangUp.DRAIN:
             kept = _kept(call, cap, settlement, lookup.hand_over(), page, runtime)

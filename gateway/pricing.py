@@ -27,22 +27,27 @@ class Pricing:
         """The deployment to compare with, None where the reference tier itself answered."""
         return None if reference_tier == served_tier else self._first.get(reference_tier)
 
-    def worst_case(self, call: Call, deployments: tuple[Deployment, ...], output_cap: int) -> Nano:
+    def worst_case(
+        self, call: Call, deployments: tuple[Deployment, ...], output_cap: int, *, output: int | None = None
+    ) -> Nano:
         """Nano-dollars the call cannot exceed at any of the deployments, as long as price and token bound are right.
+        With `output`, for no more than so many output tokens of all choices together.
 
         Only the attempt that answers bills: connection errors, 429 and 5xx do not, and a timeout is never retried.
         """
-        return Nano(max(self._bound(call, deployment, output_cap) for deployment in deployments))
+        return Nano(max(self._bound(call, deployment, output_cap, output) for deployment in deployments))
 
-    def _bound(self, call: Call, deployment: Deployment, output_cap: int) -> Nano:
+    def _bound(self, call: Call, deployment: Deployment, output_cap: int, output: int | None) -> Nano:
         # Some providers bill input once for each choice, none more often.
         input_ = call.input_bound * call.choices
         if (most := most_input(call, deployment)) is not None:
             input_ = min(input_, most)
         if deployment.max_output_tokens is not None:
             output_cap = min(output_cap, deployment.max_output_tokens)
+        whole = output_cap * call.choices
+        output = whole if output is None else min(output, whole)
         ceiling = self.price(deployment, call.received_ns).ceiling()
-        return ceiling.bound(input_, output_cap * call.choices, deployment.provider.timeouts.total)
+        return ceiling.bound(input_, output, deployment.provider.timeouts.total)
 
 
 def most_input(call: Call, deployment: Deployment) -> int | None:
@@ -50,12 +55,13 @@ def most_input(call: Call, deployment: Deployment) -> int | None:
     prompts). None where there is no such bound: an embedding call takes many texts, each as long as the window, and
     a model with tools of its provider's is given its own findings, turn after turn."""
     window = deployment.context_window
-    if window is None or call.endpoint is Endpoint.EMBEDDINGS or _takes_turns(call):
+    if window is None or call.endpoint is Endpoint.EMBEDDINGS or takes_turns(call):
         return None
     return window * call.choices
 
 
-def _takes_turns(call: Call) -> bool:
+def takes_turns(call: Call) -> bool:
+    """True where the provider itself may call the model again and again."""
     tools = call.body.get("tools")
     if type(tools) is list and any(type(tool) is dict and tool.get("type") not in _OWN_TOOLS for tool in tools):
         return True

@@ -1,12 +1,12 @@
 """Relay: a provider's stream to the client as it arrives, read beside the road and never re-encoded."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
 
 from farthing.call import Endpoint
-from farthing.errors import FarthingError, UpstreamBroken, UpstreamError
+from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
 from farthing.ports import Clock, UpstreamResponse
 from farthing.sse import Event, Reader
 from farthing.usage import Usage
@@ -36,6 +36,16 @@ class UsageReader(Protocol):
     def __call__(self, event: Mapping[str, Any], /) -> Usage | None: ...
 
 
+class Meter(Protocol):
+    """Pays for a stream as it comes."""
+
+    def feed(self, event: Mapping[str, Any]) -> None:
+        """One JSON object of the stream."""
+
+    async def cover(self) -> None:
+        """Pay for all that came. Raises MoneyError: then nothing more may be passed on."""
+
+
 class Relay:
     """One stream. After `chunks` ends, the fields tell what was seen.
 
@@ -53,6 +63,7 @@ class Relay:
         witness: Witness,
         read_usage: UsageReader,
         clock: Clock,
+        allowance: Meter | None = None,
     ) -> None:
         self.usage: Usage | None = None
         self.failure: FarthingError | None = None
@@ -63,6 +74,7 @@ class Relay:
         self._witness = witness
         self._read_usage = read_usage
         self._clock = clock
+        self._allowance = allowance
         self._reader = Reader()
         self._done = False
         self._ended = False
@@ -91,11 +103,13 @@ class Relay:
             async for data in self._response.chunks():
                 if self.first_byte is None:
                     self.first_byte = self._clock.monotonic()
-                if passed := self._pass(data):
+                if passed := self._pass(data) if self._allowance is None else await self._pay(data, self._allowance):
                     yield passed
             for event in self._reader.close():
                 if self._see(event) or not _is_whole(event.data):
                     self._tail = b""
+        except MoneyError as error:
+            self._tail, self.failure = b"", error
         except UpstreamError as error:
             self._tail = b""
             if not (self._done or self._ended):  # after its last event a stream has nothing more to lose
@@ -121,6 +135,14 @@ class Relay:
         self._offset = end
         return b"".join(kept) if len(kept) > 1 else kept[0]
 
+    async def _pay(self, data: bytes, allowance: Meter) -> bytes:
+        """The same, but each frame is paid for before the next is looked at. Raises MoneyError."""
+        passed = []
+        for frame in frames(data):
+            passed.append(self._pass(frame))
+            await allowance.cover()
+        return b"".join(passed)
+
     def _see(self, event: Event) -> bool:
         """Take note of an event; True if it is the usage chunk that only we asked for."""
         data = event.data
@@ -136,6 +158,8 @@ class Relay:
         if type(parsed) is not dict:
             return False
         self._witness.feed(parsed)
+        if self._allowance is not None:
+            self._allowance.feed(parsed)
         usage = self._read_usage(parsed)
         if usage is not None:
             self.usage, self._deltas_at_usage = usage, self._witness.output_deltas
@@ -175,6 +199,15 @@ class Relay:
             event = {**envelope["error"], "type": "error", "sequence_number": self._sequence + 1}
             return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"
         return b"data: " + orjson.dumps(envelope) + b"\n\n"
+
+
+def frames(data: bytes) -> Sequence[bytes]:
+    """The same bytes cut behind each frame, so that one event is paid for before the next is looked at."""
+    if b"\n\n" not in data:
+        return (data,)
+    *whole, rest = data.split(b"\n\n")
+    cut = [frame + b"\n\n" for frame in whole]
+    return [*cut, rest] if rest else cut
 
 
 def _is_whole(data: bytes) -> bool:

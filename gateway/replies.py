@@ -11,7 +11,7 @@ from cache.replay import stream as replay_stream
 from cache.storable import storable
 from farthing.answer import Hit
 from farthing.call import Call
-from farthing.errors import FarthingError, UpstreamBroken, UpstreamError
+from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
 from farthing.money import format_usd
 from farthing.ports import Clock, UpstreamResponse
 from farthing.record import Outcome
@@ -111,6 +111,12 @@ def _passed_on(response: UpstreamResponse) -> list[Header]:
 async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
     """A whole answer: read, priced, on the books, kept if it may be, and only then sent."""
     response = forwarded.response
+    try:
+        await settlement.hold_whole()
+    except MoneyError as error:
+        await page.close(Outcome.ABORTED, error.status, error.code)
+        await response.close()
+        raise
     raw = await read_whole(response)
     page.first_byte_seconds = settlement.seconds
     parsed = parse_answer(raw)

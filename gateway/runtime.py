@@ -13,6 +13,7 @@ from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
 from gateway.drains import Drains
 from gateway.forward import Cooldowns, Forwarder
+from gateway.outputbounds import OutputBounds
 from gateway.pricing import Pricing
 from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
@@ -49,6 +50,7 @@ class Runtime:
     cooldowns: Cooldowns
     clock: Clock
     drains: Drains = field(default_factory=Drains)
+    outputs: OutputBounds = field(default_factory=OutputBounds)
     thresholds: Thresholds = field(default_factory=Thresholds)
     on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
     """Told of each call whose route a threshold has changed, by its feature."""

@@ -7,11 +7,12 @@ import orjson
 
 from farthing.call import Call
 from farthing.catalog import Deployment
-from farthing.errors import UnpricedModel
+from farthing.errors import MoneyError, UnpricedModel
 from farthing.money import ZERO, Nano, Rates
 from farthing.ports import Clock
 from farthing.record import Attempt
 from farthing.usage import Usage
+from gateway.allowances import Allowance
 from gateway.books import Page
 from gateway.forward import Forwarded
 from gateway.pricing import Pricing, most_input
@@ -22,14 +23,17 @@ BYTES_PER_TOKEN: Final = 4
 
 
 class Settlement:
-    """Prices one call by `clock`. `open` before it is sent, `begin` when the response head is there, then exactly one
-    of `charge` and `estimate`."""
+    """Prices one call by `clock`; `allowance` is that of a stream which may outgrow its hold. `open` before it is sent,
+    `begin` when the response head is there, then exactly one of `charge` and `estimate`."""
 
-    def __init__(self, page: Page, call: Call, pricing: Pricing, clock: Clock) -> None:
+    def __init__(
+        self, page: Page, call: Call, pricing: Pricing, clock: Clock, allowance: Allowance | None = None
+    ) -> None:
         self._page = page
         self._call = call
         self._pricing = pricing
         self.clock = clock
+        self.allowance = allowance
         self._sent = clock.monotonic()
         self._deployment: Deployment | None = None
         self._cap = 0
@@ -85,10 +89,21 @@ class Settlement:
         """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""
         self._deployment = self._tried_last()
         self._name(self.deployment)
-        input_tokens = -(-len(self._call.raw) // BYTES_PER_TOKEN)
+        input_tokens = min(-(-len(self._call.raw) // BYTES_PER_TOKEN), self._call.input_bound)
         if (most := most_input(self._call, self.deployment)) is not None:
             input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
+
+    async def hold_whole(self) -> None:
+        """See to it that the hold covers a plain answer, which has come where a stream was asked for: it is made
+        already, and cannot be stopped. Raises MoneyError, with what is held booked."""
+        if self.allowance is None:
+            return
+        try:
+            await self.allowance.cover_whole()
+        except MoneyError:
+            self.estimate(self.allowance.tokens)
+            raise
 
     def presume(self) -> Nano:
         """Book what an answer may have cost of which nothing is known. A stream ends with its connection; a plain

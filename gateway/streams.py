@@ -7,7 +7,7 @@ from typing import Final
 from cache.assemble import assembler
 from cache.storable import storable
 from farthing.call import Call
-from farthing.errors import FarthingError
+from farthing.errors import FarthingError, MoneyError
 from farthing.record import Outcome
 from farthing.usage import UsageSource
 from farthing.value import changed
@@ -49,6 +49,7 @@ class StreamEnding:
             witness=self._assembler,
             read_usage=settlement.read,
             clock=settlement.clock,
+            allowance=settlement.allowance,
         )
         self._drains = drains
         self._settled = self._left_early = False
@@ -118,6 +119,8 @@ class StreamEnding:
 
     def _how_it_ended(self, error: BaseException | None) -> tuple[Outcome, int, str]:
         failure = self._relay.failure
+        if isinstance(failure, MoneyError):
+            return Outcome.ABORTED, failure.status, failure.code
         if failure is not None:
             return Outcome.UPSTREAM_ERROR, failure.status, failure.code
         if self._relay.complete and not self._left_early:

@@ -18,7 +18,7 @@ from cache.stores.semantic import SQLiteSemanticRows
 from cache.stores.sqlite import SQLiteStore
 from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
-from farthing.catalog import Step, VirtualKey
+from farthing.catalog import OutputBound, Step, VirtualKey
 from farthing.errors import FarthingError
 from farthing.ports import Clock, Upstream
 from farthing.record import Record
@@ -38,12 +38,14 @@ from gateway.generations import adapters_of, models_of, needs_restart, new_gener
 from gateway.http import Door, Limits
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
+from gateway.outputbounds import OutputBounds
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
+from ledger.outputs import latest_outputs
 from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
 
@@ -73,6 +75,7 @@ class House:
         self._open_things = AsyncExitStack()
         self._background = Background()
         self._drains = Drains()
+        self._outputs = OutputBounds()
         self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
         self._scorecards = ScorecardStore(self.files.scorecards)
@@ -97,6 +100,7 @@ class House:
         )
         later.push_async_callback(self.ledger.close)
         self._budgets = self._open_budgets()
+        await self._learn_outputs()
         caches = self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
@@ -118,6 +122,7 @@ class House:
             cooldowns=cooldowns,
             clock=clock,
             drains=self._drains,
+            outputs=self._outputs,
             thresholds=self._budgets.thresholds,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
         )
@@ -205,9 +210,17 @@ class House:
         """Metrics and log line of a record that is on the books, a lost one's included."""
         self.metrics.observe(record)
         self.log.write(record)
+        self._outputs.learn(record)
 
     def _budget_lines(self) -> list[str]:
         return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
+
+    async def _learn_outputs(self) -> None:
+        """Begin with what earlier answers were like, where a feature bounds its output by them."""
+        features = self.settings.catalog.features.values()
+        learned = [feature.name for feature in features if feature.output_bound is OutputBound.LEARNED]
+        if learned:
+            self._outputs.seed(await asyncio.to_thread(latest_outputs, self.files.ledger, learned))
 
     # --- rooms -----------------------------------------------------------------------------------
 
