@@ -23,6 +23,8 @@ from bench.mock_upstream import Mock, MockSettings, running_mock
 from bench.results import write_result
 from bench.run import BenchmarkFailed
 from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
+from ledger import reports
+from ledger.check import check
 
 CALLERS: Final = 12
 PAUSE_S: Final = 0.02
@@ -72,6 +74,7 @@ class Audit:
     lost_attempts: int  # failed attempts that no record tells of
     holds: int
     off_accounts: int  # budgets whose accounts are not the sum of their records' costs
+    off_sums: int  # figures of roll-ups, accounts and reports that are not those of the records
     estimated: int
     never_sent: int
     charges: int
@@ -82,7 +85,7 @@ class Audit:
         return sum(
             (
                 *(self.missing, self.doubled, self.invented, self.unrecorded),
-                *(self.lost_attempts, self.holds, self.off_accounts),
+                *(self.lost_attempts, self.holds, self.off_accounts, self.off_sums),
             )
         )
 
@@ -104,6 +107,8 @@ def audit(victim: Victim, seen: Seen) -> Audit:
     for run, outcome, _, _, attempts in rows:
         # A call that was killed has no attempts on its row: it may account for all that the mock saw of it.
         told[word_of(run)] += 9 if outcome == "lost" else attempts.count(FAILING)
+    cost = sum(cost for _, _, cost, _, _ in rows)
+    told_cost = reports.totals(victim.ledger, since_ns=0, until_ns=2**62).cost
     return Audit(
         missing=sum((seen.billed - words).values()),
         doubled=sum(count - 1 for count in runs.values()),
@@ -111,7 +116,8 @@ def audit(victim: Victim, seen: Seen) -> Audit:
         unrecorded=len(seen.served - good),
         lost_attempts=sum((seen.failed - told).values()),
         holds=victim.held(),
-        off_accounts=_off_accounts(victim, sum(cost for _, _, cost, _, _ in rows)),
+        off_accounts=_off_accounts(victim, cost),
+        off_sums=len(check(victim.ledger).differences) + (told_cost != cost),
         estimated=sum(estimated.values()),
         never_sent=sum(surplus.values()),
         charges=len(charged),
@@ -269,6 +275,7 @@ def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
         "failed attempts without a record": found.lost_attempts,
         "holds left": found.holds,
         "budgets that differ from their records": found.off_accounts,
+        "roll-ups and reports that differ from the records": found.off_sums,
         "charges marked estimated": found.estimated,
         "held, never sent": found.never_sent,
         "seconds": round(seconds),

@@ -11,7 +11,8 @@ import pytest
 
 from bench.soak import BUDGETS, Audit, Seen, audit
 from bench.victims import Victim
-from ledger import schema
+from ledger import rollups, schema
+from ledger.check import repair
 
 Rows = list[tuple[str, str, int, str]]
 PAID, ESTIMATE = ("success", 100, "provider"), ("lost", 300, "estimated")
@@ -22,6 +23,7 @@ def look(tmp_path: Path) -> Iterator[Callable[..., Audit]]:
     victim = Victim(tmp_path / "config", 2)
     victim.ledger.parent.mkdir()
     schema.prepare(victim.ledger)
+    rollups.catch_up(victim.ledger)
 
     def write(rows: dict[str, tuple[str, int, str]], off: int = 0) -> Victim:
         with closing(sqlite3.connect(victim.ledger)) as database, database:
@@ -29,9 +31,11 @@ def look(tmp_path: Path) -> Iterator[Callable[..., Audit]]:
                 _insert(database, number, run.rstrip("'"), outcome, cost, source)
             spent = sum(cost for _, cost, _ in rows.values())
             database.executemany(
-                "INSERT INTO accounts (id, budget, scope, budget_window, cap, spent) VALUES (?1, ?1, '', '', 1, ?2)",
+                "INSERT INTO accounts (id, budget, scope, budget_window, cap, spent)"
+                " VALUES (?1, ?1, 'all', 'day', 1, ?2)",
                 [(budget["id"], spent + off) for budget in BUDGETS],
             )
+        repair(victim.ledger, (0,))
         return victim
 
     def audited(rows: dict[str, tuple[str, int, str]], off: int = 0, **seen: Any) -> Audit:
@@ -82,6 +86,16 @@ def test_an_answer_without_a_record_is_found(look: Callable[..., Audit]) -> None
 
 def test_an_account_that_is_not_the_sum_of_its_records_is_found(look: Callable[..., Audit]) -> None:
     assert look({"w1": PAID}, off=1, billed=Counter(w1=1)).off_accounts == len(BUDGETS)
+
+
+def test_a_report_that_does_not_know_a_record_is_found(look: Callable[..., Audit], tmp_path: Path) -> None:
+    look({"w1": PAID}, billed=Counter(w1=1))
+    victim = Victim(tmp_path / "config", 2)
+    with closing(sqlite3.connect(victim.ledger)) as database, database:
+        database.execute("UPDATE rollup_hours SET cost = cost - 1")
+        database.execute("UPDATE rollup_days SET cost = cost - 1")
+
+    assert audit(victim, Seen(asked={"w1"}, billed=Counter(w1=1))).off_sums > 0
 
 
 def test_a_failed_attempt_that_no_record_tells_of_is_found(look: Callable[..., Audit]) -> None:
