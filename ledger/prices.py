@@ -45,6 +45,8 @@ _PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches
 
 _ANY: Final = "auto"
 """The tier of a request whose provider decides by its own settings (OpenAI: those of the project)."""
+_CHEAPER: Final = frozenset({"flex", "batch"})
+"""The tiers that every provider sells below its standard one."""
 _TIER_KEYS: Final = ("service_tier", "processing", "speed")
 """The keys of the snapshot's variants that mean a service tier."""
 
@@ -84,20 +86,22 @@ class PriceBook:
 
     def answered_price(self, provider: str, model: str, at_ns: int, service_tier: str) -> Price:
         """The price of an answer that says that it was served in this tier. It must be charged, so where the tier has
-        no price it is the model's dearest, marked `is_assumed`. Raises UnpricedModel for the model alone."""
+        no price it is the standard one for a cheaper tier and else the model's dearest, marked `is_assumed`. Raises
+        UnpricedModel for the model alone."""
         try:
             return self.price(provider, model, at_ns, service_tier)
         except UnpricedTier:
-            dearest = self._dearest(provider, model, at_ns)
-            return replace(dearest, is_assumed=True)
+            is_cheaper = service_tier in _CHEAPER
+            price = self.price(provider, model, at_ns) if is_cheaper else self._dearest(provider, model, at_ns)
+            return replace(price, is_assumed=True)
 
     def ceiling(self, provider: str, model: str, at_ns: int, service_tier: str = "") -> Rates:
         """For every class the highest rate that a request for this tier can be charged: providers serve it in that
-        tier or in the standard one, and `auto` in any. Raises as `price` does."""
+        tier or in the standard one, and `auto` in any. Raises as `price` does, but not for a cheaper tier."""
         if service_tier == _ANY:
             return self._dearest(provider, model, at_ns).ceiling()
         standard = self.price(provider, model, at_ns).ceiling()
-        if not plain_tier(service_tier):
+        if not plain_tier(service_tier) or service_tier in _CHEAPER:
             return standard
         return highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
 

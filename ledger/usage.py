@@ -69,6 +69,11 @@ class UsageReader:
         """The tokens of the statement, every portion together."""
         return None if self._stated is None else self._stated.usage
 
+    @property
+    def service_tier(self) -> str:
+        """The tier that the provider named last, empty where it named none; known before any usage is."""
+        return self._tier
+
     def take(self, event: Mapping[str, Any]) -> bool:
         """Read one parsed object; True where it brought a usage that counts from now on."""
         if event.get("type") in EVENTS:

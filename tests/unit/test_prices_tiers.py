@@ -103,6 +103,17 @@ def test_an_answer_in_a_tier_without_a_price_costs_the_dearest_there_is_and_says
     assert dearest.output == BOOK.price("openai", "gpt-5", NOW, "priority").rates(10).output
 
 
+@pytest.mark.parametrize("tier", ["flex", "batch"])
+def test_a_cheaper_tier_without_a_price_costs_the_standard_one_at_most(tier: str) -> None:
+    before = at("2026-01-01T00:00")
+
+    price = BOOK.answered_price("openai", "gpt-4o", before, tier)
+
+    assert price.is_assumed
+    assert price.steps == BOOK.price("openai", "gpt-4o", before).steps
+    assert BOOK.ceiling("openai", "gpt-4o", before, tier) == BOOK.ceiling("openai", "gpt-4o", before)
+
+
 def test_an_answer_in_a_known_tier_is_not_assumed() -> None:
     assert BOOK.answered_price("openai", "gpt-5", NOW, "flex") == BOOK.price("openai", "gpt-5", NOW, "flex")
     assert not BOOK.answered_price("openai", "gpt-5", NOW, "default").is_assumed

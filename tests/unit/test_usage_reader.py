@@ -473,6 +473,12 @@ def test_a_tier_that_says_nothing_does_not_replace_one_that_does(tier: object) -
     assert reader.statement.service_tier == "flex"
 
 
+def test_the_tier_is_known_before_the_usage() -> None:
+    reader = read({"choices": [], "service_tier": "priority"})
+
+    assert (reader.service_tier, reader.statement) == ("priority", None)
+
+
 def test_a_tier_named_after_the_usage_counts() -> None:
     reader = read({"usage": {"prompt_tokens": 1}}, {"service_tier": "priority", "choices": []})
 
