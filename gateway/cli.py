@@ -6,7 +6,20 @@ import typer
 from typer.core import TyperGroup
 
 from farthing.errors import FarthingError
-from gateway.commands import budgets, evals, explain, keys, prices, quickstart, reconcile, report, reprice, serving
+from gateway.commands import (
+    budgets,
+    evals,
+    explain,
+    keys,
+    pricediff,
+    prices,
+    priceupdate,
+    quickstart,
+    reconcile,
+    report,
+    reprice,
+    serving,
+)
 
 USAGE_ERROR: Final = 2
 
@@ -56,6 +69,8 @@ app.add_typer(eval_group, name="eval")
 
 prices_group = _group("Prices of models.")
 prices_group.command("show")(prices.prices_show)
+prices_group.command("diff")(pricediff.prices_diff)
+prices_group.command("update")(priceupdate.prices_update)
 prices_group.command("reprice")(reprice.prices_reprice)
 app.add_typer(prices_group, name="prices")
 

@@ -5,31 +5,47 @@ from typing import Annotated
 import typer
 
 from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, Rates, format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, default_config, load_settings, print_table
+from gateway.commands.pricing import Prices, load_prices
+from gateway.commands.surroundings import CLOCK, ConfigOption, print_table
+from gateway.logs import printable
 from gateway.periods import moment_of, parse_moment
 
 
 def prices_show(
-    provider: Annotated[str, typer.Option(help="Provider as prices know it, e.g. openai.", show_default=False)],
+    provider: Annotated[str, typer.Option(help="Provider as prices or the configuration know it.", show_default=False)],
     model: Annotated[str, typer.Option(help="Model as it is sent to the provider.", show_default=False)],
     at: Annotated[str, typer.Option(help="A date or time; now if not given.", show_default=False)] = "",
     config: ConfigOption = None,
 ) -> None:
-    """The rates of a model, overrides of the configuration included where there is one."""
-    from ledger.prices import PriceBook
-
+    """The rates of a model in every service tier, and whether they are our own or the packaged catalogue's."""
     now_ns = CLOCK.wall_ns()
     at_ns = parse_moment(at, now_ns) if at else now_ns
-    book = PriceBook(load_settings(config).prices if config or default_config() else ())
-    price = book.price(provider, model, at_ns)
+    prices = load_prices(config)
+    priced_as = prices.names.get(provider, provider)
+    tiers = ["", *prices.book.tiers(priced_as, model, at_ns)]
     rows = [
-        [f"above {above:,}" if above > 0 else "any", name, amount]
-        for above, rates in price.steps
+        [tier or "standard", f"above {above:,}" if above > 0 else "any", name, amount]
+        for tier in tiers
+        for above, rates in prices.book.price(priced_as, model, at_ns, tier).steps
         for name, amount in _amounts(rates)
     ]
     moment = moment_of(at_ns).strftime("%Y-%m-%d %H:%M UTC")
-    typer.echo(f"{provider} {model} at {moment}, price book {price.version}")
-    print_table(["input tokens", "rate", "USD"], rows, right=["USD"])
+    typer.echo(f"{priced_as} {model} at {moment}, price book {prices.book.version}")
+    typer.echo(_origin(prices, priced_as, model, at_ns))
+    print_table(["service tier", "input tokens", "rate", "USD"], rows, right=["USD"])
+
+
+def _origin(prices: Prices, provider: str, model: str, at_ns: int) -> str:
+    """Where the price comes from."""
+    own = [
+        one for one in prices.overrides if (one.provider, one.model) == (provider, model) and one.valid_from_ns <= at_ns
+    ]
+    if not own:
+        return "from the packaged catalogue"
+    latest = max(own, key=lambda one: one.valid_from_ns)
+    since = f" since {moment_of(latest.valid_from_ns):%Y-%m-%d}" if latest.valid_from_ns else ""
+    told = "; ".join(printable(text) for text in (latest.source, latest.reason) if text)
+    return f"from `prices:` of the configuration{since}{': ' + told if told else ''}"
 
 
 def _amounts(rates: Rates) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from farthing.money import Nano
 from farthing.usage import Usage
 from gateway import cli
+from gateway.commands.surroundings import CLOCK
 from ledger import reports
 from tests.http.admin_setup import make_record, write_ledger
 
@@ -81,3 +82,70 @@ def test_a_missing_ledger_is_said(config: Path, tmp_path: Path) -> None:
     told = run("prices", "reprice", "--since", "1d", "--config", config, "--data-dir", tmp_path / "none", code=2)
 
     assert "There is no ledger" in told
+
+
+def test_a_difference_of_two_dates_is_told_rate_by_rate(config: Path, tmp_path: Path) -> None:
+    """o3 cost 10 and 40 USD a million until 2025-06-10, and 2 and 8 from then on."""
+    asked = ("--since", "2025-06-01", "--until", "2025-07-01", "--provider", "openai", "--model", "o3")
+
+    told = run("prices", "diff", *asked, "--config", config, "--data-dir", tmp_path / "none")
+
+    assert "prices of 2025-06-01 against 2025-07-01" in told
+    (line,) = [line for line in told.splitlines() if " input uncached, per million" in line]
+    assert line.split()[-3:] == ["10.000000000", "2.000000000", "-80.0%"]
+    assert "no ledger at" in told
+
+
+def test_prices_that_did_not_change_are_not_told(config: Path, tmp_path: Path) -> None:
+    asked = ("--since", "2026-06-01", "--until", "2026-06-01")
+
+    told = run("prices", "diff", *asked, "--config", config, "--data-dir", tmp_path / "none")
+
+    assert "per million" not in told
+
+
+def test_the_configuration_is_compared_with_the_catalogue(config: Path, tmp_path: Path) -> None:
+    told = run("prices", "diff", "--config", config, "--data-dir", tmp_path / "none")
+
+    (line,) = [line for line in told.splitlines() if " input uncached, per million" in line]
+    assert line.split()[-3:] == ["no", "price", "0.100000000"]
+
+
+def test_a_file_is_compared_with_present_prices_and_with_last_months_traffic(config: Path, tmp_path: Path) -> None:
+    """The record's 1,000 input and 500 output tokens: 200,000 nano-dollars at present, 600,000 at three times."""
+    listed = tmp_path / "new.csv"
+    listed.write_text("provider,model,input_per_mtok,output_per_mtok\nours,smol,0.3,0.6\n", encoding="utf-8")
+    now_ns = CLOCK.wall_ns()
+    record = make_record(
+        "req-1", usage=RECORD.usage, cost=Nano(200_000), rates=OLD_RATES, received_ns=now_ns - 86_400 * 10**9
+    )
+    asyncio.run(write_ledger(tmp_path / "ledger.db", [record]))
+    before = config.read_text(encoding="utf-8")
+
+    told = run("prices", "diff", "--against", listed, "--config", config, "--data-dir", tmp_path)
+
+    (line,) = [line for line in told.splitlines() if " output, per million" in line]
+    assert line.split()[-3:] == ["0.200000000", "0.600000000", "+200.0%"]
+    assert "would cost 0.000400000 USD more" in told
+    assert config.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("wrong", [("--until", "2026-01-01"), ("--since", "1d", "--against", "x.csv")])
+def test_comparisons_are_not_mixed(config: Path, wrong: tuple[str, ...]) -> None:
+    assert "--since with or without --until" in run("prices", "diff", *wrong, "--config", config, code=2)
+
+
+def test_a_price_is_shown_in_every_service_tier_with_where_it_comes_from(config: Path) -> None:
+    told = run("prices", "show", "--provider", "openai", "--model", "gpt-5", "--at", "2026-11-18", "--config", config)
+
+    tiers = {line.split()[0] for line in told.splitlines() if "per million" in line}
+    assert {"standard", "flex", "batch"} <= tiers
+    assert "from the packaged catalogue" in told
+
+
+def test_a_price_of_our_own_is_shown_under_either_name_of_its_provider(config: Path) -> None:
+    for provider in ("local", "ours"):
+        told = run("prices", "show", "--provider", provider, "--model", "smol", "--config", config)
+
+        assert "from `prices:` of the configuration" in told
+        assert "0.100000000" in told
