@@ -7,7 +7,8 @@ from typing import Final
 from farthing.catalog import Budget
 from farthing.errors import LedgerUnavailable
 from gateway.exposition import Family, Kind, Unit, value_lines
-from ledger import reports
+from ledger import raises, reports
+from ledger.amendments import raised
 from ledger.reports import BudgetState
 
 MOST_ACCOUNTS: Final = 1_000
@@ -38,14 +39,16 @@ def budget_lines(path: Path, budgets: Sequence[Budget], now_ns: int) -> list[str
     """
     shown = [budget for budget in budgets if set(budget.per) <= {"feature"}]
     try:
-        states = [state for budget in shown for state in _states(path, budget, now_ns)]
+        live = raises.live(path, now_ns=now_ns)
+        states = [(budget, state) for budget in shown for state in _states(path, budget, now_ns)]
     except LedgerUnavailable:
         return []
-    labels = [_labels(state) for state in states]
+    labels = [_labels(state) for _, state in states]
+    limits = (budget.limit + raised(live, budget.id, state.account.scope) for budget, state in states)
     return [
-        *value_lines(LIMIT, zip(labels, (state.account.limit for state in states), strict=True)),
-        *value_lines(SPENT, zip(labels, (state.spent for state in states), strict=True)),
-        *value_lines(RESERVED, zip(labels, (state.held for state in states), strict=True)),
+        *value_lines(LIMIT, zip(labels, limits, strict=True)),
+        *value_lines(SPENT, zip(labels, (state.spent for _, state in states), strict=True)),
+        *value_lines(RESERVED, zip(labels, (state.held for _, state in states), strict=True)),
     ]
 
 

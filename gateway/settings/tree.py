@@ -145,9 +145,7 @@ def secret_problem(path: Path, text: str) -> str:
                 f"${{{variable}_API_KEY}}, or none"
             )
         case ("alerts", "webhook_url") if not is_secret_reference(text):
-            return (
-                "a webhook's address is a secret, which may not stand in a file; write ${ALERTS_WEBHOOK_URL}, or none"
-            )
+            return "an address with a secret may not stand in a file; write ${ALERTS_WEBHOOK_URL}, or none"
         case ("providers", _, "headers", str(name)) if "${" not in text and any(
             word in name.lower() for word in _SECRET_HEADER_WORDS
         ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from farthing.catalog import Budget, Right, Window
+from farthing.errors import ConfigError
 from farthing.money import Nano
 from gateway.generations import needs_restart
 from gateway.settings import (
@@ -326,3 +327,39 @@ def test_newcomers_are_priced_by_the_packaged_list_and_ordered_cheapest_first() 
 
     assert prices == sorted(prices)
     assert min(prices) > 0
+
+
+def test_thresholds_the_most_of_a_run_and_the_webhook_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "farthing.yaml"
+    file.write_text(
+        BUDGETED + "alerts: {webhook_url: '${HOOK}', timeout: 2s}\n"
+        "budgets:\n"
+        "  - id: runs\n    limit_usd: 0.5\n    max_run_usd: 5\n    window: run\n    per: [run]\n"
+        "    thresholds: [{at: 0.5, do: notify}, {at: 0.85, do: cheapest}]\n"
+    )
+
+    settings = load(file, {"HOOK": "https://hooks.example/T0/secret?token=hush"})
+
+    (budget,) = settings.budgets
+    assert (budget.limit, budget.max_run) == (500_000_000, 5_000_000_000)
+    assert [(one.percent, one.do.value) for one in budget.thresholds] == [("50%", "notify"), ("85%", "cheapest")]
+    assert settings.alerts.webhook_url == "https://hooks.example/T0/secret?token=hush"
+    assert settings.alerts.timeout_s == 2
+    assert "hush" not in repr(settings.alerts)
+
+
+@pytest.mark.parametrize("address", ["hooks.example", "ftp://hooks.example/x", "https://a:b@hooks.example", "http://"])
+def test_a_webhook_that_is_no_address_is_found_without_showing_it(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "farthing.yaml"
+    file.write_text(BUDGETED + "alerts: {webhook_url: '${HOOK}'}\n")
+
+    with pytest.raises(ConfigError, match="the variable holds no address") as caught:
+        load(file, {"HOOK": address})
+
+    assert address not in str(caught.value)
+
+
+BUDGETED = """\
+providers: {box: {kind: vllm}}
+tiers: [{name: small, deployments: [{provider: box, model: tiny}]}]
+"""
