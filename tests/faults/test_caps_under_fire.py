@@ -34,4 +34,4 @@ def test_a_cap_is_never_passed_and_pays_for_what_it_can_whatever_the_calls(
     outcome = outcomes[name]
 
     assert failures([outcome]) == []
-    assert outcome.served + outcome.refused == CALLS
+    assert outcome.served + outcome.refused + outcome.left == CALLS
