@@ -1,10 +1,9 @@
 """Allowances: the output that the hold of a running stream covers, and more of it as the stream goes on."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from farthing.money import Nano
-from gateway.books import Page
 
 UNSEEN_TOKENS: Final = 64
 """Tokens of one choice that no byte of the stream may stand for (ends of turns, frames of tool calls), and about what
@@ -12,6 +11,13 @@ one event may bring before it can be looked at."""
 LUMP_BYTES: Final = 1024
 """An event with more output than this was not sent as it was made."""
 _NAMES_ONLY: Final = frozenset({"role", "type", "index", "logprobs"})
+
+
+class Purse(Protocol):
+    """Where a stream's money is set aside (a Page)."""
+
+    async def extend(self, amount: Nano) -> None:
+        """Set so much more aside; raises MoneyError."""
 
 
 class Allowance:
@@ -24,7 +30,7 @@ class Allowance:
 
     def __init__(
         self,
-        page: Page,
+        purse: Purse,
         worst_case: Callable[[int], Nano],
         *,
         tokens: int,
@@ -32,7 +38,7 @@ class Allowance:
         choices: int,
         on_lump: Callable[[], None],
     ) -> None:
-        self._page, self._worst_case = page, worst_case
+        self._purse, self._worst_case = purse, worst_case
         self.tokens, self._whole, self._step = tokens, whole, tokens
         self._seen = choices * UNSEEN_TOKENS
         self._on_lump = on_lump
@@ -55,7 +61,7 @@ class Allowance:
             await self._extend(self._whole)
 
     async def _extend(self, tokens: int) -> None:
-        await self._page.extend(Nano(self._worst_case(tokens) - self._worst_case(self.tokens)))
+        await self._purse.extend(Nano(self._worst_case(tokens) - self._worst_case(self.tokens)))
         self.tokens = tokens
 
 
