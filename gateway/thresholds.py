@@ -1,9 +1,8 @@
 """Thresholds: which step each budget account has reached, as far as this worker has seen it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING
-from itertools import islice
 from typing import Final
 
 from farthing.catalog import Step, Threshold
@@ -12,10 +11,11 @@ from farthing.hold import Account, Hold
 from farthing.value import Value
 
 MOST_ACCOUNTS: Final = 10_000
-"""Accounts kept in memory; of those seen longest ago the step is worked out anew."""
+"""Accounts kept in memory; of those first seen longest ago the step is worked out anew."""
 MOST_READ: Final = 200
 """Accounts whose spend is looked at once a second."""
 _ORDER: Final = tuple(Step)
+_NEVER: Final = 2**127
 
 ByBudget = Mapping[str, tuple[Threshold, ...]]
 Tell = Callable[[Account, Threshold, int], None]
@@ -34,17 +34,42 @@ class Reached(Value, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of one account. `steps` of the thresholds have been reached; it never falls."""
+    """What is known of one account. `steps` of the thresholds have been reached; it never falls. `amount` is where the
+    next one lies, and `last` the strictest of those reached that changes a route."""
 
     account: Account
     thresholds: tuple[Threshold, ...]
-    amounts: tuple[int, ...]
+    limit: int
     used: int = 0
     steps: int = 0
+    amount: int = 0
+    last: Threshold | None = None
 
-    def holds_for(self, account: Account, thresholds: tuple[Threshold, ...]) -> bool:
-        """False where the limit or the configuration has changed since."""
-        return self.account.limit == account.limit and (self.thresholds is thresholds or self.thresholds == thresholds)
+    def __post_init__(self) -> None:
+        self._aim()
+
+    def _aim(self) -> None:
+        """Of a limit of 0 nothing is ever used, so nothing is reached."""
+        if self.steps == len(self.thresholds):
+            self.amount = _NEVER
+            return
+        share = self.thresholds[self.steps].at * self.limit
+        self.amount = max(int(share.to_integral_value(rounding=ROUND_CEILING)), 1)
+
+    def climb(self) -> Iterator[Threshold]:
+        """The thresholds newly reached."""
+        while self.used >= self.amount:
+            threshold = self.thresholds[self.steps]
+            if threshold.do is not Step.NOTIFY and (self.last is None or stricter(threshold.do, self.last.do)):
+                self.last = threshold
+            self.steps += 1
+            self._aim()
+            yield threshold
+
+
+def stricter(one: Step, other: Step) -> bool:
+    """True where `one` is the stricter step."""
+    return _ORDER.index(one) > _ORDER.index(other)
 
 
 class Thresholds:
@@ -58,6 +83,7 @@ class Thresholds:
     def __init__(self, tell: Tell | None = None, spent: Spent | None = None) -> None:
         self._tell, self._spent = tell, spent
         self._seen: dict[str, _Seen] = {}
+        self._unread: list[_Seen] = []
 
     def note(self, hold: Hold, by_budget: ByBudget) -> None:
         """Take up what a reservation has shown of its accounts."""
@@ -65,35 +91,41 @@ class Thresholds:
         for account, left in zip(hold.intent.accounts, hold.left, strict=True):
             thresholds = by_budget.get(account.budget)
             if thresholds:
-                self._see(account, thresholds, account.limit - left - amount)
+                used = account.limit - left - amount
+                seen = self._seen.get(account.id)
+                if seen is None or seen.limit != account.limit or seen.thresholds is not thresholds:
+                    self._weigh(account, thresholds, used)
+                    continue
+                seen.used = used
+                if used >= seen.amount:
+                    self._climb(seen)
 
     def reached(self, accounts: Iterable[Account], by_budget: ByBudget) -> Reached | None:
         """The strictest step that binds a call on these accounts, None where there is none but telling."""
-        found: Reached | None = None
+        found, budget = None, ""
         for account in accounts:
             thresholds = by_budget.get(account.budget)
-            if not thresholds:
-                continue
-            last = self._last(self._known(account, thresholds))
-            if last is not None and (found is None or _ORDER.index(last.do) > _ORDER.index(found.do)):
-                found = Reached(budget=account.budget, percent=last.percent, do=last.do)
-        return found
+            if thresholds:
+                seen = self._seen.get(account.id)
+                if seen is None or seen.limit != account.limit or seen.thresholds is not thresholds:
+                    seen = self._weigh(account, thresholds, self._ask(account) if seen is None else seen.used)
+                last = seen.last
+                if last is not None and (found is None or stricter(last.do, found.do)):
+                    found, budget = last, account.budget
+        return None if found is None else Reached(budget=budget, percent=found.percent, do=found.do)
 
     def look(self) -> None:
-        """Read what has been spent, by all workers, on the accounts that this one used last. Raises
-        LedgerUnavailable."""
-        recent = list(islice(reversed(self._seen.values()), MOST_READ))
-        if self._spent is None or not recent:
+        """Read what has been spent, by all workers, on accounts that this one has seen; if there are many, on others at
+        each look. Raises LedgerUnavailable."""
+        if self._spent is None:
             return
-        spent = self._spent([seen.account.id for seen in recent])
-        for seen in recent:
-            self._use(seen, spent.get(seen.account.id, 0))
-
-    def _known(self, account: Account, thresholds: tuple[Threshold, ...]) -> _Seen:
-        seen = self._seen.get(account.id)
-        if seen is not None and seen.holds_for(account, thresholds):
-            return seen
-        return self._see(account, thresholds, self._ask(account) if seen is None else seen.used)
+        if not self._unread:
+            self._unread = list(self._seen.values())
+        batch, self._unread = self._unread[-MOST_READ:], self._unread[:-MOST_READ]
+        spent = self._spent([seen.account.id for seen in batch]) if batch else {}
+        for seen in batch:
+            seen.used = spent.get(seen.account.id, 0)
+            self._climb(seen)
 
     def _ask(self, account: Account) -> int:
         """What has been spent of an account that this worker has not seen; 0 if that cannot be read now, since the
@@ -103,26 +135,20 @@ class Thresholds:
         except LedgerUnavailable:
             return 0
 
-    def _see(self, account: Account, thresholds: tuple[Threshold, ...], used: int) -> _Seen:
-        seen = self._seen.pop(account.id, None)
-        if seen is None or not seen.holds_for(account, thresholds):
-            shares = (threshold.at * account.limit for threshold in thresholds)
-            amounts = tuple(int(share.to_integral_value(rounding=ROUND_CEILING)) for share in shares)
-            seen = _Seen(account, thresholds, amounts)
-            if len(self._seen) >= MOST_ACCOUNTS:
-                del self._seen[next(iter(self._seen))]
-        self._seen[account.id] = seen  # the last, so that the first was not used for longest
-        self._use(seen, used)
+    def _weigh(self, account: Account, thresholds: tuple[Threshold, ...], used: int) -> _Seen:
+        """Begin with an account, or anew where its limit or the configuration has changed."""
+        known = self._seen.get(account.id)
+        if known is not None and known.limit == account.limit and known.thresholds == thresholds:
+            known.thresholds, known.used = thresholds, used  # a reload that changed nothing here
+            self._climb(known)
+            return known
+        if len(self._seen) >= MOST_ACCOUNTS:
+            del self._seen[next(iter(self._seen))]
+        seen = self._seen[account.id] = _Seen(account, thresholds, account.limit, used)
+        self._climb(seen)
         return seen
 
-    def _use(self, seen: _Seen, used: int) -> None:
-        seen.used = used
-        while used > 0 and seen.steps < len(seen.amounts) and used >= seen.amounts[seen.steps]:
+    def _climb(self, seen: _Seen) -> None:
+        for threshold in seen.climb():
             if self._tell is not None:
-                self._tell(seen.account, seen.thresholds[seen.steps], used)
-            seen.steps += 1
-
-    def _last(self, seen: _Seen) -> Threshold | None:
-        """The strictest threshold reached that changes the route."""
-        reached = [threshold for threshold in seen.thresholds[: seen.steps] if threshold.do is not Step.NOTIFY]
-        return max(reached, key=lambda threshold: _ORDER.index(threshold.do), default=None)
+                self._tell(seen.account, threshold, seen.used)
