@@ -11,6 +11,7 @@ from gateway.commands import (
     evals,
     explain,
     keys,
+    ledger,
     pricediff,
     prices,
     priceupdate,
@@ -61,7 +62,13 @@ app.add_typer(keys_group, name="keys")
 
 report_group = _group("Reports from the ledger.")
 report_group.command("spend")(report.report_spend)
+report_group.command("inference")(report.report_inference)
 app.add_typer(report_group, name="report")
+
+ledger_group = _group("The ledger's file.")
+ledger_group.command("check")(ledger.ledger_check)
+ledger_group.command("archive")(ledger.ledger_archive)
+app.add_typer(ledger_group, name="ledger")
 
 eval_group = _group("Evals: which tier is good enough for which task.")
 eval_group.command("run")(evals.eval_run)

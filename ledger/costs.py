@@ -46,15 +46,15 @@ class CostReport:
     rows: tuple[CostRow, ...]
 
 
-def costs(path: Path, *, by: Sequence[str], since_ns: int, until_ns: int) -> CostReport:
+def costs(path: Path, *, by: Sequence[str], since_ns: int, until_ns: int, few: int = FEW) -> CostReport:
     """Costs of the inferences received in [since_ns, until_ns), as they were booked: later adjustments are not in.
 
-    Exact where there are few, else from the histogram. Raises InvalidParameter for a dimension that the histogram
-    does not know, LedgerUnavailable where the file cannot be read.
+    Exact where there are at most `few` records, else from the histogram. Raises InvalidParameter for a dimension that
+    the histogram does not know, LedgerUnavailable where the file cannot be read.
     """
     keys = ", ".join(_column(name) for name in by)
     with reading(path) as connection:
-        exact = _is_told_exactly(connection, since_ns, until_ns)
+        exact = _is_told_exactly(connection, since_ns, until_ns, few)
         if exact:
             found = _of_records(connection, keys, since_ns, until_ns)
         else:
@@ -79,14 +79,14 @@ _Found = Iterable[tuple[str, int, int]]
 """Keys as JSON text, a cost in nano-dollars, how many cost it; in the order of both."""
 
 
-def _is_told_exactly(connection: sqlite3.Connection, since_ns: int, until_ns: int) -> bool:
+def _is_told_exactly(connection: sqlite3.Connection, since_ns: int, until_ns: int, few: int) -> bool:
     state = read_state(connection)
     if not state.rolled_up:
         return True
     if since_ns < state.archived_ns:
         return False
-    values = {"since_ns": since_ns, "until_ns": until_ns, "most": FEW}
-    return bool(connection.execute(_STATEMENTS["few"], values).fetchone()[0] <= FEW)
+    values = {"since_ns": since_ns, "until_ns": until_ns, "most": few}
+    return bool(connection.execute(_STATEMENTS["few"], values).fetchone()[0] <= few)
 
 
 def _of_records(connection: sqlite3.Connection, keys: str, since_ns: int, until_ns: int) -> _Found:

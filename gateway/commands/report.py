@@ -1,5 +1,7 @@
 """Report: what the ledger says, as a table, CSV or JSON."""
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -9,8 +11,10 @@ import typer
 
 from farthing.money import format_usd
 from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files, print_table
+from gateway.periods import moment_of, parse_moment
 
 if TYPE_CHECKING:
+    from ledger.costs import CostReport
     from ledger.reports import SpendRow
 
 
@@ -69,3 +73,47 @@ def _figures(rows: Iterable["SpendRow"]) -> list[str]:
     ]
     sums = [sum(column) for column in zip(*counted, strict=True)] or [0] * len(_FIGURES)
     return [*(f"{count:,}" for count in sums[:4]), *(format_usd(amount) for amount in sums[4:])]
+
+
+def report_inference(
+    by: Annotated[str, typer.Option(help="Any of feature, tier, model; e.g. feature,tier.")] = "feature",
+    since: Annotated[str, typer.Option(help="30d, 12h, 4w (ago), a date, or an ISO 8601 time.")] = "30d",
+    until: Annotated[str, typer.Option(help="The same; now if not given.", show_default=False)] = "",
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """What one inference costs: the median, and what 99 of 100 stay below."""
+    from gateway.spendquery import check_ledger
+    from ledger.costs import costs
+
+    path, now_ns = find_files(config, data_dir).ledger, CLOCK.wall_ns()
+    check_ledger(path)
+    names = tuple(name.strip() for name in by.split(","))
+    until_ns = parse_moment(until, now_ns) if until else now_ns
+    report = costs(path, by=names, since_ns=parse_moment(since, now_ns), until_ns=until_ns)
+    heads = (*names, "inferences", "median_usd", "p99_usd")
+    figures = [(*row.keys, row.inferences, format_usd(row.median), format_usd(row.p99)) for row in report.rows]
+    lines = [tuple(map(str, line)) for line in figures]
+    if format_ is Format.JSON:
+        typer.echo(json.dumps([dict(zip(heads, line, strict=True)) for line in figures], indent=2))
+    elif format_ is Format.CSV:
+        typer.echo(_as_csv(heads, lines), nl=False)
+    else:
+        print_table(heads, lines, right=heads[-3:])
+        typer.echo(_how_exact(report))
+
+
+def _as_csv(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    from gateway.spendquery import guarded
+
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([heads, *([guarded(cell) for cell in line] for line in lines)])
+    return out.getvalue()
+
+
+def _how_exact(report: "CostReport") -> str:
+    if report.exact:
+        return "Exact."
+    since, until = (moment_of(at_ns).strftime("%Y-%m-%d") for at_ns in (report.since_ns, report.until_ns))
+    return f"Whole days of UTC from {since} to before {until}; amounts within 3.2 %."

@@ -45,10 +45,10 @@ def test_of_few_the_percentiles_are_those_of_the_records(path: Path) -> None:
     ]
 
 
-def test_of_many_they_are_near_and_over_whole_days(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "FEW", 10)
-
-    report = costs.costs(path, by=["feature", "tier"], since_ns=DAY * DAY_NS + 5, until_ns=DAY * DAY_NS + 10**12)
+def test_of_many_they_are_near_and_over_whole_days(path: Path) -> None:
+    report = costs.costs(
+        path, by=["feature", "tier"], since_ns=DAY * DAY_NS + 5, until_ns=DAY * DAY_NS + 10**12, few=10
+    )
 
     assert not report.exact
     assert (report.since_ns, report.until_ns) == (DAY * DAY_NS, (DAY + 1) * DAY_NS)

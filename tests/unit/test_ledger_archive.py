@@ -1,0 +1,195 @@
+"""Archives: whole files before anything is removed, and reports that do not notice."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farthing.errors import ConfigError, InvalidParameter
+from farthing.money import Nano
+from farthing.record import Attempt
+from farthing.tags import Tags
+from ledger import leases, reports
+from ledger.archive import Archived, Sizes, archive
+from ledger.check import check
+from ledger.costs import costs
+from ledger.rows import COLUMNS, row_of
+from ledger.schema import connect_waiting
+from ledger.sqlite import SQLiteLedger
+from ledger.testing import ManualClock, example_record
+
+parquet = pytest.importorskip("arro3.io", reason="needs the extra archive")
+HOUR_NS = 3_600 * 10**9
+DAY_NS = 24 * HOUR_NS
+DAY = 20_831
+"""2027-01-13."""
+EVER: dict[str, Any] = {"since_ns": 0, "until_ns": 2**62}
+RECORDS = [
+    example_record(
+        f"r{number:02}",
+        tags=Tags(tenant="acme", key_id="key-1", feature=("search", "chat")[number % 2], run="r1"),
+        received_ns=DAY * DAY_NS + number * 5 * HOUR_NS + 7,
+        cost=Nano(number * 1_000),
+        first_byte_seconds=None if number % 2 else 0.25,
+        attempts=(Attempt(deployment="a", status=200, error="", seconds=0.5),),
+    )
+    for number in range(15)
+]
+"""Five on each of three days."""
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.db"
+    ledger = await SQLiteLedger.open(path, ManualClock())
+    for record in RECORDS:
+        await ledger.settle(None, record)
+    await ledger.close()
+    return path
+
+
+def run(path: Path, days: int = 2, file: int = 100) -> list[Archived]:
+    sizes = Sizes(file=file, batch=2)
+    return list(archive(path, before_ns=(DAY + days) * DAY_NS, folder=path.parent / "old", sizes=sizes))
+
+
+def rows_in(files: list[Archived]) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    for file in files:
+        table = parquet.read_parquet(file.path).read_all()
+        found += zip(*(table.column(name).to_pylist() for name in COLUMNS), strict=True)
+    return found
+
+
+def test_the_files_hold_every_column_of_every_record(path: Path) -> None:
+    files = run(path)
+
+    assert [file.path.name for file in files] == [
+        "records-2027-01-13-001.parquet",
+        "records-2027-01-14-001.parquet",
+    ]
+    assert rows_in(files) == [row_of(record) for record in RECORDS[:10]]
+    assert [record.id for record in reports.recent(path, 100)] == ["r14", "r13", "r12", "r11", "r10"]
+
+
+@pytest.mark.parametrize("by", [["feature"], ["day", "feature"], ["outcome", "tier"], []])
+def test_no_total_changes(path: Path, by: list[str]) -> None:
+    before = reports.spend(path, by=by, **EVER)
+
+    run(path)
+
+    assert reports.spend(path, by=by, **EVER) == before
+    assert costs(path, by=["feature"], **EVER).rows[0].inferences == 8
+    assert check(path).differences == ()
+
+
+def test_periods_that_meet_inside_an_archived_hour_still_add_up(path: Path) -> None:
+    whole = reports.totals(path, **EVER).cost
+    run(path)
+    middle = RECORDS[4].received_ns + 10
+
+    parts = [
+        reports.totals(path, since_ns=0, until_ns=middle),
+        reports.totals(path, since_ns=middle, until_ns=2**62),
+    ]
+
+    assert sum(part.cost for part in parts) == whole
+    assert parts[0].requests == 4  # up to the hour in which the period ends
+
+
+def test_a_period_that_is_not_archived_is_told_to_the_nanosecond(path: Path) -> None:
+    run(path)
+    since = RECORDS[12].received_ns
+
+    assert reports.totals(path, since_ns=since, until_ns=since + 1).requests == 1
+    assert reports.totals(path, since_ns=since + 1, until_ns=2**62).requests == 2
+
+
+def test_a_report_by_run_refuses_what_it_cannot_know(path: Path) -> None:
+    run(path)
+
+    with pytest.raises(InvalidParameter, match="ask since 2027-01-15"):
+        reports.spend(path, by=["run"], **EVER)
+
+    (row,) = reports.spend(path, by=["run"], since_ns=(DAY + 2) * DAY_NS, until_ns=2**62)
+    assert (row.keys, row.requests) == (("r1",), 5)
+
+
+def test_a_large_day_becomes_several_files(path: Path) -> None:
+    files = run(path, days=1, file=2)
+
+    assert [(file.path.name[-11:], file.records) for file in files] == [
+        ("001.parquet", 2),
+        ("002.parquet", 2),
+        ("003.parquet", 1),
+    ]
+    assert rows_in(files) == [row_of(record) for record in RECORDS[:5]]
+
+
+def test_a_killed_run_is_finished_so_that_each_record_is_in_one_file(path: Path) -> None:
+    connection = connect_waiting(path)
+    connection.execute(
+        "CREATE TRIGGER cut BEFORE DELETE ON records WHEN old.id = 'r03' BEGIN SELECT RAISE(ABORT, 'cut'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="cut"):
+        run(path)
+    connection.execute("DROP TRIGGER cut")
+    connection.close()
+
+    files = run(path)
+
+    assert [(file.finished, file.records) for file in files] == [(True, 5), (False, 5)]
+    assert rows_in(files) == [row_of(record) for record in RECORDS[:10]]
+    assert run(path) == []
+
+
+def test_a_killed_run_whose_file_is_gone_is_not_finished_by_guessing(path: Path) -> None:
+    connection = connect_waiting(path)
+    connection.execute("INSERT INTO meta VALUES ('archiving', '/nowhere/records-2027-01-13-001.parquet')")
+    connection.close()
+
+    with pytest.raises(ConfigError, match="which is gone"):
+        run(path)
+
+    assert len(reports.recent(path, 100)) == 15
+
+
+def test_a_file_that_cannot_be_written_leaves_the_records(path: Path) -> None:
+    (path.parent / "old").mkdir()
+    (path.parent / "old" / "records-2027-01-13-001.draft").mkdir()
+
+    with pytest.raises(OSError):
+        run(path)
+
+    assert len(reports.recent(path, 100)) == 15
+
+
+@pytest.fixture
+def busy(path: Path) -> Iterator[None]:
+    lease = leases.acquire(path.with_name("ledger.db.instances"), "archive")
+    assert lease is not None
+    yield
+    lease.release()
+
+
+@pytest.mark.usefixtures("busy")
+def test_two_runs_at_once_are_one_too_many(path: Path) -> None:
+    with pytest.raises(ConfigError, match="Another archive run"):
+        run(path)
+
+
+async def test_a_record_that_comes_after_its_day_went_is_counted_and_archived_later(path: Path) -> None:
+    run(path)
+    ledger = await SQLiteLedger.open(path, ManualClock())
+    await ledger.settle(None, example_record("late", received_ns=DAY * DAY_NS + 1, cost=Nano(5)))
+    await ledger.close()
+
+    whole = reports.totals(path, **EVER)
+    files = run(path)
+
+    assert (whole.requests, whole.cost) == (16, 105_005)
+    assert [(file.path.name, file.records) for file in files] == [("records-2027-01-13-002.parquet", 1)]
+    assert reports.totals(path, **EVER) == whole
+    assert check(path).differences == ()
