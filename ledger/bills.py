@@ -57,12 +57,12 @@ def bill_for(
     return Bill(
         lines=tuple(lines),
         usage=changed(usage, source=UsageSource.ESTIMATED) if assumptions else usage,
-        cost=Nano(sum(line.cost for line in lines)),
+        cost=lines[0].cost if len(lines) == 1 else Nano(sum(line.cost for line in lines)),
         rates=lines[0].rates,
         price_version=first.version,
         service_tier=statement.service_tier,
         stated_cost=statement.stated_cost,
-        assumptions=tuple(dict.fromkeys(assumptions)),
+        assumptions=tuple(dict.fromkeys(assumptions)) if assumptions else (),
     )
 
 
@@ -91,13 +91,17 @@ def _price(
 def _line(price: Price, portion: Portion, model: str, seconds: float | None, assumptions: list[str]) -> Line:
     """`seconds` is None after the first line: one call has one fee and one meter."""
     usage = portion.usage
-    rates, extra_rates = price.rates(usage.input_total), price.extra_rates(usage.input_total)
-    assumptions += [f"{name} have no price" for name, _ in portion.extras if name not in extra_rates]
-    femto = sum(count * extra_rates.get(name, 0) for name, count in portion.extras)
-    extras_cost = _nano(femto)
+    rates = price.rates(usage.input_total)
+    extras_cost = _extras_cost(price, portion, assumptions) if portion.extras else ZERO
     fee = ZERO if seconds is not None else rates.per_request
     cost = Nano(rates.cost(usage, seconds or 0.0) - fee + extras_cost)
     return Line(model=portion.model or model, portion=portion, rates=rates, cost=cost, extras_cost=extras_cost)
+
+
+def _extras_cost(price: Price, portion: Portion, assumptions: list[str]) -> Nano:
+    rates = price.extra_rates(portion.usage.input_total)
+    assumptions += [f"{name} have no price" for name, _ in portion.extras if name not in rates]
+    return _nano(sum(count * rates.get(name, 0) for name, count in portion.extras))
 
 
 def _nano(femto: int) -> Nano:

@@ -117,6 +117,8 @@ def stated_cost(figures: Mapping[str, Any]) -> Nano | None:
     if type(ticks) is int and 0 <= ticks <= _MOST_USD * 10**10:
         return Nano((ticks + _XAI_TICKS_PER_NANO // 2) // _XAI_TICKS_PER_NANO)
     cost = figures.get("cost")  # OpenRouter
+    if cost is None:
+        return None
     if type(cost) is dict:
         cost = cost.get("total_cost")  # Perplexity
     stated = _nano(cost)
@@ -190,5 +192,6 @@ def _output_classes(figures: Mapping[str, Any], input_: int) -> tuple[int, int, 
 
 
 def _web_searches(figures: Mapping[str, Any]) -> int:
-    tools = details(figures, "server_tool_use_details", "server_tool_use")  # OpenRouter; litellm
-    return count(tools, "web_search_requests") or count(figures, "num_search_queries")  # Perplexity
+    tools = figures.get("server_tool_use_details") or figures.get("server_tool_use")  # OpenRouter; litellm
+    told = count(tools, "web_search_requests") if type(tools) is dict else 0
+    return told or count(figures, "num_search_queries")  # Perplexity

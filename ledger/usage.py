@@ -3,7 +3,7 @@
 The shapes of the providers stand in `ledger.shapes` and the modules beside it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from farthing.usage import Usage, UsageSource
@@ -89,14 +89,24 @@ class UsageReader:
         if figures is None:
             return False
 
-        return self._state(lambda: (_with_calls(read_openai(figures), event),), figures)
+        try:
+            portion = read_openai(figures)
+        except AbsurdError:
+            return False
+        if calls := hosted_tool_calls(event):
+            portion = changed(portion, extras=(*portion.extras, *calls))
+        return self._state((portion,), figures)
 
     def _take_anthropic(self, event: Mapping[str, Any]) -> bool:
         figures = find_anthropic(event)
         if figures is None:
             return False
         merged = overlay(self._anthropic, figures)
-        if not self._state(lambda: read_anthropic(merged), merged):
+        try:
+            portions = read_anthropic(merged)
+        except AbsurdError:
+            return False
+        if not self._state(portions, merged):
             return False
         self._anthropic = merged
         self._name_tier(tier_of(merged))
@@ -108,31 +118,26 @@ class UsageReader:
             return False
         self._name_tier(gemini_tier(figures))
         self._searches = max(self._searches, gemini_searches(event))
-        return self._state(lambda: (read_gemini(figures, self._searches),), figures)
+        try:
+            portion = read_gemini(figures, self._searches)
+        except AbsurdError:
+            return False
+        return self._state((portion,), figures)
 
     def _name_tier(self, tier: object) -> None:
         # Of an answer, `auto` is an echo of the request: what the provider chose is told later.
         if tier and tier != "auto" and type(tier) is str and len(tier) <= _LONGEST_TIER:
             self._tier = tier
 
-    def _state(self, read: Callable[[], tuple[Portion, ...]], figures: Mapping[str, Any]) -> bool:
+    def _state(self, portions: tuple[Portion, ...], figures: Mapping[str, Any]) -> bool:
         """Keep what can be true. The window holds for each portion: each was a call of its own."""
-        try:
-            portions = read()
-        except AbsurdError:
-            return False
-        if not all(_fits(portion.usage, self._window) for portion in portions):
+        if self._window is not None and not all(_fits(portion.usage, self._window) for portion in portions):
             return False
         statement = Statement(portions=portions, service_tier=self._tier, stated_cost=stated_cost(figures))
         if _is_empty(statement.usage):
             return False
         self._stated = statement
         return True
-
-
-def _with_calls(portion: Portion, event: Mapping[str, Any]) -> Portion:
-    calls = hosted_tool_calls(event)
-    return changed(portion, extras=(*portion.extras, *calls)) if calls else portion
 
 
 def _is_plausible(usage: Usage, context_window: int | None) -> bool:
