@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from farthing.catalog import Budget, Catalog, VirtualKey
+from farthing.catalog import Catalog, VirtualKey
 from farthing.errors import (
     BodyTooLarge,
     InvalidParameter,
@@ -21,6 +21,7 @@ from farthing.errors import (
     UnregisteredFeature,
     UnsupportedEncoding,
 )
+from farthing.hold import Account
 from farthing.money import Nano, format_usd
 from farthing.ports import Clock
 from farthing.record import Outcome, Record
@@ -28,7 +29,6 @@ from farthing.tags import Tags
 from gateway.books import Witness
 from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
-from ledger.budgets import accounts
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
 from ledger.prices import PriceBook
 
@@ -42,14 +42,15 @@ class Booking(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeDesk:
-    """Prices events and books them. What a reload may change is asked at each request; `witness` is told of each new
-    record, as of every other; `body_bytes` is the longest body taken."""
+    """Prices events and books them. What a reload may change is asked at each request. `accounts` are those that a
+    charge draws on (see ledger.charges.charged_accounts); `witness` is told of each new record, as of every other;
+    `body_bytes` is the longest body taken."""
 
     ledger: Booking
     ledger_path: Path
     clock: Clock
     catalog: Callable[[], Catalog]
-    budgets: Callable[[], Sequence[Budget]]
+    accounts: Callable[[Tags, int], tuple[Account, ...]]
     prices: Callable[[], PriceBook]
     witness: Witness
     body_bytes: int
@@ -100,7 +101,7 @@ class ChargeDesk:
         return Charge(
             key=event_key,
             record=record,
-            accounts=accounts(self.budgets(), tags, event.time_ns),
+            accounts=self.accounts(tags, event.time_ns),
             booked_ns=self.clock.wall_ns(),
             booked_by=key.id,
         )

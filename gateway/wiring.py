@@ -45,6 +45,7 @@ from gateway.settings.watch import Watcher
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
+from ledger.charges import charged_accounts
 from ledger.outputs import latest_outputs
 from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
@@ -306,7 +307,9 @@ class House:
                 ledger_path=self.files.ledger,
                 clock=self.clock,
                 catalog=lambda: self.runtime.generation.catalog,
-                budgets=lambda: self.settings.budgets,
+                accounts=lambda tags, at_ns: charged_accounts(
+                    self.settings.budgets, self._budgets.amendments, tags, at_ns
+                ),
                 prices=lambda: self.runtime.generation.pricing.book,
                 witness=self._witness,
                 body_bytes=self.settings.server.max_body_bytes,

@@ -2,15 +2,19 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from farthing.catalog import Budget
 from farthing.errors import LedgerUnavailable
 from farthing.hold import Account
 from farthing.money import Nano
 from farthing.record import Record
+from farthing.tags import Tags
+from ledger.amendments import Amendments, Raise, Run
+from ledger.budgets import BudgetBook
 from ledger.rows import Row
 from ledger.schema import connect_reading, read_statements
 
@@ -54,6 +58,29 @@ class Charge:
             *(record.id, key.tenant, key.source, key.id, record.received_ns),
             *(record.cost, record.price_version, self.booked_ns, self.booked_by),
         )
+
+
+class _EveryRunOpen:
+    """Amendments in which no run is closed: what was spent on one counts against its cap all the same."""
+
+    def __init__(self, amendments: Amendments) -> None:
+        self._amendments = amendments
+        self.version = amendments.version
+
+    def raises(self) -> tuple[Raise, ...]:
+        """As they are."""
+        return self._amendments.raises()
+
+    def run(self, tenant: str, name: str) -> Run | None:
+        """The run as if it were open."""
+        run = self._amendments.run(tenant, name)
+        return None if run is None else replace(run, closed_ns=None, until_ns=None)
+
+
+def charged_accounts(budgets: Sequence[Budget], amendments: Amendments, tags: Tags, at_ns: int) -> tuple[Account, ...]:
+    """The accounts that a charge with these tags at wall ns `at_ns` draws on: those that would bind a call, and those
+    of a run that is closed. Raises LedgerUnavailable where a run cannot be looked up."""
+    return BudgetBook(budgets, _EveryRunOpen(amendments)).accounts(tags, at_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ DAY: Final = "strftime('%Y-%m-%d', {seconds}, 'unixepoch')"
 
 _STATEMENTS: Final = read_statements("reports")
 _ROLLED_UP_SINCE_SCHEMA: Final = 2
+_ADJUSTED_SINCE_SCHEMA: Final = 3
 _HITS: Final = "({})".format(", ".join(f"'{outcome.value}'" for outcome in CacheOutcome if outcome.is_hit))
 _CLASSES: Final = ", ".join(TOKEN_CLASSES)
 _SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in TOKEN_CLASSES)
@@ -135,24 +136,28 @@ def spend_in(
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What of a file decides how a report may be answered: whether its roll-ups are complete, and the wall ns before
-    which its records are in an archive (0: none are)."""
+    """What of a file decides how a report may be answered: whether its roll-ups are complete, whether it knows
+    corrections, and the wall ns before which its records are in an archive (0: none are)."""
 
     rolled_up: bool
+    adjusted: bool
     archived_ns: int
 
 
 def read_state(connection: sqlite3.Connection) -> State:
     """The state of a file, be it one that an older Farthing wrote."""
     meta = dict(connection.execute(_STATEMENTS["state"]).fetchall())
-    rolled_up = int(meta["schema"]) >= _ROLLED_UP_SINCE_SCHEMA and "rollups_pending" not in meta
-    return State(rolled_up=rolled_up, archived_ns=int(meta.get("archived_ns", 0)))
+    schema = int(meta["schema"])
+    rolled_up = schema >= _ROLLED_UP_SINCE_SCHEMA and "rollups_pending" not in meta
+    adjusted = schema >= _ADJUSTED_SINCE_SCHEMA
+    return State(rolled_up=rolled_up, adjusted=adjusted, archived_ns=int(meta.get("archived_ns", 0)))
 
 
 def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, where: Mapping[str, str]) -> list[str]:
     """The selects that together see each request of the period once."""
     if not state.rolled_up:
-        return [_source("spend_of_records", by, where, (since_ns, until_ns))]
+        names = ("spend_of_records", "spend_of_adjustments") if state.adjusted else ("spend_of_records",)
+        return [_source(name, by, where, (since_ns, until_ns)) for name in names]
     if "run" in by or "run" in where:
         if since_ns < state.archived_ns:
             raise _archived(state)

@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from farthing.money import nano_from_usd
+from farthing.money import Rates, nano_from_usd
 from farthing.usage import Usage, UsageSource
 from gateway.usageevents import BATCH, MOST_EVENTS, SINGLE
 from ledger import reports
+from ledger.adjustments import Repricing, reprice
+from ledger.check import check
+from ledger.prices import Price
 from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway
 
 USAGE = {"input_uncached": 1000, "output": 500}
@@ -148,6 +151,31 @@ async def test_a_charge_counts_in_the_window_of_its_own_time(gateway: RunningGat
     served = await gateway.chat(headers={"x-farthing-feature": "capped"}, max_tokens=1)
 
     assert served.status_code == 200
+
+
+async def test_a_charge_counts_on_an_opened_run_also_when_it_is_closed(gateway: RunningGateway) -> None:
+    await gateway.client.post("/api/runs", json={"run": "job-7", "cap_usd": "0.0004"})
+    await post(gateway, event("a", run="job-7", cost_usd="0.0001"))
+    await gateway.client.post("/api/runs/job-7/close")
+
+    late = await post(gateway, event("b", run="job-7", cost_usd="0.01"))
+
+    run = (await gateway.client.get("/api/runs/job-7")).json()
+    assert late.status_code == 200
+    assert (run["state"], run["spent_usd"]) == ("closed", "0.010100000")
+
+
+async def test_after_charges_and_corrections_the_ledger_checks_out(gateway: RunningGateway) -> None:
+    path = gateway.application.house.files.ledger
+    await post(gateway, [event("a"), event("b", feature="capped", at=now()), event("c", run="r")], kind=BATCH)
+    asked = Repricing(since_ns=0, until_ns=2**62, now_ns=1)
+
+    done = reprice(path, asked, lambda *_: Price("dearer", ((-1, Rates(output=10**10)),)))
+
+    assert done.delta == 3 * (5_000_000 - 2_000_000)
+    assert check(path).differences == ()
+    spent = reports.totals(path, since_ns=0, until_ns=2**62)
+    assert (spent.requests, spent.cost) == (3, 3 * 5_000_000)
 
 
 async def test_ledger_metrics_and_reports_agree_over_calls_and_charges(gateway: RunningGateway) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,15 @@ def test_reports_count_a_correction_on_the_day_and_feature_of_its_record(path: P
         ("search", "2027-01-15"): (1, 250_000),
         ("mail", "2027-01-16"): (1, 250_000),
     }
+
+
+def test_corrections_count_also_while_the_roll_ups_are_not_complete(path: Path) -> None:
+    write(path, priced("a"))
+    reprice(path, ALL, at(NEW))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("INSERT INTO meta VALUES ('rollups_pending', '20000')")
+
+    assert cost_of(path) == 250_000
 
 
 @pytest.mark.parametrize("left_out", [{"provider": "other"}, {"model": "other"}, {"since_ns": NOW_NS + 1}])
