@@ -91,3 +91,13 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     if not old.cache.semantic.enabled:
         pairs["cache.semantic.enabled"] = (False, new.cache.semantic.enabled)
     return [name for name, (before, after) in pairs.items() if before != after]
+
+
+def vanished(old: Settings, new: Settings) -> list[str]:
+    """What a reload took away that protects or admits somebody: budgets, keys and features, for the log."""
+    pairs = (
+        ("budget", {budget.id for budget in old.budgets}, {budget.id for budget in new.budgets}),
+        ("key", {key.id for key in old.keys.values()}, {key.id for key in new.keys.values()}),
+        ("feature", set(old.catalog.features), set(new.catalog.features)),
+    )
+    return [f"{kind} '{name}'" for kind, before, after in pairs for name in sorted(before - after)]

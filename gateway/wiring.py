@@ -34,7 +34,7 @@ from gateway.chargesapi import ChargeDesk
 from gateway.drains import Drains
 from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
-from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of
+from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of, vanished
 from gateway.http import Door, Limits
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
@@ -79,11 +79,13 @@ class House:
         self._outputs = OutputBounds()
         self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
-        self._scorecards = ScorecardStore(self.files.scorecards)
         self._cards_version = -1
         self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
-        self._unusable = ""
+        self._unusable = self._problem = ""
+        for path in (self.files.ledger, self.files.scorecards):
+            path.touch(mode=0o600)  # records and eval items name people's features and keys
+        self._scorecards = ScorecardStore(self.files.scorecards)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.add_source(self._budget_lines)
         logging_ = settings.logging
@@ -165,8 +167,9 @@ class House:
             generation = self._generation(settings)
         except FarthingError as error:
             self._unusable = error.message
-            _LOG.error("the changed configuration is not in use: %s", error.message)
             return
+        for name in vanished(self.settings, settings):
+            _LOG.warning("%s is no longer in the configuration", name)
         for name in needs_restart(self.settings, settings):
             _LOG.warning("`%s` changed: it takes effect at the next start", name)
         self._unusable = ""
@@ -201,8 +204,16 @@ class House:
             self._upstreams.prepare(adapter)
 
     def _note_config(self) -> None:
-        bad = self._unusable or (self._watcher is not None and self._watcher.finding is not None)
-        self.metrics.note_config(ok=not bad, generation=self._number)
+        """Show whether the files on disk are in use, and say it in the log whenever the reason changes."""
+        finding = self._watcher.finding.message if self._watcher is not None and self._watcher.finding else ""
+        problem = finding or self._unusable
+        if problem != self._problem:
+            self._problem = problem
+            if problem:
+                _LOG.error("the changed configuration is not in use: %s", problem)
+            else:
+                _LOG.info("the files of the configuration are in use again")
+        self.metrics.note_config(ok=not problem, generation=self._number)
 
     def _soon(self, work: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(LOG_DELAY_S, work)
@@ -244,7 +255,7 @@ class House:
             tell=alerts.tell,
         )
         self._open_things.callback(desk.close)
-        desk.look()
+        desk.take_up()
         return desk
 
     def _open_caches(self) -> CacheDesk:

@@ -204,3 +204,38 @@ async def test_a_storm_of_calls_across_reloads_is_served_whole(gateway: RunningG
 
     assert [status for statuses in await calling for status in statuses] == [200] * 50
     assert [record.outcome for record in gateway.records()] == [Outcome.SUCCESS] * 50
+
+
+async def test_a_bad_file_is_told_in_the_log_once_and_so_is_its_mending(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        file = gateway.config / "farthing.yaml"
+        good = file.read_text()
+        caplog.set_level("INFO", logger="farthing")
+
+        file.write_text(good + "nonsense: true\n")
+        for _ in range(5):
+            await gateway.application.house.tick()
+        file.write_text(good)
+        for _ in range(5):
+            await gateway.application.house.tick()
+
+        told = [record.getMessage() for record in caplog.records if "configuration" in record.getMessage()]
+        assert len(told) == 2
+        assert "nonsense" in told[0]
+        assert "in use again" in told[1]
+
+
+async def test_a_budget_that_a_reload_takes_away_is_named_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        file = gateway.config / "farthing.yaml"
+        lines = file.read_text().splitlines(keepends=True)
+
+        file.write_text("".join(line for line in lines if "capped-day" not in line))
+        for _ in range(3):
+            await gateway.application.house.tick()
+
+        assert "budget 'capped-day' is no longer in the configuration" in caplog.text
