@@ -15,6 +15,7 @@ from farthing.errors import (
     MoneyError,
     PermissionDenied,
     RequestError,
+    RunClosed,
     UpstreamBroken,
     UpstreamError,
     UpstreamTimeout,
@@ -141,23 +142,32 @@ class Page:
             expires_ns=self._books.clock.wall_ns() + int(timeout_s * 1e9) + HOLD_GRACE_NS,
             draft=self._record(Outcome.LOST, 0, ""),
         )
-        try:
-            self.hold = await self._books.ledger.reserve(intent)
-        except BudgetExceeded as refusal:
-            if not self._books.on_refusal(self.tags, refusal):
-                raise
-            # A limit was raised since this worker looked: the account values were too old to refuse by.
-            accounts = self._books.accounts(self.tags, self.request.received_ns)
-            self.hold = await self._books.ledger.reserve(changed(intent, accounts=accounts))
+        self.hold = await self._hold(intent)
         self._books.on_hold(self.hold)
         return self.hold
+
+    async def _hold(self, intent: Intent) -> Hold:
+        """The same, with account values that are no older than the refusal: a limit may have been raised since."""
+        while True:
+            try:
+                return await self._books.ledger.reserve(intent)
+            except BudgetExceeded as refusal:
+                self._books.on_refusal(self.tags, refusal)
+                accounts = self._books.accounts(self.tags, self.request.received_ns)
+                if accounts == intent.accounts:
+                    raise
+            intent = changed(intent, accounts=accounts)
 
     async def extend(self, amount: Nano) -> None:
         """Set `amount` more aside, against the limits of now; raises BudgetExceeded or LedgerUnavailable, and the hold
         stays as it was."""
         hold = self.hold
         assert hold is not None
-        now = {account.id: account for account in self._books.accounts(self.tags, self.request.received_ns)}
+        try:
+            found = self._books.accounts(self.tags, self.request.received_ns)
+        except RunClosed:
+            found = ()  # a run takes no more calls, but finishes those under way
+        now = {account.id: account for account in found}
         accounts = tuple(now.get(account.id, account) for account in hold.intent.accounts)
         current = changed(hold, intent=changed(hold.intent, accounts=accounts))
         self.hold = await self._books.ledger.extend(current, amount)
@@ -231,8 +241,7 @@ class Page:
 
 class Books:
     """Opens pages. `accounts` names the budget accounts that bind some tags at a time. `on_hold` sees every hold;
-    `on_refusal` is asked before a call is refused, and says whether limits have changed, so that it is worth another
-    try."""
+    `on_refusal` is told before a call is refused, so that `accounts` can look at the limits again."""
 
     def __init__(
         self,
@@ -242,7 +251,7 @@ class Books:
         witnesses: tuple[Witness, ...],
         *,
         on_hold: Callable[[Hold], None] = lambda _hold: None,
-        on_refusal: Callable[[Tags, BudgetExceeded], bool] = lambda _tags, _refusal: False,
+        on_refusal: Callable[[Tags, BudgetExceeded], None] = lambda _tags, _refusal: None,
     ) -> None:
         self.ledger = ledger
         self.clock = clock

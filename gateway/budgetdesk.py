@@ -43,17 +43,14 @@ class BudgetDesk:
         if by_budget:
             self.thresholds.note(hold, by_budget)
 
-    def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> bool:
-        """True where raises or runs have changed since the last look, so that the refusal may be out of date."""
-        with suppress(LedgerUnavailable):
-            if self.amendments.refresh():
-                return True
+    def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> None:
+        """Look at raises and runs again, since the refusal may be out of date; if it is not, its run is paused."""
+        self.take_up()
         if tags.run and refusal.budget["window"] == Window.RUN:
             self._pause(tags, refusal)
-        return False
 
     def take_up(self) -> None:
-        """Take up what this worker has changed itself; if the file does not answer now, the next look does it."""
+        """Take up what has been changed; if the file does not answer now, the next look does it."""
         with suppress(LedgerUnavailable):
             self.amendments.refresh()
 

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from farthing.money import nano_from_usd
+from ledger import raises
+from ledger.amendments import Raise
 from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway, serving
 
 PATH = "/api/budgets/capped-day/raises"
@@ -87,6 +89,27 @@ async def test_another_worker_serves_with_a_raise_that_it_has_not_looked_for(gat
 
         assert (before, with_it) == (402, 200)
         assert shown[0]["state"] == "ended"
+
+
+async def test_all_calls_that_were_weighed_before_a_raise_was_seen_are_weighed_again(gateway: RunningGateway) -> None:
+    await call(gateway.client)
+    path = gateway.application.house.files.ledger
+    made = Raise(
+        id="raise-of-another-worker",
+        budget="capped-day",
+        scope="",
+        amount=nano_from_usd("0.05"),
+        made_ns=0,
+        until_ns=2**62,
+        ended_ns=None,
+        author="boss",
+        reason="launch week",
+    )
+
+    await asyncio.to_thread(raises.add, path, made)
+    statuses = await asyncio.gather(*(call(gateway.client, f"call {number}") for number in range(8)))
+
+    assert statuses == [200] * 8
 
 
 async def test_another_worker_takes_up_the_end_of_a_raise_at_its_next_look(gateway: RunningGateway) -> None:
