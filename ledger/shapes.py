@@ -107,8 +107,13 @@ def hosted_tool_calls(event: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     output = event.get("output") or details(event, "response").get("output")
     if type(output) is not list:
         return ()
-    kinds = [item.get("type") for item in output if type(item) is dict]
-    return extras_of(web_searches=kinds.count("web_search_call"), storage_searches=kinds.count("file_search_call"))
+    items = [item for item in output if type(item) is dict]
+    # Opening a page that was found, or searching in it, costs tokens only.
+    searches = [item for item in items if details(item, "action").get("type", "search") == "search"]
+    return extras_of(
+        web_searches=sum(item.get("type") == "web_search_call" for item in searches),
+        storage_searches=sum(item.get("type") == "file_search_call" for item in items),
+    )
 
 
 def stated_cost(figures: Mapping[str, Any]) -> Nano | None:

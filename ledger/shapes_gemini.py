@@ -70,19 +70,19 @@ def gemini_tier(figures: Mapping[str, Any]) -> str:
 
 
 def gemini_searches(event: Mapping[str, Any]) -> int:
-    """Searches billed for the grounding in a chunk: each query, up to Gemini 2 the grounded prompt once
-    (ai.google.dev/gemini-api/docs/pricing)."""
+    """Searches billed for the grounding in a chunk: each query that is not empty, once; up to Gemini 2 the grounded
+    prompt (ai.google.dev/gemini-api/docs/google-search)."""
     candidates = event.get("candidates")
     if type(candidates) is not list:
         return 0
-    queries = 0
+    queries: set[str] = set()
     for candidate in candidates:
         if type(candidate) is dict:
             asked = details(candidate, "groundingMetadata").get("webSearchQueries")
-            queries += len(asked) if type(asked) is list else 0
+            queries |= {query for query in asked if type(query) is str and query} if type(asked) is list else set()
     model = event.get("modelVersion")
     by_prompt = type(model) is str and model.startswith(("gemini-1", "gemini-2"))
-    return min(queries, 1) if by_prompt else queries
+    return min(len(queries), 1) if by_prompt else len(queries)
 
 
 def _by_modality(figures: Mapping[str, Any], *names: str) -> dict[str, int]:

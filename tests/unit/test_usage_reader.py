@@ -86,7 +86,8 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], Usage, dict[str, int], str, int | 
                     "service_tier": "flex",
                     "output": [
                         {"type": "web_search_call"},
-                        {"type": "web_search_call"},
+                        {"type": "web_search_call", "action": {"type": "search", "query": "q"}},
+                        {"type": "web_search_call", "action": {"type": "open_page", "url": "u"}},
                         {"type": "file_search_call"},
                         {"type": "message"},
                     ],
@@ -155,7 +156,7 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], Usage, dict[str, int], str, int | 
         [
             {"usageMetadata": {"promptTokenCount": 30, "totalTokenCount": 30}},
             {
-                "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b", "c"]}}],
+                "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "", "b", "c", "a"]}}],
                 "modelVersion": "gemini-3-flash-preview",
                 "usageMetadata": {
                     "promptTokenCount": 30,
