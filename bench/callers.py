@@ -15,9 +15,11 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One chat request. `leaves_after_s`: the client is gone so long after it asked, whatever has come by then."""
+    """One request, a chat unless its path says otherwise. `leaves_after_s`: the client is gone so long after it asked,
+    whatever has come by then."""
 
     body: Mapping[str, Any]
+    path: str = "/v1/chat/completions"
     headers: Mapping[str, str] = field(default_factory=dict)
     leaves_after_s: float | None = None
 
@@ -26,7 +28,7 @@ class Ask:
         """The bytes of the request; the server is to close the connection after its answer."""
         body = orjson.dumps(dict(self.body))
         lines = [
-            "POST /v1/chat/completions HTTP/1.1",
+            f"POST {self.path} HTTP/1.1",
             "host: victim",
             f"authorization: Bearer {KEY}",
             "content-type: application/json",

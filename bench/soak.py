@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +40,11 @@ BUDGETS: Final = (
 )
 NOTE: Final = """Real gateway processes, SIGKILL under load at random seeded moments: one worker (the parent replaces
 it), all workers, the whole gateway, the whole gateway again while it starts, the parent alone (its workers end by
-themselves). Load: plain, streams, n = 3, failover, repeats that the cache may answer, clients that leave, of features
-that abort and that drain. After every kill and restart all of the books so far were compared with all that the mock
-had seen. "Held, never sent" are calls killed between the commit of their hold and the provider: nobody can know what
-became of them, so they are charged at their hold, marked `estimated`."""
+themselves). Load: plain, streams, n = 3, failover, repeats that the cache may answer, clients that leave (of features
+that abort and that drain), charges from outside that are repeated until they are heard. After every kill and restart
+all of the books so far were compared with all that the mock had seen. "Held, never sent" are calls killed between the
+commit of their hold and the provider: nobody can know what became of them, so they are charged at their hold, marked
+`estimated`."""
 
 
 @dataclass(slots=True)
@@ -51,8 +53,10 @@ class Seen:
 
     asked: set[str] = field(default_factory=set)  # the runs
     served: set[str] = field(default_factory=set)  # the runs whose clients had a whole good answer
-    billed: Counter[str] = field(default_factory=Counter)  # calls that the mock answered, by the word in the prompt
-    failed: Counter[str] = field(default_factory=Counter)  # calls that it failed
+    billed: Counter[str] = field(default_factory=Counter)
+    """Calls that the mock answered, by the word in their prompt, and charges from outside that were heard."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Calls that the mock failed."""
 
     def listen(self, mock: Mock) -> None:
         """Take up what the mock has recorded."""
@@ -139,11 +143,13 @@ class Soak:
         self._victim, self._mock, self._dice = victim, mock, random.Random(seed)
         self.seen, self.kills, self.calls = Seen(), Counter[str](), Counter[str]()
         self._number, self._loading = 0, False
+        self._unheard: list[str] = []
 
     async def round(self) -> Audit:
         """Load, kill, restart where that is not the gateway's own business, audit."""
         self._loading = True
         callers = [asyncio.ensure_future(self._caller()) for _ in range(CALLERS)]
+        callers.append(asyncio.ensure_future(self._reporter()))
         await asyncio.sleep(self._dice.uniform(0.02, 0.8))
         await self._kill()
         self._loading = False
@@ -183,6 +189,7 @@ class Soak:
         """The audit once it finds nothing wrong, or the last one before patience ended."""
         deadline = time.monotonic() + SETTLE_S
         while True:
+            await self._report()
             self.seen.listen(self._mock)
             found = audit(self._victim, self.seen)
             if not found.wrong or time.monotonic() > deadline:
@@ -208,6 +215,23 @@ class Soak:
                 await asyncio.sleep(PAUSE_S)
             self._hear(run, told)
             last = word if kind == "plain" else ""
+
+    async def _reporter(self) -> None:
+        """A tool outside of the gateway books what it spends, and repeats each event until it is heard."""
+        while self._loading:
+            self._number += 1
+            self._unheard.append(f"x{self._number}")
+            self.seen.asked.add(self._unheard[-1])
+            self.calls["charge from outside"] += 1
+            await self._report()
+            await asyncio.sleep(self._dice.uniform(0, PAUSE_S))
+
+    async def _report(self) -> None:
+        for id_ in list(self._unheard):
+            if (await call(self._victim.port, charge_of(id_))).status != 200:
+                return
+            self._unheard.remove(id_)
+            self.seen.billed[id_] = 1
 
     def _hear(self, run: str, told: Told) -> None:
         if told.status == 200 and told.is_whole:
@@ -235,6 +259,13 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
 def said(word: str) -> list[dict[str, str]]:
     """The messages of a call; its word comes first."""
     return [{"role": "user", "content": f"{word} tells a story of some length about money that is never lost"}]
+
+
+def charge_of(id_: str) -> Ask:
+    """A charge of a cent, which is on the books as a run of its own."""
+    data = {"feature": "soak", "cost_usd": "0.01", "run": id_}
+    head = {"specversion": "1.0", "type": "dev.farthing.usage.v1", "source": "/soak", "id": id_}
+    return Ask(path="/api/charges", body={**head, "time": datetime.now(UTC).isoformat(), "data": data})
 
 
 async def soak(kills: int, seed: int, workers: int) -> tuple[Soak, Audit]:
@@ -266,7 +297,7 @@ def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
         **{f"killed: {kind}": count for kind, count in sorted(running.kills.items())},
         "calls asked": len(running.seen.asked),
         **{f"of these: {kind}": count for kind, count in sorted(running.calls.items())},
-        "upstream calls that bill": running.seen.billed.total(),
+        "upstream calls and charges from outside": running.seen.billed.total(),
         "charges": found.charges,
         "upstream calls without a charge": found.missing,
         "calls charged twice": found.doubled,

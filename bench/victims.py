@@ -54,6 +54,7 @@ def write_config(
                 "hash": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}",
                 "tenant": "victims",
                 "feature": next(iter(features)),
+                "rights": ["call", "admin"],
             }
         ],
         "prices": [{**_place(model), **rates} for model in (MODEL, FAILING)],
