@@ -32,6 +32,7 @@ class BudgetDesk:
         self.amendments = AmendmentFile(ledger_path, clock)
         self.thresholds = Thresholds(tell, self._spent)
         self._refused: dict[tuple[str, str], Nano] = {}
+        self._writing = asyncio.Lock()
 
     def accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
         """The accounts that bind a call. Raises RunClosed, LedgerUnavailable."""
@@ -42,6 +43,8 @@ class BudgetDesk:
         by_budget = self._book().thresholds
         if by_budget:
             self.thresholds.note(hold, by_budget)
+        if self._refused:
+            self._resume(hold)
 
     def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> None:
         """Look at raises and runs again, since the refusal may be out of date; if it is not, its run is paused."""
@@ -76,6 +79,14 @@ class BudgetDesk:
         if len(self._refused) >= _MOST_REFUSED:
             self._refused.clear()
         self._refused[run] = refusal.needed
-        self._background.spawn(
-            asyncio.to_thread(runs.refuse, self._path, tenant=tags.tenant, name=tags.run, needed=refusal.needed)
-        )
+        self._background.spawn(self._write_down(run, refusal.needed))
+
+    def _resume(self, hold: Hold) -> None:
+        """A run of which a call was held after one was refused is not stuck."""
+        tags = hold.intent.draft.tags
+        if self._refused.pop((tags.tenant, tags.run), None) is not None:
+            self._background.spawn(self._write_down((tags.tenant, tags.run), None))
+
+    async def _write_down(self, run: tuple[str, str], needed: Nano | None) -> None:
+        async with self._writing:  # first come, first written
+            await asyncio.to_thread(runs.refuse, self._path, tenant=run[0], name=run[1], needed=needed)

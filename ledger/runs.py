@@ -79,8 +79,8 @@ def close(path: Path, *, tenant: str, name: str, now_ns: int) -> None:
         connection.execute(SQL["close_run"], {"tenant": tenant, "run": name, "now_ns": now_ns})
 
 
-def refuse(path: Path, *, tenant: str, name: str, needed: Nano) -> None:
-    """Note what the call needed at most that did not fit, by which the run is paused. Blocks. Raises
+def refuse(path: Path, *, tenant: str, name: str, needed: Nano | None) -> None:
+    """Note what the call needed at most that did not fit, by which the run is paused; None: it goes on. Blocks. Raises
     LedgerUnavailable."""
     with writing(path) as connection:
         connection.execute(SQL["refuse_run"], (tenant, name, needed))

@@ -87,6 +87,17 @@ async def test_an_exhausted_run_is_paused_and_resumes_when_its_cap_is_raised(gat
     assert served.status_code == 200
 
 
+async def test_a_run_of_which_a_smaller_call_is_served_is_not_paused(gateway: RunningGateway) -> None:
+    await open_run(gateway, "r", "0.0003")
+    await call(gateway, "r", max_tokens=140)
+    paused = await _state_until(gateway, "r", "paused")
+
+    served = await call(gateway, "r", "small", max_tokens=20)
+    after = await _state_until(gateway, "r", "open")
+
+    assert (paused, served.status_code, after) == ("paused", 200, "open")
+
+
 async def _state_until(gateway: RunningGateway, run: str, wanted: str) -> str:
     """The state, asked for again until it is the wanted one, at most a second."""
     state = ""

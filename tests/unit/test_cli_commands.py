@@ -12,9 +12,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from farthing.money import nano_from_usd
 from farthing.tags import Tags
 from gateway import cli
+from gateway.commands.surroundings import CLOCK
 from gateway.spendquery import guarded
+from ledger import raises
+from ledger.amendments import Raise
 from tests.http.admin_setup import HIT, make_record, write_ledger
 
 RUNNER = CliRunner()
@@ -277,3 +281,29 @@ def test_serving_a_bad_configuration_prints_findings_and_no_traceback(config: Pa
 
     assert error.startswith("farthing: The configuration has")
     assert "Traceback" not in error
+
+
+def test_budgets_are_shown_with_their_fill_and_what_raises_them(data: Path, config: Path) -> None:
+    config.write_text(CONFIG + "budgets: [{id: all, limit_usd: 2, window: month, where: {feature: search}}]\n")
+    now_ns = CLOCK.wall_ns()
+    raises.add(
+        data / "ledger.db",
+        Raise(
+            id="raise-1",
+            budget="all",
+            scope="",
+            amount=nano_from_usd("0.5"),
+            made_ns=now_ns,
+            until_ns=now_ns + 3600 * 10**9,
+            ended_ns=None,
+            author="boss",
+            reason="launch week",
+        ),
+    )
+
+    output = run("budgets", "--config", config, "--data-dir", data)
+
+    assert "all" in output
+    assert "2.500000000" in output
+    assert "+0.500000000 until " in output
+    assert "by boss: launch week" in output

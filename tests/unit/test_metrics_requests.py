@@ -294,3 +294,20 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         row = rows[f"`{family.name}`"]
         assert all(f"`{label}`" in row for label in family.labels), family.name
         assert str(family.unit) in row, family.name
+
+
+def test_what_thresholds_did_is_counted_beside_the_calls_and_as_no_request() -> None:
+    metrics = make_metrics()
+
+    metrics.note_decision("search", "downgrade")
+    metrics.note_decision("search", "downgrade")
+    metrics.note_decision("unheard-of", "cheapest")
+    metrics.note_decision("", "notify")
+
+    page = metrics.render()
+    name = "farthing_budget_decisions_total"
+    assert value(page, name, feature="search", decision="downgrade") == 2
+    assert value(page, name, feature="unregistered", decision="cheapest") == 1
+    assert value(page, name, feature="__none__", decision="notify") == 1
+    assert b"farthing_requests_total{" not in page
+    assert b"farthing_request_cost_usd_bucket" not in page
