@@ -1,10 +1,11 @@
-"""Two workers on one ledger file against the ledger in memory: after any interleaving of reserving, settling, leaving,
-dying and waiting, both keep the same books, and for every account settled + held + remaining is its limit."""
+"""Two workers on one ledger file against the ledger in memory: whatever the order in which calls are reserved,
+extended, settled, left, charged from outside, expire, or lose their worker, both keep the same books, and for every
+account settled + held + remaining is its limit."""
 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from farthing.errors import BudgetExceeded
+from farthing.errors import BudgetExceeded, MoneyError
 from farthing.hold import Account, Hold, Intent
 from farthing.money import Nano, format_usd, nano_from_usd
 from farthing.record import CacheOutcome, Outcome, Record
+from ledger.charges import EXTERNAL, Charge, EventKey
+from ledger.check import check
 from ledger.rows import charged_as_lost
 from ledger.schema import connect_reading
 from ledger.sqlite import SQLiteLedger
@@ -54,6 +57,7 @@ class Money(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             for ledger in self.ledgers:
                 self.run(ledger.close())
+            assert [str(found) for found in check(self.path).differences if found.figure != "spent"] == []
             self.runner.close()
             shutil.rmtree(self.folder)
 
@@ -123,6 +127,32 @@ class Money(RuleBasedStateMachine):
             self._settle(worker, hold, 0, times=1)
             return
         self.run(_a_few_turns())
+
+    @rule(target=holds, hold=holds, worker=workers, amount=st.integers(1, 60))
+    def extend(self, hold: Hold, worker: int, amount: int) -> Any:
+        """A stream that needs more than it had set aside, by whichever worker, also when it is gone."""
+        got = self.run(_outcome(self.ledgers[worker].extend(hold, Nano(amount))))
+        expected = self.run(_outcome(self.model.extend(hold, Nano(amount))))
+        assert _told(got) == _told(expected)
+        return multiple(got) if isinstance(got, Hold) else multiple()
+
+    @rule(worker=workers, cost=amounts, picks=picks, again=st.booleans(), times=st.integers(1, 3))
+    def charge_from_outside(self, worker: int, cost: int, picks: set[int], again: bool, times: int) -> None:
+        """The money is gone, so it is booked past any limit; the same event once."""
+        self.number += not again
+        key = EventKey("acme", "/batch", str(self.number))
+        charge = Charge(
+            key=key,
+            record=example_record(key.record_id, endpoint=EXTERNAL, cost=Nano(cost)),
+            accounts=tuple(self.account(pick) for pick in sorted(picks)),
+            booked_ns=self.clock.wall_ns(),
+            booked_by="k",
+        )
+
+        async def at(ledger: SQLiteLedger | MemoryLedger) -> list[bool]:
+            return list(await asyncio.gather(*(ledger.book(charge) for _ in range(times))))
+
+        assert self.run(at(self.ledgers[worker])) == self.run(at(self.model))
 
     @rule(hold=holds, worker=workers, share=shares, times=st.integers(1, 3))
     def settle(self, hold: Hold, worker: int, share: int, times: int) -> None:
@@ -217,6 +247,13 @@ class Money(RuleBasedStateMachine):
             return database.execute(statement).fetchall()
 
 
+async def _outcome(work: Awaitable[Hold]) -> Hold | MoneyError:
+    try:
+        return await work
+    except MoneyError as error:
+        return error
+
+
 async def _settle(ledger: SQLiteLedger | MemoryLedger, hold: Hold | None, record: Record) -> bool:
     return await ledger.settle(hold, record)
 
@@ -233,8 +270,10 @@ def nano(refusal: BudgetExceeded, name: str) -> int:
 
 
 def _told(result: object) -> object:
-    """What a caller is told: what remains, or the figures of the refusal."""
-    return result.remaining if isinstance(result, Hold) else getattr(result, "budget", result)
+    """What a caller is told: what remains of each account, or the figures of the refusal, or that it is gone."""
+    if isinstance(result, Hold):
+        return result.remaining, result.left
+    return result.budget if isinstance(result, BudgetExceeded) else type(result)
 
 
 Money.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
