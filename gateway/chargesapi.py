@@ -30,6 +30,7 @@ from gateway.books import Witness
 from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
+from ledger.price import version_in_tier
 from ledger.prices import PriceBook
 
 
@@ -158,12 +159,16 @@ def _computed(event: UsageEvent, priced_as: str, book: PriceBook) -> tuple[Nano,
                 f"`{name}` is needed to price the usage; or state `cost_usd`.", param=f"{event.at}data.{name}"
             )
     try:
-        price = book.price(priced_as, event.model, event.time_ns)
+        price = book.price(priced_as, event.model, event.time_ns, event.service_tier)
     except UnpricedModel as error:
-        error.param = f"{event.at}data.model"
+        error.param = f"{event.at}data.{error.param}"  # model or service_tier
         raise
     rates = price.rates(event.usage.input_total)
-    return rates.cost(event.usage, event.seconds), orjson.dumps(rates.as_dict()).decode(), price.version
+    return (
+        rates.cost(event.usage, event.seconds),
+        orjson.dumps(rates.as_dict()).decode(),
+        version_in_tier(price.version, event.service_tier),
+    )
 
 
 def _members(key: EventKey, found: Booked, *, duplicate: bool) -> dict[str, Any]:

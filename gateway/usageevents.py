@@ -30,7 +30,7 @@ LATEST_AHEAD_NS: Final = 3600 * 10**9
 """Clocks differ; an hour ahead is still a clock, more is a charge hidden in a budget yet to come."""
 _LONGEST_NAME: Final = 256
 _TAGS: Final = ("feature", "task", "run", "environment", "team")
-_MEMBERS: Final = frozenset({*_TAGS, "provider", "model", "usage", "seconds", "cost_usd", "currency"})
+_MEMBERS: Final = frozenset({*_TAGS, "provider", "model", "usage", "seconds", "service_tier", "cost_usd", "currency"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class UsageEvent:
     model: str
     usage: Usage
     seconds: float
+    service_tier: str
     cost: Nano | None
 
 
@@ -124,6 +125,7 @@ def _with_data(data: Mapping[str, Any], at: str, facts: dict[str, Any]) -> Usage
         model=_name(data, "model", inside),
         usage=_usage(data, inside),
         seconds=_seconds(data, inside),
+        service_tier=_name(data, "service_tier", inside),
         cost=_cost(data, inside) if "cost_usd" in data else None,
     )
 

@@ -1,9 +1,10 @@
 """Adjustments: what records would cost at today's price book, written beside them and never over them."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,20 +13,21 @@ import msgspec
 from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
 from farthing.money import Nano, Rates
 from farthing.record import Record
-from ledger.prices import Price
+from ledger.price import Price, tier_in, version_in_tier
 from ledger.rows import COLUMNS, Row, record_of
 from ledger.schema import connect_reading, connect_waiting, read_statements
 
 CHUNK: Final = 1_000
-"""Records in one transaction: some tens of milliseconds, so that the gateway's own commits need not wait long."""
+"""Records in one transaction, which is some ten milliseconds, so that the gateway's own commits need not wait long."""
 MOST_TEXT: Final = 500
+_RECEIVED: Final = COLUMNS.index("received_ns")
 _STATEMENTS: Final = read_statements("adjustments")
 _PRICED: Final = _STATEMENTS["priced"].format(columns=", ".join(COLUMNS))
 _encode: Final = msgspec.json.Encoder().encode
 _decode_rates: Final = msgspec.json.Decoder(dict[str, int]).decode
 
-PriceOf = Callable[[str, str, int], Price]
-"""The price of a record's provider and model at a time (wall ns). Raises UnpricedModel."""
+PriceOf = Callable[[str, str, int, str], Price]
+"""The price of a record's provider and model at a time (wall ns) in a service tier. Raises UnpricedModel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,13 @@ class Repriced:
 
     models: dict[tuple[str, str], Sums] = field(default_factory=dict)
 
+    def add(self, other: "Repriced") -> None:
+        """Count what became of further records."""
+        for model, sums in other.models.items():
+            known = self.models.setdefault(model, Sums())
+            for name in Sums.__dataclass_fields__:
+                setattr(known, name, getattr(known, name) + getattr(sums, name))
+
     @property
     def delta(self) -> Nano:
         """What all adjustments come to, nano-dollars."""
@@ -96,7 +105,12 @@ def reprice(path: Path, repricing: Repricing, price_of: PriceOf, *, dry_run: boo
     with _writing(path, dry_run) as connection:
         last: tuple[int, int] | None = (-1, 0)
         while last is not None:
-            last = _reprice_chunk(connection, repricing, price_of, result, last, dry_run=dry_run)
+            rows = connection.execute(_PRICED, _asked(repricing, last)).fetchall()
+            chunk, new = _price_anew(rows, repricing, price_of)
+            if not dry_run and new and not _insert(connection, new):
+                continue  # another run has corrected some of them since they were read: read them again
+            result.add(chunk)
+            last = (rows[-1][2 + _RECEIVED], rows[-1][0]) if len(rows) == CHUNK else None
     return result
 
 
@@ -112,30 +126,24 @@ def adjustments_of(path: Path, record_id: str) -> list[Adjustment]:
     return [Adjustment(**dict(zip(names, row, strict=True))) for row in rows]
 
 
-def _reprice_chunk(
-    connection: sqlite3.Connection,
-    repricing: Repricing,
-    price_of: PriceOf,
-    result: Repriced,
-    last: tuple[int, int],
-    *,
-    dry_run: bool,
-) -> tuple[int, int] | None:
-    """One transaction; returns the place of its last record, None at the end. What is read is locked until the
-    adjustments are written, so two that run at once do not correct a record twice."""
-    if not dry_run:
-        connection.execute("BEGIN IMMEDIATE")
+def _price_anew(rows: Sequence[Row], repricing: Repricing, price_of: PriceOf) -> tuple[Repriced, list[Row]]:
+    """What becomes of some records, and the adjustments to be written; the lock of the file is not needed yet."""
+    result = Repriced()
+    new = [_adjust(row, repricing, price_of, result) for row in rows]
+    return result, [row for row in new if row is not None]
+
+
+def _insert(connection: sqlite3.Connection, new: Sequence[Row]) -> bool:
+    """Write all, in one transaction; False, with nothing done, where a record has other corrections than were seen."""
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        rows = connection.execute(_PRICED, _asked(repricing, last)).fetchall()
-        new = [row for row in (_adjust(row, repricing, price_of, result) for row in rows) if row is not None]
-        if not dry_run:
-            connection.executemany(_STATEMENTS["insert"], new)
-            connection.execute("COMMIT")
+        written = connection.executemany(_STATEMENTS["insert"], new).rowcount
+        connection.execute("COMMIT" if written == len(new) else "ROLLBACK")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return (rows[-1][2 + COLUMNS.index("received_ns")], rows[-1][0]) if len(rows) == CHUNK else None
+    return written == len(new)
 
 
 def _asked(repricing: Repricing, last: tuple[int, int]) -> dict[str, Any]:
@@ -160,7 +168,8 @@ def _adjust(row: Row, repricing: Repricing, price_of: PriceOf, result: Repriced)
         sums.composed += 1
         return None
     try:
-        price = price_of(record.provider, record.model_served, record.received_ns)
+        tier = tier_in(record.price_version)
+        price = price_of(record.provider, record.model_served, record.received_ns, tier)
     except UnpricedModel:
         sums.unpriced += 1
         return None
@@ -173,11 +182,9 @@ def _adjust(row: Row, repricing: Repricing, price_of: PriceOf, result: Repriced)
     sums.old += old
     sums.new += new
     text = _encode(rates.as_dict()).decode()
-    return (*_dimensions(record), old, new, new - old, text, price.version, *_signed(repricing))
-
-
-def _signed(repricing: Repricing) -> Row:
-    return (repricing.reason, repricing.author, repricing.now_ns)
+    version = version_in_tier(price.version, tier)
+    signed = (repricing.reason, repricing.author, repricing.now_ns)
+    return (*_dimensions(record), old, new, new - old, text, version, *signed, record.id, corrected)
 
 
 def _dimensions(record: Record) -> Row:
@@ -197,9 +204,14 @@ def upstream_seconds(record: Record) -> float:
 def priced_part(record: Record) -> Nano | None:
     """What of the record's cost its own rates explain: all of it, or that of the attempt that answered. None where they
     explain neither (fees beside the tokens, several models in one answer), so that no figure is made up."""
-    explained = Rates(**_decode_rates(record.rates)).cost(record.usage, upstream_seconds(record))  # type: ignore[arg-type]
+    explained = _rates_of(record.rates).cost(record.usage, upstream_seconds(record))
     answered = record.attempts[-1].cost if record.attempts else record.cost
     return explained if explained in (record.cost, answered) else None
+
+
+@lru_cache(maxsize=1_024)
+def _rates_of(text: str) -> Rates:
+    return Rates(**_decode_rates(text))  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -56,11 +56,13 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """A file as read: each of its `rows` gave figures, was `empty` of any, or is among the broken ones."""
+    """A file as read: each of its `rows` gave figures, was `empty` of any, is of another service (`elsewhere`), or is
+    among the broken ones."""
 
     form: str
     rows: int
     empty: int
+    elsewhere: int = 0
     lines: tuple[Line, ...]
     broken: tuple[Broken, ...]
 
@@ -88,6 +90,8 @@ class Form:
     quantity: tuple[str, ...] = ()
     unit: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
+    """Where it is given and is not OURS, the row is of another service."""
 
 
 def _plus(*columns: str) -> Sum:
@@ -130,6 +134,7 @@ FORMS: Final = (
         quantity=("consumedquantity",),
         unit=("consumedunit",),
         details=("skupricedetails",),
+        category=("servicecategory",),
     ),
     Form(
         name="anthropic",
@@ -171,6 +176,8 @@ METER_WORDS: Final = (
 """What the name of a meter tells it by, in the order in which they are tried (`input_no_cache` is none of the first
 two, since nothing follows the word cache)."""
 
+OURS: Final = "ai and machine learning"
+"""The ServiceCategory of models in FOCUS; a cloud's file holds all that it sells."""
 _TOKEN_UNITS: Final = {"tokens": 1, "token": 1, "1000 tokens": 1_000, "1000000 tokens": 1_000_000}
 _EPOCH: Final = re.compile(r"\d{9,11}")
 _DIRECTIONS: Final = {"input": Meter.INPUT, "output": Meter.OUTPUT}
@@ -225,7 +232,7 @@ def _known_forms() -> str:
 def _read(form: Form, columns: Sequence[str], reader: Any) -> Invoice:
     lines: list[Line] = []
     broken: list[Broken] = []
-    rows = empty = 0
+    rows = empty = elsewhere = 0
     while True:
         number = reader.line_num + 1
         try:
@@ -242,13 +249,19 @@ def _read(form: Form, columns: Sequence[str], reader: Any) -> Invoice:
         try:
             if len(cells) != len(columns):
                 raise _Unreadable(f"has {len(cells)} cells, the first line has {len(columns)}")
-            found = list(_lines(form, dict(zip(columns, map(str.strip, cells), strict=True)), number))
+            row = dict(zip(columns, map(str.strip, cells), strict=True))
+            if _cell(row, form.category).lower() not in ("", OURS):
+                elsewhere += 1
+                continue
+            found = list(_lines(form, row, number))
         except _Unreadable as error:
             broken.append(Broken(number, str(error)))
             continue
         lines += found
         empty += not found
-    return Invoice(form=form.name, rows=rows, empty=empty, lines=tuple(lines), broken=tuple(broken))
+    return Invoice(
+        form=form.name, rows=rows, empty=empty, elsewhere=elsewhere, lines=tuple(lines), broken=tuple(broken)
+    )
 
 
 def _lines(form: Form, row: Row, number: int) -> Iterator[Line]:

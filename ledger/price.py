@@ -75,3 +75,16 @@ def highest(rates: Sequence[Rates]) -> Rates:
     """For every class and fee the highest of these."""
     fields = (*TOKEN_CLASSES, "per_request", "per_second")
     return Rates(**{name: max(getattr(each, name) for each in rates) for name in fields})
+
+
+_IN_TIER: Final = ", tier "
+
+
+def version_in_tier(version: str, tier: str) -> str:
+    """The version of a price with the service tier for which it is, as records keep it: to price them again."""
+    return f"{version}{_IN_TIER}{tier}" if plain_tier(tier) else version
+
+
+def tier_in(version: str) -> str:
+    """The service tier in such a version, empty for the standard one."""
+    return version.rpartition(_IN_TIER)[2] if _IN_TIER in version else ""

@@ -20,9 +20,9 @@ class Prices:
     overrides: "tuple[PriceOverride, ...]" = ()
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def of_record(self, provider: str, model: str, at_ns: int) -> "Price":
-        """The price of a provider as the ledger names it. Raises UnpricedModel."""
-        return self.book.price(self.names.get(provider, provider), model, at_ns)
+    def of_record(self, provider: str, model: str, at_ns: int, tier: str) -> "Price":
+        """The price of a provider as the ledger names it, in a service tier. Raises UnpricedModel."""
+        return self.book.answered_price(self.names.get(provider, provider), model, at_ns, tier)
 
 
 def load_prices(config: Path | None) -> Prices:

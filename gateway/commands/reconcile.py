@@ -57,8 +57,8 @@ def reconcile(
     check_ledger(ledger)
     found = compare(read_booked(ledger, _names(provider, config), since, until), invoice)
     typer.echo(
-        f"{invoice.form}: {invoice.rows:,} lines, {invoice.empty:,} without figures, {len(invoice.broken):,} broken; "
-        f"{since} to {until} (exclusive), UTC"
+        f"{invoice.form}: {invoice.rows:,} lines, {invoice.empty:,} without figures, {invoice.elsewhere:,} of other "
+        f"services, {len(invoice.broken):,} broken; {since} to {until} (exclusive), UTC"
     )
     _tell_gaps(found, rows)
     _tell_broken(invoice)

@@ -7,10 +7,13 @@ WHERE received_ns >= :since_ns AND received_ns < :until_ns AND (received_ns, row
 ORDER BY received_ns, rowid LIMIT :chunk;
 
 -- name: insert
+-- Unless the record has other corrections by now than it had when it was priced anew.
 INSERT INTO adjustments (
     record_id, received_ns, tenant, key_id, feature, task, run, environment, team, endpoint, outcome, model_served,
     provider, tier, cache, old_cost, new_cost, delta, rates, price_version, reason, author, created_ns
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+WHERE (SELECT coalesce(sum(delta), 0) FROM adjustments WHERE record_id = ?) = ?;
 
 -- name: of_record
 SELECT old_cost, new_cost, delta, rates, price_version, reason, author, created_ns FROM adjustments

@@ -10,6 +10,7 @@ import pytest
 
 from farthing.money import Rates, nano_from_usd
 from farthing.usage import Usage, UsageSource
+from gateway.commands.pricing import Prices
 from gateway.usageevents import BATCH, MOST_EVENTS, SINGLE
 from ledger import reports
 from ledger.adjustments import Repricing, reprice
@@ -127,6 +128,21 @@ async def test_a_stated_cost_is_booked_as_stated(gateway: RunningGateway) -> Non
     assert record.usage.source is UsageSource.PROVIDER
 
 
+async def test_a_batch_job_is_priced_in_its_service_tier_and_stays_there_when_priced_anew(
+    gateway: RunningGateway,
+) -> None:
+    """gpt-5 as a batch: 0.625 USD a million tokens of input, half of the standard price."""
+    sent = event(provider="openai", model="gpt-5", usage={"input_uncached": 1_000_000}, service_tier="batch", at=now())
+    path = gateway.application.house.files.ledger
+
+    answer = await post(gateway, sent)
+
+    told = answer.json()
+    assert told["cost_usd"] == "0.625000000", told
+    prices = Prices(gateway.application.house.runtime.generation.pricing.book)
+    assert reprice(path, Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
+
+
 async def test_a_cost_written_as_a_number_is_taken_by_its_decimals(gateway: RunningGateway) -> None:
     answer = await post(gateway, event(cost_usd=0.1))
 
@@ -215,6 +231,8 @@ async def test_ledger_metrics_and_reports_agree_over_calls_and_charges(gateway: 
         (event(task="undeclared"), "data.task", "invalid_tag"),
         (event(model="never-heard-of"), "data.model", "unpriced_model"),
         (event(provider="nobody"), "data.model", "unpriced_model"),
+        (event(service_tier="batch"), "data.service_tier", "unpriced_model"),
+        (event(service_tier=""), "data.service_tier", "invalid_parameter"),
         (without("data", "model"), "data.model", "invalid_parameter"),
         (without("data", "provider"), "data.provider", "invalid_parameter"),
         (without("data", "usage"), "data", "invalid_parameter"),

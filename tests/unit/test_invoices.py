@@ -133,6 +133,14 @@ def test_focus_tells_model_and_class_in_its_details_or_its_meter(read: Read) -> 
     assert (invoice.lines[2].until - invoice.lines[2].since).days == 1
 
 
+def test_what_a_cloud_sells_beside_models_is_counted_and_left_out(read: Read) -> None:
+    head, *rows = FOCUS.replace("SkuId,", "SkuId,ServiceCategory,").splitlines()
+    rows = [row.replace(",s-in,", ",s-in,AI and Machine Learning,") for row in rows[:1]]
+    invoice = read("\n".join([head, *rows, "9,USD,2026-11-01T00:00:00Z,,1,Hours,vm,Compute,,", ""]))
+
+    assert (invoice.rows, invoice.elsewhere, len(invoice.lines)) == (2, 1, 1)
+
+
 @pytest.mark.skipif(not DRAFTS.is_dir(), reason="the reference data is not here")
 @pytest.mark.parametrize(
     ("name", "usd"),

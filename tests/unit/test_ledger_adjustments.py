@@ -40,8 +40,8 @@ def priced(id_: str, **changes: Any) -> Record:
     return example_record(id_, **{**values, **changes})
 
 
-def at(rates: Rates) -> Callable[[str, str, int], Price]:
-    return lambda provider, model, at_ns: Price("new", ((-1, rates),))
+def at(rates: Rates) -> Callable[[str, str, int, str], Price]:
+    return lambda provider, model, at_ns, tier: Price("new", ((-1, rates),))
 
 
 def write(path: Path, *records: Record) -> Path:
@@ -186,7 +186,7 @@ def test_a_cost_that_its_rates_do_not_explain_is_counted_and_left(path: Path) ->
 
 
 def test_a_model_without_a_price_is_counted_and_left(path: Path) -> None:
-    def nothing(provider: str, model: str, at_ns: int) -> Price:
+    def nothing(provider: str, model: str, at_ns: int, tier: str) -> Price:
         raise UnpricedModel(provider, model)
 
     write(path, priced("a"))
@@ -204,6 +204,23 @@ def test_more_records_than_one_transaction_holds_are_each_priced_once(path: Path
 
     assert done.models["mock", "m"].changed == count
     assert cost_of(path) == count * 250_000
+
+
+def test_runs_at_once_do_not_correct_a_record_twice(path: Path) -> None:
+    """The second run begins when the first has read its records and not yet written."""
+    write(path, priced("a"), priced("b"))
+    others: list[Nano] = []
+
+    def price_of(*asked: Any) -> Price:
+        if not others:
+            others.append(Nano(0))
+            others.append(reprice(path, ALL, at(NEW)).delta)
+        return at(NEW)(*asked)
+
+    late = reprice(path, ALL, price_of)
+
+    assert (others[1], late.delta) == (100_000, 0)
+    assert cost_of(path) == 500_000
 
 
 def test_a_ledger_that_cannot_be_written_says_so_and_keeps_what_it_had(path: Path) -> None:
