@@ -6,6 +6,7 @@ The shapes of the providers stand in `ledger.shapes` and the modules beside it.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from farthing.tags import is_tag
 from farthing.usage import Usage, UsageSource
 from farthing.value import changed
 from ledger.shapes import AbsurdError, find_openai, hosted_tool_calls, read_openai, stated_cost
@@ -15,7 +16,6 @@ from ledger.statement import Portion, Statement
 
 _MOST_CHOICES: Final = 128
 """OpenAI's bound on `n`: output may pass the window, by so many choices at most."""
-_LONGEST_TIER: Final = 64
 
 
 def usage_of(answer: Mapping[str, Any], *, context_window: int | None = None) -> Usage | None:
@@ -126,7 +126,7 @@ class UsageReader:
 
     def _name_tier(self, tier: object) -> None:
         # Of an answer, `auto` is an echo of the request: what the provider chose is told later.
-        if tier and tier != "auto" and type(tier) is str and len(tier) <= _LONGEST_TIER:
+        if tier and tier not in (self._tier, "auto") and type(tier) is str and is_tag(tier):
             self._tier = tier
 
     def _state(self, portions: tuple[Portion, ...], figures: Mapping[str, Any]) -> bool:

@@ -466,7 +466,7 @@ def test_written_tokens_that_the_start_did_not_know_have_the_age_the_request_use
     assert reader.usage == Usage(input_uncached=1, cache_write_1h=140, output=2)
 
 
-@pytest.mark.parametrize("tier", [None, 7, "", "auto", "x" * 65, ["flex"]])
+@pytest.mark.parametrize("tier", [None, 7, "", "auto", "x" * 500, "line\nbreak", ["flex"]])
 def test_a_tier_that_says_nothing_does_not_replace_one_that_does(tier: object) -> None:
     reader = read({"service_tier": "flex", "usage": {"prompt_tokens": 1}}, {"service_tier": tier, "choices": []})
 
