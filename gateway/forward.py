@@ -89,10 +89,6 @@ def refuse_escapes(call: Call, deployment: Deployment) -> None:
                 "say it with model, max_tokens and n.",
                 param=name,
             )
-    if call.body.get("service_tier") == "priority":
-        raise InvalidParameter(
-            "`service_tier` priority is billed above the price that is known here: leave it out.", param="service_tier"
-        )
 
 
 class Forwarded(Value, frozen=True, kw_only=True):

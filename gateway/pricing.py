@@ -1,12 +1,16 @@
 """Pricing: what a deployment charges, and the most that a call may cost before it is sent."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment
 from farthing.money import Nano
+from farthing.tags import is_tag
 from ledger.prices import Price, PriceBook
 
+ANY_TIER: Final = "auto"
+"""The service tier whose provider decides; in an answer it only repeats the request."""
 _OWN_TOOLS: Final = ("function", "custom")
 """Tools that the client runs, so that each of their turns is a call of its own."""
 
@@ -19,9 +23,12 @@ class Pricing:
         self._first = {tier.name: tier.deployments[0] for tier in catalog.tiers if tier.deployments}
 
     def price(self, deployment: Deployment, at_ns: int) -> Price:
-        """The price of a deployment's model at a time (wall ns)."""
-        provider = deployment.provider
-        return self.book.price(provider.price_provider or provider.name, deployment.model, at_ns)
+        """The standard price of a deployment's model at a time (wall ns)."""
+        return self.book.price(_owner(deployment), deployment.model, at_ns)
+
+    def answered_price(self, deployment: Deployment, at_ns: int, tier: str) -> Price:
+        """The same for an answer in a service tier; what it costs where that has no price is marked `is_assumed`."""
+        return self.book.answered_price(_owner(deployment), deployment.model, at_ns, tier)
 
     def reference(self, reference_tier: str, served_tier: str) -> Deployment | None:
         """The deployment to compare with, None where the reference tier itself answered."""
@@ -46,8 +53,33 @@ class Pricing:
             output_cap = min(output_cap, deployment.max_output_tokens)
         whole = output_cap * call.choices
         output = whole if output is None else min(output, whole)
-        ceiling = self.price(deployment, call.received_ns).ceiling()
+        ceiling = self.book.ceiling(_owner(deployment), deployment.model, call.received_ns, asked_tier(call))
         return ceiling.bound(input_, output, deployment.provider.timeouts.total)
+
+
+def _owner(deployment: Deployment) -> str:
+    """Under whose name the price book has the model."""
+    return deployment.provider.price_provider or deployment.provider.name
+
+
+def asked_tier(call: Call) -> str:
+    """The service tier that the call asks for, in the words of its provider; empty for the standard one."""
+    if call.body.get("speed") == "fast":  # Anthropic
+        return "fast"
+    tier = call.body.get("service_tier")
+    return tier if type(tier) is str else ANY_TIER if tier else ""
+
+
+def answered_tier(answer: Mapping[str, Any]) -> str:
+    """The service tier in which an answer, or the end of a stream, says that it was served; empty where it does not."""
+    usage = answer.get("usage")
+    if type(usage) is dict and usage.get("speed") == "fast":
+        return "fast"
+    for holder in (answer, answer.get("response"), usage):
+        tier = holder.get("service_tier") if isinstance(holder, Mapping) else None
+        if type(tier) is str and tier != ANY_TIER and is_tag(tier):
+            return tier
+    return ""
 
 
 def most_input(call: Call, deployment: Deployment) -> int | None:

@@ -11,11 +11,14 @@ from farthing.errors import MoneyError, UnpricedModel
 from farthing.money import ZERO, Nano, Rates
 from farthing.ports import Clock
 from farthing.record import Attempt
-from farthing.usage import Usage
+from farthing.usage import Usage, UsageSource
+from farthing.value import changed
 from gateway.allowances import Allowance
 from gateway.books import Page
 from gateway.forward import Forwarded
-from gateway.pricing import Pricing, most_input
+from gateway.pricing import ANY_TIER, Pricing, answered_tier, asked_tier, most_input
+from ledger.price import version_in_tier
+from ledger.prices import CHEAPER_TIERS
 from ledger.usage import estimate, usage_of
 
 BYTES_PER_TOKEN: Final = 4
@@ -37,6 +40,7 @@ class Settlement:
         self._sent = clock.monotonic()
         self._deployment: Deployment | None = None
         self._cap = 0
+        self._tier = charged_tier(call)
 
     @property
     def deployment(self) -> Deployment:
@@ -63,16 +67,21 @@ class Settlement:
         """The usage inside an answer or a stream event, or None where it cannot be relied on."""
         if self._call.choices > 1 and not self.deployment.provider.quirks.usage_covers_choices:
             return None
-        return usage_of(event, context_window=most_input(self._call, self.deployment))
+        usage = usage_of(event, context_window=most_input(self._call, self.deployment))
+        if usage is not None and (tier := answered_tier(event)):
+            self._tier = tier
+        return usage
 
     def charge(self, usage: Usage) -> Nano:
-        """Book this usage at the price of the deployment; returns the cost."""
+        """Book this usage at the price of the deployment in the service tier of the answer; returns the cost."""
         page, deployment = self._page, self.deployment
-        price = self._pricing.price(deployment, self._call.received_ns)
+        price = self._pricing.answered_price(deployment, self._call.received_ns, self._tier)
+        if price.is_assumed:
+            usage = changed(usage, source=UsageSource.ESTIMATED)
         rates = price.rates(usage.input_total)
         seconds = self.seconds
         page.usage, page.cost = usage, rates.cost(usage, seconds)
-        page.rates, page.price_version = _rates_text(rates), price.version
+        page.rates, page.price_version = _rates_text(rates), version_in_tier(price.version, self._tier)
         if page.attempts:
             last = page.attempts[-1]
             page.attempts[-1] = Attempt(
@@ -130,6 +139,12 @@ class Settlement:
         except UnpricedModel:
             return ZERO  # what was not even asked needs no price: that the call itself cost something is on the page
         return Nano(price.rates(usage.input_total).cost(usage, seconds) - cost)
+
+
+def charged_tier(call: Call) -> str:
+    """The tier in which a call is charged whose answer names none: the dearer one that it asked for, else standard."""
+    tier = asked_tier(call)
+    return "" if tier == ANY_TIER or tier in CHEAPER_TIERS else tier
 
 
 _RATES_TEXT: dict[Rates, str] = {}

@@ -45,7 +45,7 @@ _PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches
 
 _ANY: Final = "auto"
 """The tier of a request whose provider decides by its own settings (OpenAI: those of the project)."""
-_CHEAPER: Final = frozenset({"flex", "batch"})
+CHEAPER_TIERS: Final = frozenset({"flex", "batch"})
 """The tiers that every provider sells below its standard one."""
 _TIER_KEYS: Final = ("service_tier", "processing", "speed")
 """The keys of the snapshot's variants that mean a service tier."""
@@ -91,7 +91,7 @@ class PriceBook:
         try:
             return self.price(provider, model, at_ns, service_tier)
         except UnpricedTier:
-            is_cheaper = service_tier in _CHEAPER
+            is_cheaper = service_tier in CHEAPER_TIERS
             price = self.price(provider, model, at_ns) if is_cheaper else self._dearest(provider, model, at_ns)
             return replace(price, is_assumed=True)
 
@@ -101,7 +101,7 @@ class PriceBook:
         if service_tier == _ANY:
             return self._dearest(provider, model, at_ns).ceiling()
         standard = self.price(provider, model, at_ns).ceiling()
-        if not plain_tier(service_tier) or service_tier in _CHEAPER:
+        if not plain_tier(service_tier) or service_tier in CHEAPER_TIERS:
             return standard
         return highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
 

@@ -214,16 +214,6 @@ async def test_the_cap_that_is_held_reaches_the_provider_in_a_field_that_it_obey
     assert {name: value for name, value in body.items() if name.startswith("max_")} == received
 
 
-async def test_a_service_tier_dearer_than_the_price_list_is_refused() -> None:
-    stair = Stair().open()
-
-    answer, body = await stair.ask(service_tier="priority")
-
-    assert (answer.status, orjson.loads(body)["error"]["param"]) == (400, "service_tier")
-    assert stair.record.outcome is Outcome.REJECTED
-    assert not stair.upstream.sent
-
-
 async def test_a_hold_lives_as_long_as_its_call_however_slowly_the_body_came_in() -> None:
     stair = Stair().open()
     request = stair.request(stream=True)
