@@ -123,6 +123,28 @@ async def test_a_cap_holds_across_workers_under_a_burst(gateway: GatewayProcess)
     assert ask_ledger(gateway.folder, "SELECT spent, held FROM accounts WHERE budget = 'capped-day'") == [(spent, 0)]
 
 
+async def test_a_run_that_is_opened_and_raised_at_one_worker_has_that_cap_at_the_other(
+    gateway: GatewayProcess,
+) -> None:
+    first, second = gateway.workers()
+    run = {"x-farthing-run": "job", "x-farthing-feature": "plain"}
+    statuses = []
+
+    for cap in ("0.00005", "0.0004"):  # the worst case of the call is above the one and below the other
+        with only(gateway, first):
+            opened = await fresh(gateway, "POST", "/api/runs", run="job", cap_usd=cap)
+        with only(gateway, second):
+            statuses.append((opened.status_code, (await ask(gateway, f"under {cap}", **run)).status_code))
+            refused = [(None,)] if statuses[-1][1] == 200 else [(1,)]  # written down before the worker is stopped
+            await until(lambda: ask_ledger(gateway.folder, "SELECT refused > 0 FROM runs") == refused)  # noqa: B023
+
+    with only(gateway, first):
+        shown = (await fresh(gateway, "GET", "/api/runs/job")).json()
+    assert statuses == [(201, 402), (201, 200)]
+    assert (shown["state"], shown["cap_usd"]) == ("open", "0.000400000")
+    assert shown["spent_usd"] != "0.000000000"
+
+
 def stored(gateway: GatewayProcess) -> int:
     """How many answers are in the file that the workers share; they get there within a moment."""
     with closing(sqlite3.connect(f"file:{gateway.folder / 'data' / 'cache.db'}?mode=ro", uri=True)) as database:
