@@ -1,0 +1,155 @@
+"""Raises and runs under any interleaving of two workers: no cap is passed, and no call is refused that fits."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from farthing.call import CacheControl, Endpoint
+from farthing.catalog import Budget, Window
+from farthing.errors import BudgetExceeded
+from farthing.money import Nano
+from farthing.record import Outcome
+from farthing.tags import Tags
+from gateway.books import Books, Page
+from gateway.budgetdesk import BudgetDesk
+from gateway.request import Request
+from gateway.tasks import Background
+from ledger import raises, reports, runs
+from ledger.amendments import Raise
+from ledger.budgets import BudgetBook
+from ledger.sqlite import SQLiteLedger
+from ledger.testing import ManualClock
+
+LIMIT = 1000
+BUDGETS = [Budget(id="month", limit=Nano(LIMIT), window=Window.MONTH)]
+TAGS = Tags(tenant="acme", key_id="k", feature="f", run="r1")
+WORKER = st.integers(0, 1)
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("call"), WORKER, st.integers(1, 700)),
+        st.tuples(st.just("settle"), WORKER, st.integers(0, 100)),
+        st.tuples(st.just("raise"), WORKER, st.integers(1, 800)),
+        st.tuples(st.just("cap"), WORKER, st.integers(1, 1500)),
+        st.tuples(st.just("look"), WORKER, st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@dataclass
+class Worker:
+    """The books and the desk of one worker, and its calls under way."""
+
+    books: Books
+    desk: BudgetDesk
+    ledger: SQLiteLedger
+    background: Background
+    open: list[tuple[Page, int]]
+
+    async def call(self, number: int, amount: int) -> bool:
+        """Whether a call of that worst case is let through."""
+        page = self.books.open(_request(number))
+        page.tags = TAGS
+        try:
+            await page.reserve(Nano(amount), 1.0)
+        except BudgetExceeded:
+            await page.close(Outcome.REFUSED, 402)
+            return False
+        self.open.append((page, amount))
+        return True
+
+    async def settle(self, share: int) -> int:
+        """Finish the oldest call at a share of its worst case; the cost."""
+        page, amount = self.open.pop(0)
+        page.cost = Nano(amount * share // 100)
+        await page.close(Outcome.SUCCESS, 200)
+        return page.cost
+
+
+def _request(number: int) -> Request:
+    return Request(
+        id=f"req-{number:04d}",
+        endpoint=Endpoint.CHAT,
+        body=b"{}",
+        received_ns=ManualClock().wall_ns(),
+        started=0.0,
+        cache_control=CacheControl(),
+    )
+
+
+@asynccontextmanager
+async def worker(path: Path, clock: ManualClock) -> AsyncIterator[Worker]:
+    ledger, background = await SQLiteLedger.open(path, clock), Background()
+    books: list[BudgetBook] = []
+    desk = BudgetDesk(path, clock, background, book=lambda: books[0], tell=lambda *_: None)
+    books.append(BudgetBook(BUDGETS, desk.amendments))
+    hooks: dict[str, Any] = {"on_hold": desk.on_hold, "on_refusal": desk.on_refusal}
+    yield Worker(Books(ledger, clock, desk.accounts, (), **hooks), desk, ledger, background, [])
+    await background.settle()
+    desk.close()
+    await ledger.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(events=EVENTS)
+def test_no_cap_is_passed_and_no_call_is_refused_that_fits(events: list[tuple[str, int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_play(Path(folder) / "ledger.db", events))
+
+
+async def _play(path: Path, events: list[tuple[str, int, int]]) -> None:
+    clock, limit, cap, spent, held = ManualClock(), LIMIT, 0, 0, 0
+    async with worker(path, clock) as one, worker(path, clock) as other:
+        workers = (one, other)
+        for number, (kind, index, value) in enumerate(events):
+            at = workers[index]
+            if kind == "call":
+                fits = spent + held + value <= min(limit, cap or limit)
+                assert await at.call(number, value) is fits
+                held += value if fits else 0
+            elif kind == "settle" and at.open:
+                held -= at.open[0][1]
+                spent += await at.settle(value)
+            elif kind == "raise":
+                await asyncio.to_thread(raises.add, path, _raise(number, value))
+                limit += value
+            elif kind == "cap" and not held:
+                # A call under way when its run is opened is not in the run's sum.
+                new = max(value, cap, spent + 1)  # caps go up: going down takes up to a second elsewhere
+                await asyncio.to_thread(_open, path, new, clock.wall_ns())
+                at.desk.take_up()
+                if not cap:
+                    workers[1 - index].desk.take_up()  # a run that is known takes up to a second too
+                cap = new
+            elif kind == "look":
+                at.desk.look()
+        states = {state.account.budget: state for state in reports.budget_states(path, now_ns=0)}
+        for budget, most in (("month", limit), ("opened run", cap)):
+            if budget in states:
+                assert (states[budget].spent, states[budget].held) == (spent, held)
+                assert spent + held <= most
+
+
+def _raise(number: int, amount: int) -> Raise:
+    return Raise(
+        id=f"raise-{number}",
+        budget="month",
+        scope="",
+        amount=Nano(amount),
+        made_ns=0,
+        until_ns=2**62,
+        ended_ns=None,
+        author="boss",
+        reason="any",
+    )
+
+
+def _open(path: Path, cap: int, now_ns: int) -> None:
+    runs.open_(path, tenant="acme", name="r1", cap=Nano(cap), feature="", author="k", until_ns=None, now_ns=now_ns)
