@@ -1,6 +1,6 @@
 """Story: one record told in sentences, and its bill line by line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -11,6 +11,8 @@ from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
 from farthing.record import CacheOutcome, Outcome, Record
 from farthing.usage import TOKEN_CLASSES, UsageSource
 from gateway.periods import moment_of
+from ledger.adjustments import Adjustment
+from ledger.charges import EXTERNAL
 
 _ENDINGS: Final = {
     Outcome.SUCCESS: "It was answered.",
@@ -35,12 +37,26 @@ def tell(record: Record) -> list[str]:
     return [sentence for sentence in (_asked(record), _routed(record), _ended(record), _paid(record)) if sentence]
 
 
+def tell_corrections(adjustments: Iterable[Adjustment]) -> list[str]:
+    """A sentence for each later correction of the cost, oldest first."""
+    return [
+        f"On {moment_of(one.created_ns):%Y-%m-%d %H:%M:%S UTC} its cost was corrected from "
+        f"{format_usd(one.old_cost)} to {format_usd(one.new_cost)} USD by '{one.author or 'somebody'}': "
+        f"{one.reason or 'no reason given'}."
+        for one in adjustments
+    ]
+
+
 def _asked(record: Record) -> str:
     tags = record.tags
     when = moment_of(record.received_ns).strftime("%Y-%m-%d %H:%M:%S UTC")
     model = f"the model '{record.model_requested}'" if record.model_requested else "no readable model"
     who = f"key '{tags.key_id or 'unknown'}' of '{tags.tenant or 'unknown'}'"
-    text = f"On {when} {who} asked {record.endpoint} for {model}"
+    if record.endpoint == EXTERNAL:
+        model = f"'{record.model_served}' of '{record.provider}'" if record.model_served else "something"
+        text = f"On {when} {model} was used outside of the gateway, as {who} reported"
+    else:
+        text = f"On {when} {who} asked {record.endpoint} for {model}"
     text += f", for feature '{tags.feature}'" if tags.feature else ""
     if tags.task:
         source = f" (named by the {record.task_source})" if record.task_source else ""
@@ -62,6 +78,8 @@ def _routed(record: Record) -> str:
 
 
 def _ended(record: Record) -> str:
+    if record.endpoint == EXTERNAL:
+        return ""
     text = _ENDINGS[record.outcome]
     if not text.endswith("."):
         text += f" ({record.error_code or 'no code'}, HTTP {record.status})."

@@ -148,7 +148,8 @@ def _insert(connection: sqlite3.Connection, new: Sequence[Row]) -> bool:
 
 def _asked(repricing: Repricing, last: tuple[int, int]) -> dict[str, Any]:
     return {
-        "since_ns": repricing.since_ns,
+        # So that the index is entered where the last chunk ended, however far that is from the beginning.
+        "since_ns": max(repricing.since_ns, last[0]),
         "until_ns": repricing.until_ns,
         "provider": repricing.provider,
         "model": repricing.model,

@@ -33,8 +33,9 @@ def explain(
 
 def _story(request_id: str, files: Files) -> Iterator[str]:
     from gateway.spendquery import check_ledger
-    from gateway.story import charges, tell
+    from gateway.story import charges, tell, tell_corrections
     from ledger import reports
+    from ledger.adjustments import adjustments_of
 
     check_ledger(files.ledger)
     record = reports.record(files.ledger, request_id)
@@ -43,6 +44,7 @@ def _story(request_id: str, files: Files) -> Iterator[str]:
     yield from tell(record)
     for charge in charges(record):
         yield f"  {charge.name}: {charge.quantity} at {charge.rate} USD per million = {charge.amount} USD"
+    yield from tell_corrections(adjustments_of(files.ledger, record.id))
 
 
 def _dry_run(feature_name: str, task_name: str, model: str, config: "ConfigOption") -> Iterator[str]:

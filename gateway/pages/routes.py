@@ -17,8 +17,9 @@ from gateway.pages.figures import read_overview
 from gateway.pages.render import HERE, SECURITY, page
 from gateway.pages.session import came_from_here, end_session, read_session, start_session
 from gateway.periods import moment_of
-from gateway.story import SOURCES, charges, tell
+from gateway.story import SOURCES, charges, tell, tell_corrections
 from ledger import reports
+from ledger.adjustments import adjustments_of
 
 _MOST_FORM_BYTES: Final = 4096
 _NOT_THIS_KEY: Final = "That is not the key of an administrator."
@@ -77,11 +78,12 @@ class Pages:
         if record is None:
             text = "The ledger has no request of this id. It may still be under way."
             return page("message.html", status=404, key=key, title="No such request", text=text)
+        corrections = await run_in_threadpool(adjustments_of, self._view.ledger_path, record.id)
         return page(
             "request.html",
             key=key,
             record=record,
-            story=tell(record),
+            story=[*tell(record), *tell_corrections(corrections)],
             charges=charges(record),
             counted=SOURCES[record.usage.source],
             facts=_facts(record),

@@ -78,6 +78,25 @@ def test_records_are_priced_anew_under_the_configurations_name_of_their_provider
     assert "0 adjustments written" in run(*asked, "--config", config, "--data-dir", data)
 
 
+def test_explain_tells_a_correction_and_who_made_it(config: Path, data: Path) -> None:
+    asked = ("--since", "2026-11-01", "--until", "2027-01-01", "--author", "finance", "--reason", "contract")
+    run("prices", "reprice", *asked, "--config", config, "--data-dir", data)
+
+    told = run("explain", "req-1", "--data-dir", data)
+
+    assert "its cost was corrected from 0.002000000 to 0.000200000 USD by 'finance': contract." in told
+
+
+def test_explain_tells_what_was_spent_outside_of_the_gateway(tmp_path: Path) -> None:
+    record = make_record("ext-1", endpoint="external", provider="vectors", model_served="pod", route_reason="", tier="")
+    asyncio.run(write_ledger(tmp_path / "ledger.db", [record]))
+
+    told = run("explain", "ext-1", "--data-dir", tmp_path)
+
+    assert "'pod' of 'vectors' was used outside of the gateway, as key 'app' of 'acme' reported" in told
+    assert "answered" not in told
+
+
 def test_a_missing_ledger_is_said(config: Path, tmp_path: Path) -> None:
     told = run("prices", "reprice", "--since", "1d", "--config", config, "--data-dir", tmp_path / "none", code=2)
 
