@@ -74,15 +74,12 @@ class PriceBook:
         self.version = _version_of(self._snapshot, overrides)
         self._overrides = dated_prices(overrides, self.version)
         self._memo: dict[tuple[str, str, str], _Period] = {}
+        self._dearest_memo: dict[tuple[str, str], _Period] = {}
 
     def price(self, provider: str, model: str, at_ns: int, service_tier: str = "") -> Price:
         """The price at wall ns `at_ns`. Raises UnpricedModel: an unknown price is never zero; and its UnpricedTier
         for a tier in which the model has none then."""
-        tier = plain_tier(service_tier)
-        period = self._memo.get((provider, model, tier))
-        if period is None or not period.from_ns <= at_ns < period.until_ns:
-            period = self._memo[provider, model, tier] = self._find(provider, model, at_ns, tier)
-        return period.price
+        return self._period(provider, model, at_ns, plain_tier(service_tier)).price
 
     def answered_price(self, provider: str, model: str, at_ns: int, service_tier: str) -> Price:
         """The price of an answer that says that it was served in this tier. It must be charged, so where the tier has
@@ -126,15 +123,34 @@ class PriceBook:
         listed = (value for _, value in filter(None, contexts) if value not in STANDARD)
         return tuple(dict.fromkeys((*ours, *listed)))
 
+    def _period(self, provider: str, model: str, at_ns: int, tier: str) -> _Period:
+        period = self._memo.get((provider, model, tier))
+        if period is None or not period.from_ns <= at_ns < period.until_ns:
+            period = self._memo[provider, model, tier] = self._find(provider, model, at_ns, tier)
+        return period
+
     def _dearest(self, provider: str, model: str, at_ns: int) -> Price:
         """For every class and extra the highest of all tiers."""
-        standard = self.price(provider, model, at_ns)
-        others = [self.price(provider, model, at_ns, tier) for tier in self.tiers(provider, model, at_ns)]
-        rates = highest([price.ceiling() for price in (standard, *others)])
-        extras = [table for price in (standard, *others) for table in price.extras]
+        period = self._dearest_memo.get((provider, model))
+        if period is None or not period.from_ns <= at_ns < period.until_ns:
+            period = self._dearest_memo[provider, model] = self._find_dearest(provider, model, at_ns)
+        return period.price
+
+    def _find_dearest(self, provider: str, model: str, at_ns: int) -> _Period:
+        tiers = ("", *self.tiers(provider, model, at_ns))
+        periods = [self._period(provider, model, at_ns, tier) for tier in tiers]
+        prices = [period.price for period in periods]
+        rates = highest([price.ceiling() for price in prices])
+        extras = [table for price in prices for table in price.extras]
         names = {name for table in extras for name in table}
         dearest = {name: max(table[name] for table in extras if name in table) for name in sorted(names)}
-        return Price(self.version, ((-1, rates),), (dearest,) if dearest else ())
+        price = Price(self.version, ((-1, rates),), (dearest,) if dearest else ())
+        # A tier that has no price of ours yet may get one before those that are known end.
+        dated = [entries for key, entries in self._overrides.items() if key[:2] == (provider, model)]
+        begins = [from_ns for entries in dated for from_ns, _ in entries if from_ns > at_ns]
+        return _Period(
+            max(period.from_ns for period in periods), min([period.until_ns for period in periods] + begins), price
+        )
 
     def _override(self, provider: str, model: str, at_ns: int, tier: str) -> tuple[int, Price] | None:
         """The override that holds at a time, and since when."""

@@ -144,6 +144,20 @@ def test_a_price_of_our_own_is_that_of_the_standard_tier_alone() -> None:
         book.price("openai", "gpt-5", NOW, "priority")
 
 
+def test_the_dearest_price_is_that_of_its_moment() -> None:
+    def ours(tier: str, usd: int, since: str) -> PriceOverride:
+        return PriceOverride(
+            provider="own", model="m", service_tier=tier, input_per_mtok=Decimal(usd), valid_from_ns=at(since)
+        )
+
+    book = PriceBook([ours("", 1, "2026-01-01"), ours("priority", 5, "2026-11-20"), ours("scale", 9, "2026-11-22")])
+
+    moments = ("2026-11-19", "2026-11-20", "2026-11-21", "2026-11-22", "2026-11-19", "2026-11-21")
+    dearest = [book.ceiling("own", "m", at(moment), "auto").input_uncached // 10**9 for moment in moments]
+
+    assert dearest == [1, 5, 5, 9, 1, 5]
+
+
 def test_every_variant_for_a_tier_in_the_snapshot_is_read_under_its_own_name() -> None:
     read = set()
     for provider in BOOK._snapshot.providers:
