@@ -226,6 +226,9 @@ def on_many_rows(folder: Path, rows: int) -> list[dict[str, Any]]:
     fill(path, rows)
     filled = time.perf_counter()
     rollups.catch_up(path)
+    with rollups.connect_rebuilding(path) as connection:
+        rollups.close_days(connection, START_NS + (DAYS - 1) * rollups.DAY_NS)
+    connection.close()
     built = time.perf_counter()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -12,9 +12,9 @@ from farthing.catalog import Window
 from farthing.errors import ConfigError
 from ledger import rollups
 from ledger.reports import DIMENSIONS, read_state, reading
-from ledger.rollups import DAY_NS, FIGURES, HOUR_NS, INFERENCES, SUMMED
+from ledger.rollups import DAY_NS, FIGURES, HOUR_NS, INFERENCES, SUMMED, read_days_until
 from ledger.schema import read_statements
-from ledger.spans import days_around
+from ledger.spans import Spans, spans
 
 _LONGEST_HOURS: Final[Mapping[str, int]] = {
     Window.HOUR.value: 1,
@@ -123,7 +123,9 @@ def _check_day(path: Path, day: int) -> list[Difference]:
     with reading(path) as connection:
         connection.create_function("cost_bucket", 1, rollups.bucket_of, deterministic=True)
         found: list[Difference] = []
-        if values["until_ns"] > read_state(connection).archived_ns:
+        state = read_state(connection)
+        values["days_until"] = state.days_until
+        if values["until_ns"] > state.archived_ns:
             rows = connection.execute(_STATEMENTS["hours"], values).fetchall()
             found += [difference for row in rows for difference in _of_sums(row, HOUR_NS, "the sum of its records")]
             rows = connection.execute(_STATEMENTS["costs"], values).fetchall()
@@ -177,7 +179,7 @@ def _check_accounts(path: Path) -> tuple[int, int, list[Difference]]:
 
 def _most_booked(connection: sqlite3.Connection, scope: str, window: str, resets_at: str | None) -> int | None:
     """The cost of all records of the account's scope that were received around its window. An upper bound: budgets
-    may be younger than their window, and days of other time zones are rounded to whole days of UTC."""
+    may be younger than their window, whose turns are taken at their longest."""
     pairs = [pair.partition("=")[::2] for pair in scope.split(",")] if scope != "all" else []
     values: dict[str, Any] = {f"where_{name}": value for name, value in pairs}
     conditions = "".join(f" AND {DIMENSIONS[name]} = :where_{name}" for name, _ in pairs)
@@ -186,18 +188,20 @@ def _most_booked(connection: sqlite3.Connection, scope: str, window: str, resets
             return None
         statement = _STATEMENTS["spent_of_records"].format(conditions=conditions)
     else:
-        table, first, last = _units_around(window, resets_at)
-        values |= {"first": first, "last": last}
-        statement = _STATEMENTS["spent_of_sums"].format(table=table, conditions=conditions)
+        cut = _around(window, resets_at, read_days_until(connection))
+        spent = 0
+        for table, ranges in (("rollup_hours", cut.hours), ("rollup_days", cut.days)):
+            statement = _STATEMENTS["spent_of_sums"].format(table=table, conditions=conditions)
+            for first, last in ranges:
+                spent += connection.execute(statement, {**values, "first": first, "last": last}).fetchone()[0]
+        return spent
     return int(connection.execute(statement, values).fetchone()[0])
 
 
-def _units_around(window: str, resets_at: str | None) -> tuple[str, int, int]:
-    """The table to ask, and the first unit and the one after the last that touch the window."""
+def _around(window: str, resets_at: str | None, days_until: int) -> Spans:
+    """The whole hours and days that touch the window."""
     if resets_at is None:
-        return "rollup_days", 0, 2**30
+        return spans(0, 2**30 * HOUR_NS, days_until)
     end_ns = int(datetime.fromisoformat(resets_at).timestamp()) * 10**9
     since_ns = end_ns - _LONGEST_HOURS[window] * HOUR_NS
-    if window == Window.HOUR.value:
-        return "rollup_hours", since_ns // HOUR_NS, -(-end_ns // HOUR_NS)
-    return "rollup_days", *days_around(since_ns, end_ns)
+    return spans(since_ns // HOUR_NS * HOUR_NS, -(-end_ns // HOUR_NS) * HOUR_NS, days_until)

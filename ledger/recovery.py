@@ -26,7 +26,9 @@ def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> list[Rec
     try:
         holders = [row[0] for row in connection.execute(STATEMENTS["holding_instances"]) if row[0] != instance]
         with leases_of_the_dead(folder, holders) as dead:
-            return _charge_orphans(connection, dead, now_ns)
+            charged = _charge_orphans(connection, dead, now_ns)
+        rollups.close_days(connection, now_ns)
+        return charged
     finally:
         connection.close()
 

@@ -137,11 +137,13 @@ def spend_in(
 @dataclass(frozen=True, slots=True)
 class State:
     """What of a file decides how a report may be answered: whether its roll-ups are complete, whether it knows
-    corrections, and the wall ns before which its records are in an archive (0: none are)."""
+    corrections, and the wall ns before which its records are in an archive (0: none are).
+    `days_until` as in the roll-ups."""
 
     rolled_up: bool
     adjusted: bool
     archived_ns: int
+    days_until: int
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -150,7 +152,12 @@ def read_state(connection: sqlite3.Connection) -> State:
     schema = int(meta["schema"])
     rolled_up = schema >= _ROLLED_UP_SINCE_SCHEMA and "rollups_pending" not in meta
     adjusted = schema >= _ADJUSTED_SINCE_SCHEMA
-    return State(rolled_up=rolled_up, adjusted=adjusted, archived_ns=int(meta.get("archived_ns", 0)))
+    return State(
+        rolled_up=rolled_up,
+        adjusted=adjusted,
+        archived_ns=int(meta.get("archived_ns", 0)),
+        days_until=int(meta.get("days_until", 0)),
+    )
 
 
 def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, where: Mapping[str, str]) -> list[str]:
@@ -165,9 +172,11 @@ def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, wher
     else:
         # Of what is archived only whole hours are known: an hour belongs to the period in which it begins.
         since, until = (at - at % HOUR_NS if at < state.archived_ns else at for at in (since_ns, until_ns))
-        period, cut = (since, until), spans(since, until)
+        period, cut = (since, until), spans(since, until, state.days_until)
     return [
-        _source("spend_of_adjustments", by, where, period),
+        *(_source("spend_of_adjustments", by, where, span) for span in cut.rest),
+        *(_source("spend_of_adjusted", by, where, span, _ADJUSTED_HOURS) for span in cut.hours),
+        *(_source("spend_of_adjusted", by, where, span, _ADJUSTED_DAYS) for span in cut.days),
         *(_source("spend_of_records", by, where, span) for span in cut.rest),
         *(_source("spend_of_sums", by, where, span, _HOURS) for span in cut.hours),
         *(_source("spend_of_sums", by, where, span, _DAYS) for span in cut.days),
@@ -177,6 +186,8 @@ def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, wher
 _NANOSECONDS: Final = ("records", "received_ns / 1000000000")
 _HOURS: Final = ("rollup_hours", "(sums.id >> 32) * 3600")
 _DAYS: Final = ("rollup_days", "(sums.id >> 32) * 86400")
+_ADJUSTED_HOURS: Final = ("adjusted_hours", _HOURS[1])
+_ADJUSTED_DAYS: Final = ("adjusted_days", _DAYS[1])
 
 
 def _source(

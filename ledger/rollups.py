@@ -1,11 +1,12 @@
 """Roll-ups: sums by hour and day, and a histogram of costs, kept in the transaction that writes the records.
 
-Exact integers. `run` is no dimension of theirs: it has as many values as there are runs. Periods are UTC.
+A day is summed up from its hours once it is over. Exact integers; periods are UTC. `run` is no dimension: it has as
+many values as there are runs.
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Sequence
+from operator import add as plus
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +54,7 @@ _summed_of: Final = itemgetter(*map(COLUMNS.index, SUMMED))
 _group_of: Final = itemgetter(*map(DIMENSIONS.index, GROUP))
 _RECEIVED: Final = COLUMNS.index("received_ns")
 _OUTCOME: Final = DIMENSIONS.index("outcome")
+_DAY_SHIFT: Final = GROUP_BITS + BUCKET_BITS
 _MOST_REMEMBERED: Final = 20_000
 
 
@@ -79,6 +81,7 @@ _STATEMENTS: Final = _statements()
 _ADD_HOURS: Final = _STATEMENTS["add_rollup_hours"]
 _ADD_DAYS: Final = _STATEMENTS["add_rollup_days"]
 _ADD_COSTS: Final = _STATEMENTS["add_costs"]
+_DAYS_UNTIL: Final = _STATEMENTS["days_until"]
 
 
 def bucket_of(cost: int) -> int:
@@ -95,34 +98,31 @@ def cost_of(bucket: int) -> int:
     return (top << shift) + ((1 << shift) >> 1)
 
 
-class Keys:
-    """The ids of combinations of dimensions, as far as one ledger has met them. What a transaction learns is kept
-    when it is committed: the ids of one that is rolled back are given to others."""
+_Key = tuple[int, int, bool]
+"""The id in rollup_keys, the bits of the cost group in a cell of the histogram, whether even free ones are counted."""
 
-    __slots__ = ("_kept", "_learnt")
+
+class Keys:
+    """The ids of combinations of dimensions, as far as one ledger has met them."""
+
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, ...], tuple[int, int]] = {}
-        self._learnt: dict[tuple[str, ...], tuple[int, int]] = {}
+        self._known: dict[tuple[str, ...], _Key] = {}
 
-    def find(self, connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, int]:
-        """The ids in rollup_keys and cost_groups."""
-        found = self._kept.get(key) or self._learnt.get(key)
+    def find(self, connection: sqlite3.Connection, key: tuple[str, ...]) -> _Key:
+        """What is known of these values of DIMENSIONS, which may be new."""
+        found = self._known.get(key)
         if found is None:
-            found = self._learnt[key] = _key_in(connection, key)
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            id_, group = _key_in(connection, key)
+            found = self._known[key] = id_, group << BUCKET_BITS, key[_OUTCOME] in INFERENCES
         return found
 
-    def keep(self) -> None:
-        """The transaction is on disk."""
-        if self._learnt:
-            if len(self._kept) > _MOST_REMEMBERED:
-                self._kept.clear()
-            self._kept.update(self._learnt)
-            self._learnt.clear()
-
     def forget(self) -> None:
-        """The transaction never was."""
-        self._learnt.clear()
+        """A transaction was rolled back: ids that it made are given to others."""
+        self._known.clear()
 
 
 def _key_in(connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, int]:
@@ -136,26 +136,60 @@ def _key_in(connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, 
 
 
 def add(connection: sqlite3.Connection, rows: Sequence[Row], keys: Keys) -> None:
-    """Count new rows of records in the open transaction; call `keys.keep` or `keys.forget` at its end."""
-    groups: defaultdict[tuple[int, tuple[str, ...]], list[tuple[int, ...]]] = defaultdict(list)
+    """Count new rows of records in the open transaction; call `keys.forget` where it is rolled back."""
+    sums: dict[int, tuple[int, ...]] = {}
+    costs: list[int] = []
     for row in rows:
-        groups[row[_RECEIVED] // HOUR_NS, _dimensions_of(row)].append(_summed_of(row))
-    hours: list[tuple[int, ...]] = []
-    days: list[tuple[int, ...]] = []
-    cells: list[int] = []
-    for (hour, key), figures in groups.items():
-        id_, group = keys.find(connection, key)
-        day = hour // 24
-        sums = figures[0] if len(figures) == 1 else map(sum, zip(*figures, strict=True))
-        hours.append((hour << KEY_BITS | id_, len(figures), *sums))
-        days.append((day << KEY_BITS | id_, *hours[-1][1:]))
-        base = (day << GROUP_BITS | group) << BUCKET_BITS
-        counts_all = key[_OUTCOME] in INFERENCES
-        cells += [base + bucket_of(cost) for cost, *_ in figures if cost > 0 or counts_all]
-    connection.executemany(_ADD_HOURS, hours)
-    connection.executemany(_ADD_DAYS, days)
-    if cells:
-        connection.execute(_ADD_COSTS, (_encode(cells).decode(),))
+        hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
+        id_, group, counts_all = keys.find(connection, _dimensions_of(row))
+        cell = hour << KEY_BITS | id_
+        before = sums.get(cell)
+        sums[cell] = (1, *figures) if before is None else (before[0] + 1, *map(plus, before[1:], figures))
+        cost = figures[0]
+        if cost > 0 or counts_all:
+            costs.append((hour // 24 << _DAY_SHIFT) + group + bucket_of(cost))
+    connection.executemany(_ADD_HOURS, [(cell, *figures) for cell, figures in sums.items()])
+    first_open = (read_days_until(connection) * 24) << KEY_BITS
+    late = [(_of_day(cell), *figures) for cell, figures in sums.items() if cell < first_open]
+    if late:
+        connection.executemany(_ADD_DAYS, late)
+    if costs:
+        connection.execute(_ADD_COSTS, (_encode(costs).decode(),))
+
+
+def _of_day(cell: int) -> int:
+    """The id in rollup_days for one in rollup_hours."""
+    return (cell >> KEY_BITS) // 24 << KEY_BITS | cell & ((1 << KEY_BITS) - 1)
+
+
+def read_days_until(connection: sqlite3.Connection) -> int:
+    """The UTC day (since 1970) before which days are summed up; what is written for them goes there too."""
+    row = connection.execute(_DAYS_UNTIL).fetchone()
+    return int(row[0]) if row else 0
+
+
+def close_days(connection: sqlite3.Connection, now_ns: int) -> None:
+    """Sum up the days that are over: a transaction each, so that a gateway waits some milliseconds at midnight."""
+    today = now_ns // DAY_NS
+    while (day := read_days_until(connection)) < today:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if day == read_days_until(connection):  # no other process was faster
+                _close_day(connection, day, today)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _close_day(connection: sqlite3.Connection, day: int, today: int) -> None:
+    """Go on to the next day that has sums; if that is before today, sum it up."""
+    (hour,) = connection.execute(_STATEMENTS["next_hour"], (day * 24,)).fetchone()
+    found = today if hour is None else min(hour // 24, today)
+    connection.execute(_STATEMENTS["set_days_until"], (str(min(found + 1, today)),))
+    if found < today:
+        rebuild_day_from_hours(connection, found)
 
 
 # --- from the records --------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ class Spans:
     rest: tuple[Range, ...]
 
 
-def spans(since_ns: int, until_ns: int) -> Spans:
-    """The period [since_ns, until_ns), cut."""
+def spans(since_ns: int, until_ns: int, days_until: int) -> Spans:
+    """The period [since_ns, until_ns), cut; days from `days_until` on are not summed up yet."""
     hours = _within(since_ns, until_ns, HOUR_NS)
     if hours is None:
         return Spans((), (), _ranges((since_ns, until_ns)))
     rest = _ranges((since_ns, hours[0] * HOUR_NS), (hours[1] * HOUR_NS, until_ns))
-    days = _within(hours[0], hours[1], 24)
+    days = _within(hours[0], min(hours[1], days_until * 24), 24)
     if days is None:
         return Spans((), (hours,), rest)
     return Spans((days,), _ranges((hours[0], days[0] * 24), (days[1] * 24, hours[1])), rest)

@@ -295,7 +295,6 @@ def commit(connection: sqlite3.Connection, operations: Sequence[Operation], keys
         if connection.in_transaction:  # SQLite has already rolled back after some disk errors
             connection.execute("ROLLBACK")
         raise
-    keys.keep()
     return Committed(outcomes, work)
 
 

@@ -48,7 +48,8 @@ CREATE TABLE rollup_hours (
     input_image INTEGER NOT NULL
 ) STRICT;
 
--- id = UTC days since 1970 << 32 | rollup_keys.id: what long periods are read from.
+-- id = UTC days since 1970 << 32 | rollup_keys.id: what long periods are read from. Has the days before `days_until`
+-- (meta): a day is summed up from its hours when it is over, what comes later for it is written here too.
 CREATE TABLE rollup_days (
     id INTEGER PRIMARY KEY,
     requests INTEGER NOT NULL,

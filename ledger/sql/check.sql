@@ -20,12 +20,12 @@ WITH told AS (
 SELECT at, json_array({dimensions}), {sums} FROM told GROUP BY at, {dimensions} HAVING {any};
 
 -- name: days
--- Where the sums of a day are not those of its hours.
+-- Where the sums of a day are not those of its hours, or are there before the day is over.
 WITH told AS (
     SELECT id & 0xFFFFFFFF AS key, {figures} FROM rollup_days WHERE id >= :day << 32 AND id < (:day + 1) << 32
     UNION ALL
     SELECT id & 0xFFFFFFFF, {negative} FROM rollup_hours
-    WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32
+    WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32 AND :day < :days_until
 )
 SELECT :day, json_array({dimensions}), {sums} FROM told LEFT JOIN rollup_keys ON rollup_keys.id = key
 GROUP BY key HAVING {any};

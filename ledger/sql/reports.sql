@@ -25,6 +25,11 @@ FROM records WHERE received_ns >= {since} AND received_ns < {until} {conditions}
 SELECT {columns}, 0, 0, delta, 0, 0, {zeros}
 FROM adjustments WHERE received_ns >= {since} AND received_ns < {until} {conditions}
 
+-- name: spend_of_adjusted
+SELECT {columns}, 0, 0, delta, 0, 0, {zeros}
+FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
+WHERE sums.id >= {since} << 32 AND sums.id < {until} << 32 {conditions}
+
 -- name: spend_of_sums
 SELECT {columns}, requests, requests * (cache IN {hit}), cost, avoided_cache, avoided_routing, {classes}
 FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
@@ -32,7 +37,7 @@ WHERE sums.id >= {since} << 32 AND sums.id < {until} << 32 {conditions}
 
 -- name: state
 -- What of the file decides how a report may be answered.
-SELECT name, value FROM meta WHERE name IN ('schema', 'rollups_pending', 'archived_ns');
+SELECT name, value FROM meta WHERE name IN ('schema', 'rollups_pending', 'archived_ns', 'days_until');
 
 -- name: record
 SELECT {columns} FROM records WHERE id = :id;

@@ -16,6 +16,16 @@ INSERT INTO {table} (id, {figures}) VALUES (?, {places}) ON CONFLICT (id) DO UPD
 INSERT INTO cost_histogram (id, requests) SELECT value, 1 FROM json_each(?) WHERE true
 ON CONFLICT (id) DO UPDATE SET requests = requests + 1;
 
+-- name: days_until
+SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'days_until';
+
+-- name: set_days_until
+INSERT OR REPLACE INTO meta VALUES ('days_until', ?);
+
+-- name: next_hour
+-- The first hour that has sums, not before the one given.
+SELECT min(id) >> 32 FROM rollup_hours WHERE id >= ? << 32;
+
 -- name: pending_day
 SELECT value FROM meta WHERE name = 'rollups_pending';
 
@@ -53,7 +63,8 @@ DELETE FROM rollup_days WHERE id >= :day << 32 AND id < (:day + 1) << 32;
 -- name: rebuild_days
 INSERT INTO rollup_days (id, {figures})
 SELECT (:day << 32) | (id & 0xFFFFFFFF) AS cell, sum(requests), {sums}
-FROM rollup_hours WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32 GROUP BY cell;
+FROM rollup_hours WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32
+AND :day < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'days_until') GROUP BY cell;
 
 -- name: clear_costs
 DELETE FROM cost_histogram WHERE id >= :day << 42 AND id < (:day + 1) << 42;

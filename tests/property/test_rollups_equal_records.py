@@ -52,9 +52,9 @@ def record_of(number: int, fact: tuple[int, str, str, CacheOutcome, Outcome, int
     )
 
 
-async def write(path: Path, records: list[Record]) -> None:
-    """Half of them in one batch, the others one by one."""
-    ledger = await SQLiteLedger.open(path, ManualClock())
+async def write(path: Path, records: list[Record], closed_days: int) -> None:
+    """Half of them in one batch, the others one by one; before that some days are over already."""
+    ledger = await SQLiteLedger.open(path, ManualClock(START_NS + closed_days * 24 * HOUR_NS))
     half = len(records) // 2
     await asyncio.gather(*(ledger.settle(None, record) for record in records[:half]))
     for record in records[half:]:
@@ -81,15 +81,20 @@ def key_of(record: Record, by: list[str]) -> tuple[str, ...]:
     by=st.lists(st.sampled_from(DIMENSIONS), unique=True, max_size=3),
     ends=st.tuples(moments, moments),
     feature=st.sampled_from(("", "search")),
+    closed_days=st.integers(0, 4),
 )
 def test_a_report_from_roll_ups_is_the_sum_of_the_records(
-    facts: list[tuple[int, str, str, CacheOutcome, Outcome, int]], by: list[str], ends: tuple[int, int], feature: str
+    facts: list[tuple[int, str, str, CacheOutcome, Outcome, int]],
+    by: list[str],
+    ends: tuple[int, int],
+    feature: str,
+    closed_days: int,
 ) -> None:
     records = [record_of(number, fact) for number, fact in enumerate(facts)]
     since, until = min(ends), max(ends)
 
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(write(Path(folder) / "ledger.db", records))
+        asyncio.run(write(Path(folder) / "ledger.db", records, closed_days))
         rows = reports.spend(
             Path(folder) / "ledger.db",
             by=by,
@@ -121,10 +126,10 @@ def test_a_report_from_roll_ups_is_the_sum_of_the_records(
     assert told == expected
 
 
-@given(st.integers(0, 10**15), st.integers(0, 10**15))
-def test_spans_are_the_period_without_gap_or_overlap(one: int, other: int) -> None:
+@given(st.integers(0, 10**15), st.integers(0, 10**15), st.integers(0, 15))
+def test_spans_are_the_period_without_gap_or_overlap(one: int, other: int, days_until: int) -> None:
     since, until = min(one, other), max(one, other)
-    cut = spans(since, until)
+    cut = spans(since, until, days_until)
 
     ranges = sorted(
         [(first * 24 * HOUR_NS, last * 24 * HOUR_NS) for first, last in cut.days]
@@ -135,6 +140,7 @@ def test_spans_are_the_period_without_gap_or_overlap(one: int, other: int) -> No
     assert [first for first, _ in ranges] == [since, *(last for _, last in ranges)][: len(ranges)]
     assert not ranges or ranges[-1][1] == until
     assert since == until or ranges
+    assert all(last <= days_until for _, last in cut.days)
     assert all(last - first < HOUR_NS for first, last in cut.rest) or not (cut.days or cut.hours)
 
 

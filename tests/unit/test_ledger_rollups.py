@@ -11,6 +11,7 @@ from farthing.money import Nano
 from farthing.record import Outcome
 from farthing.tags import Tags
 from ledger import reports, rollups, schema
+from ledger.check import check
 from ledger.rows import COLUMNS, row_of
 from ledger.sqlite import SQLiteLedger
 from ledger.testing import ManualClock, example_account, example_intent, example_record
@@ -151,7 +152,7 @@ async def test_a_lost_call_is_in_the_roll_ups(tmp_path: Path) -> None:
     await ledger.recover()
 
     await ledger.close()
-    assert read(path, "SELECT requests, cost FROM rollup_days") == [(1, 80)]
+    assert read(path, "SELECT requests, cost FROM rollup_hours") == [(1, 80)]
     assert read(path, "SELECT outcome FROM rollup_keys") == [(Outcome.LOST.value,)]
 
 
@@ -163,3 +164,42 @@ async def test_a_record_that_was_there_already_is_counted_once(tmp_path: Path) -
 
     await ledger.close()
     assert read(path, "SELECT requests, cost FROM rollup_hours") == [(1, 9)]
+
+
+async def test_a_day_is_summed_up_when_it_is_over_and_what_comes_later_is_added(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    clock = ManualClock(20_000 * DAY_NS + 5)
+    ledger = await SQLiteLedger.open(path, clock)
+    first = example_record("a", received_ns=20_000 * DAY_NS + 1, cost=Nano(3))
+    await ledger.settle(None, first)
+    during = read(path, "SELECT requests, cost FROM rollup_days")
+
+    clock.advance(3 * 86_400)
+    await ledger.recover()
+    over = read(path, "SELECT requests, cost FROM rollup_days")
+    await ledger.settle(None, example_record("late", received_ns=20_000 * DAY_NS + 2, cost=Nano(4)))
+    await ledger.settle(None, example_record("today", received_ns=20_003 * DAY_NS, cost=Nano(5)))
+
+    await ledger.close()
+    assert during == []
+    assert over == [(1, 3)]
+    assert read(path, "SELECT requests, cost FROM rollup_days") == [(2, 7)]
+    assert read(path, "SELECT value FROM meta WHERE name = 'days_until'") == [("20003",)]
+    assert reports.totals(path, since_ns=0, until_ns=2**62).cost == 12
+    assert check(path).differences == ()
+
+
+async def test_a_clock_that_steps_back_over_midnight_counts_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    clock = ManualClock(20_001 * DAY_NS + 5)
+    ledger = await SQLiteLedger.open(path, clock)
+    clock.advance(-10)
+    await ledger.settle(None, example_record("a", received_ns=clock.wall_ns(), cost=Nano(3)))
+
+    await ledger.recover()
+    clock.advance(86_400)
+    await ledger.recover()
+
+    await ledger.close()
+    assert reports.totals(path, since_ns=0, until_ns=2**62).cost == 3
+    assert check(path).differences == ()
