@@ -76,7 +76,7 @@ def answered_tier(answer: Mapping[str, Any]) -> str:
     if type(usage) is dict and usage.get("speed") == "fast":
         return "fast"
     for holder in (answer, answer.get("response"), usage):
-        tier = holder.get("service_tier") if isinstance(holder, Mapping) else None
+        tier = holder.get("service_tier") if type(holder) is dict else None
         if type(tier) is str and tier != ANY_TIER and is_tag(tier):
             return tier
     return ""

@@ -55,6 +55,7 @@ features:
   routed: {{team: web, task: triage, override_model: true}}
   capped: {{team: web, cache: {{exact: false}}}}
   drained: {{team: web, on_hang_up: drain}}
+  learned: {{team: web, cache: {{exact: false}}, output_bound: learned}}
 budgets:
   - {{id: capped-day, limit_usd: "0.001", window: day, where: {{feature: capped}}}}
   - {{id: each-run, limit_usd: "0.0005", window: run, per: [run]}}
