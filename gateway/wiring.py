@@ -36,6 +36,7 @@ from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
 from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of, vanished
 from gateway.http import Door, Limits
+from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
@@ -129,6 +130,7 @@ class House:
             thresholds=self._budgets.thresholds,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
         )
+        self.metrics.add_source(self._ledger_lines)
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -223,6 +225,16 @@ class House:
         self.metrics.observe(record)
         self.log.write(record)
         self._outputs.learn(record)
+
+    def _ledger_lines(self) -> list[str]:
+        ledger = self.ledger
+        counts = LedgerCounts(
+            recovered=ledger.recovered,
+            late=ledger.late_settlements,
+            failures=ledger.failures,
+            unwritten=self.runtime.books.unwritten,
+        )
+        return ledger_lines(self.files.ledger, counts)
 
     def _budget_lines(self) -> list[str]:
         return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())

@@ -168,11 +168,11 @@ def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, wher
     if "run" in by or "run" in where:
         if since_ns < state.archived_ns:
             raise _archived(state)
-        period, cut = (since_ns, until_ns), Spans((), (), ((since_ns, until_ns),))
+        cut = Spans((), (), ((since_ns, until_ns),))
     else:
         # Of what is archived only whole hours are known: an hour belongs to the period in which it begins.
         since, until = (at - at % HOUR_NS if at < state.archived_ns else at for at in (since_ns, until_ns))
-        period, cut = (since, until), spans(since, until, state.days_until)
+        cut = spans(since, until, state.days_until)
     return [
         *(_source("spend_of_adjustments", by, where, span) for span in cut.rest),
         *(_source("spend_of_adjusted", by, where, span, _ADJUSTED_HOURS) for span in cut.hours),
@@ -231,6 +231,12 @@ def recent(path: Path, limit: int = 50) -> list[Record]:
         statement = _STATEMENTS["recent"].format(columns=", ".join(COLUMNS))
         rows = connection.execute(statement, {"row_limit": max(0, min(limit, 1_000))}).fetchall()
     return [record_of(row) for row in rows]
+
+
+def open_holds(path: Path) -> int:
+    """How many calls have money set aside."""
+    with reading(path) as connection:
+        return int(connection.execute(_STATEMENTS["open_holds"]).fetchone()[0])
 
 
 def budget_states(path: Path, *, now_ns: int, budget: str = "", limit: int = 1_000) -> list[BudgetState]:

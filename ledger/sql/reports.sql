@@ -45,6 +45,9 @@ SELECT {columns} FROM records WHERE id = :id;
 -- name: recent
 SELECT {columns} FROM records ORDER BY received_ns DESC, rowid DESC LIMIT :row_limit;
 
+-- name: open_holds
+SELECT count(*) FROM holds;
+
 -- name: budget_states
 SELECT id, budget, scope, budget_window, cap, resets_at, spent, held FROM accounts
 WHERE (:budget = '' OR budget = :budget) AND (resets_at IS NULL OR julianday(resets_at) > julianday(:now))

@@ -1,0 +1,60 @@
+"""Ledger gauges: how the ledger's file and this worker's writing to it fare, read when Prometheus asks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from farthing.errors import LedgerUnavailable
+from gateway.exposition import Family, Kind, value_lines
+from ledger import reports
+
+
+def _gauge(part: str, text: str) -> Family:
+    return Family(name=f"farthing_ledger_{part}", kind=Kind.GAUGE, help=text)
+
+
+OPEN_HOLDS: Final = _gauge("open_holds", "Calls under way that have money set aside, of all workers.")
+FILE_BYTES: Final = _gauge("file_bytes", "Size of the ledger's file.")
+LOG_BYTES: Final = _gauge("log_bytes", "Size of the ledger's write-ahead log.")
+RECOVERED: Final = _gauge("recovered_holds", "Holds of dead workers and expired ones that this worker charged.")
+LATE: Final = _gauge("late_settlements", "Settlements of this worker that came after their hold was charged.")
+FAILURES: Final = _gauge("failed_batches", "Transactions of this worker that the disk or a long lock made fail.")
+UNWRITTEN: Final = _gauge("unwritten_records", "Records of this worker that are not on the books.")
+LEDGER_GAUGES: Final = (OPEN_HOLDS, FILE_BYTES, LOG_BYTES, RECOVERED, LATE, FAILURES, UNWRITTEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCounts:
+    """What one worker counted since it opened the ledger."""
+
+    recovered: int
+    late: int
+    failures: int
+    unwritten: int
+
+
+def ledger_lines(path: Path, counts: LedgerCounts) -> list[str]:
+    """The gauges, for `Metrics.add_source`; those of the file only where it can be read. Blocks."""
+    own = zip(
+        (RECOVERED, LATE, FAILURES, UNWRITTEN),
+        (counts.recovered, counts.late, counts.failures, counts.unwritten),
+        strict=True,
+    )
+    samples = [*_of_file(path), *own]
+    return [line for family, number in samples for line in value_lines(family, [((), number)])]
+
+
+def _of_file(path: Path) -> list[tuple[Family, int]]:
+    try:
+        holds = reports.open_holds(path)
+    except LedgerUnavailable:
+        return []
+    log = path.with_name(path.name + "-wal")
+    return [(OPEN_HOLDS, holds), (FILE_BYTES, _size(path)), (LOG_BYTES, _size(log))]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
