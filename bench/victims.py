@@ -16,14 +16,14 @@ from typing import Any
 
 import yaml
 
-from bench.processes import ROOT, process_tree
+from bench.processes import ROOT
 from bench.run import BenchmarkFailed
 
 KEY = "fk-victim-0123456789abcdef0123456789abcdef"
 MODEL, FAILING = "paid-model", "mock-500"
 """The model that answers and bills, and one at the same price that fails and bills nothing."""
 START_S = 60.0
-_POLL_S = 0.02
+_POLL_S = 0.05
 
 
 def write_config(
@@ -142,7 +142,7 @@ class Victim:
             return []
         if self._count == 1:
             return [self._process.pid]
-        return [pid for pid in process_tree(self._process.pid)[1:] if b"spawn_main" in _command_line(pid)]
+        return [pid for pid in _children(self._process.pid) if b"spawn_main" in _command_line(pid)]
 
     def kill_worker(self, pid: int) -> None:
         """SIGKILL for one process of it."""
@@ -193,6 +193,13 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _command_line(pid: int) -> bytes:
