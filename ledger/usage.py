@@ -89,6 +89,7 @@ class UsageReader:
         if figures is None:
             return False
 
+        self._name_tier(tier_of(figures))  # of an Anthropic model behind this shape
         try:
             portion = read_openai(figures)
         except AbsurdError:

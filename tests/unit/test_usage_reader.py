@@ -474,6 +474,13 @@ def test_a_tier_that_says_nothing_does_not_replace_one_that_does(tier: object) -
     assert reader.statement.service_tier == "flex"
 
 
+def test_the_tier_of_an_anthropic_model_behind_the_openai_shape_stands_in_its_usage() -> None:
+    fast = read({"usage": {"prompt_tokens": 1, "speed": "fast", "service_tier": "standard"}})
+    batch = read({"usage": {"prompt_tokens": 1, "speed": "standard", "service_tier": "batch"}})
+
+    assert (fast.service_tier, batch.service_tier) == ("fast", "batch")
+
+
 def test_the_tier_is_known_before_the_usage() -> None:
     reader = read({"choices": [], "service_tier": "priority"})
 
