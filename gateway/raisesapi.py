@@ -12,11 +12,13 @@ from starlette.routing import Route
 from farthing.catalog import Budget, VirtualKey
 from farthing.errors import InvalidParameter, NotFound
 from farthing.money import format_usd
+from farthing.tags import is_tag
 from gateway.adminview import AdminView
 from gateway.apibodies import read_members, text, usd
 from gateway.periods import moment_of, parse_moment
 from ledger import raises
 from ledger.amendments import Raise
+from ledger.budgets import divided_by
 
 _MEMBERS = ("amount_usd", "until", "reason", "scope")
 
@@ -76,7 +78,7 @@ async def _made(request: Request, budget: Budget, key: VirtualKey, now_ns: int) 
     return Raise(
         id=f"raise-{secrets.token_hex(8)}",
         budget=budget.id,
-        scope=text(members, "scope"),
+        scope=_scope(text(members, "scope"), budget),
         amount=usd(members, "amount_usd", above_zero=True),
         made_ns=now_ns,
         until_ns=until_ns,
@@ -84,6 +86,20 @@ async def _made(request: Request, budget: Budget, key: VirtualKey, now_ns: int) 
         author=key.id,
         reason=text(members, "reason", required=True),
     )
+
+
+def _scope(given: str, budget: Budget) -> str:
+    """The scope of an account that the budget can have; any other would raise nothing."""
+    names = (*(f"{name}={value}" for name, value in budget.where), *(f"{name}=" for name in divided_by(budget)))
+    pairs = given.split(",")
+    good = len(pairs) == len(names) and all(
+        pair.startswith(name) and (pair == name or name.endswith("=")) and is_tag(pair.partition("=")[2])
+        for pair, name in zip(pairs, names, strict=True)
+    )
+    if given in ("", "all") or good:
+        return "" if given == "all" else given
+    shape = ",".join(name + "..." * name.endswith("=") for name in names) or "all"
+    raise InvalidParameter(f"An account of budget '{budget.id}' has the scope {shape}.", param="scope")
 
 
 def raise_members(one: Raise, now_ns: int) -> dict[str, Any]:

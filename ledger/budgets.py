@@ -100,7 +100,7 @@ def run_account(budget: Budget, tenant: str, name: str) -> Account | None:
 
 
 def _account(budget: Budget, tags: Tags, turn: Period, raises: tuple[Raise, ...], run: Run | None) -> Account:
-    pairs = (*budget.where, *((name, tags.scope(name)) for name in _divided_by(budget)))
+    pairs = (*budget.where, *((name, tags.scope(name)) for name in divided_by(budget)))
     scope = ",".join(f"{name}={value}" for name, value in pairs) or "all"
     limit = budget.limit
     if run is not None and run.cap is not None and budget.window is Window.RUN:
@@ -115,7 +115,7 @@ def _account(budget: Budget, tags: Tags, turn: Period, raises: tuple[Raise, ...]
     )
 
 
-def _divided_by(budget: Budget) -> tuple[str, ...]:
+def divided_by(budget: Budget) -> tuple[str, ...]:
     """The scopes of `per`; a run's name means nothing without its tenant, or two tenants would share an account."""
     named = {*budget.per, *(name for name, _ in budget.where)}
     return ("tenant", *budget.per) if "run" in named and "tenant" not in named else budget.per

@@ -1,5 +1,6 @@
 """The dashboard: login, figures equal to the ledger's, and pages that nothing hostile can use."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from html import unescape
@@ -13,6 +14,8 @@ from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
 from gateway.admin import Problem
 from gateway.pages.render import percent, usd
+from ledger import raises
+from ledger.amendments import Raise
 from tests.http.admin_setup import (
     ADMIN_SECRET,
     CALLER_SECRET,
@@ -64,6 +67,30 @@ async def test_an_admin_key_opens_the_dashboard_until_logout(browser: httpx.Asyn
     assert inside.status_code == 200
     assert left.status_code == 303
     assert outside.status_code == 303
+
+
+async def test_a_raised_budget_shows_the_limit_of_now(installation: Installation, browser: httpx.AsyncClient) -> None:
+    await write_ledger(installation.ledger_path, [make_record("a")], [MONTHLY])
+    made = Raise(
+        id="raise-1",
+        budget=MONTHLY.id,
+        scope="",
+        amount=Nano(5 * 10**9),
+        made_ns=NOW_NS,
+        until_ns=NOW_NS + 10**9,
+        ended_ns=None,
+        author="boss",
+        reason="launch week",
+    )
+    await asyncio.to_thread(raises.add, installation.ledger_path, made)
+    await log_in(browser)
+
+    with_it = text_of(await browser.get("/dashboard"))
+    installation.clock.now_ns = made.until_ns
+    after = text_of(await browser.get("/dashboard"))
+
+    assert "of $15.00 raised" in with_it
+    assert "of $10.00 until" in after
 
 
 async def test_the_cookie_is_kept_from_scripts_and_from_other_sites(browser: httpx.AsyncClient) -> None:

@@ -159,6 +159,9 @@ async def test_calls_of_two_workers_never_pass_the_cap_while_it_is_raised(gatewa
         ({"until": 7}, "until"),
         ({"reason": " "}, "reason"),
         ({"amount_eur": 1}, "amount_eur"),
+        ({"scope": "feature=chat"}, "scope"),
+        ({"scope": "feature=capped,key=first"}, "scope"),
+        ({"scope": "features=capped"}, "scope"),
     ],
 )
 async def test_a_body_that_cannot_be_meant_is_refused(
