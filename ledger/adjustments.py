@@ -1,10 +1,12 @@
 """Adjustments: what records would cost at today's price book, written beside them and never over them."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +16,21 @@ from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
 from farthing.money import Nano, Rates
 from farthing.record import Record
 from ledger.price import Price, tier_in, version_in_tier
+from ledger.rollups import DAY_NS, DIMENSIONS, HOUR_NS, KEY_BITS, Keys
 from ledger.rows import COLUMNS, Row, record_of
 from ledger.schema import connect_reading, connect_waiting, read_statements
 
 CHUNK: Final = 1_000
 """Records in one transaction, which is some ten milliseconds, so that the gateway's own commits need not wait long."""
 MOST_TEXT: Final = 500
+_COLUMNS: Final = (
+    *("record_id", "received_ns", "tenant", "key_id", "feature", "task", "run", "environment", "team", "endpoint"),
+    *("outcome", "model_served", "provider", "tier", "cache", "old_cost", "new_cost", "delta"),
+)
+"""The first columns of the statement `insert`."""
+_AT: Final = _COLUMNS.index("received_ns")
+_DELTA: Final = _COLUMNS.index("delta")
+_rolled_up_by: Final = itemgetter(*map(_COLUMNS.index, DIMENSIONS))
 _RECEIVED: Final = COLUMNS.index("received_ns")
 _STATEMENTS: Final = read_statements("adjustments")
 _PRICED: Final = _STATEMENTS["priced"].format(columns=", ".join(COLUMNS))
@@ -138,12 +149,25 @@ def _insert(connection: sqlite3.Connection, new: Sequence[Row]) -> bool:
     connection.execute("BEGIN IMMEDIATE")
     try:
         written = connection.executemany(_STATEMENTS["insert"], new).rowcount
+        _sum_up(connection, new)
         connection.execute("COMMIT" if written == len(new) else "ROLLBACK")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return written == len(new)
+
+
+def _sum_up(connection: sqlite3.Connection, new: Sequence[Row]) -> None:
+    """Count new adjustments in the sums from which reports read whole hours and days."""
+    keys, hours, days = Keys(), defaultdict[int, int](int), defaultdict[int, int](int)
+    for row in new:
+        key = keys.find(connection, _rolled_up_by(row))[0]
+        delta = row[_DELTA]
+        hours[row[_AT] // HOUR_NS << KEY_BITS | key] += delta
+        days[row[_AT] // DAY_NS << KEY_BITS | key] += delta
+    for table, sums in (("adjusted_hours", hours), ("adjusted_days", days)):
+        connection.executemany(_STATEMENTS["add_sum"].format(table=table), sorted(sums.items()))
 
 
 def _asked(repricing: Repricing, last: tuple[int, int]) -> dict[str, Any]:

@@ -47,3 +47,8 @@ CREATE TABLE adjustments (
 CREATE INDEX adjustments_received ON adjustments (received_ns);
 
 CREATE INDEX adjustments_record ON adjustments (record_id);
+
+-- Sums of `adjustments`, written in the same transaction: id as in rollup_hours and rollup_days.
+CREATE TABLE adjusted_hours (id INTEGER PRIMARY KEY, delta INTEGER NOT NULL) STRICT;
+
+CREATE TABLE adjusted_days (id INTEGER PRIMARY KEY, delta INTEGER NOT NULL) STRICT;

@@ -18,3 +18,6 @@ WHERE (SELECT coalesce(sum(delta), 0) FROM adjustments WHERE record_id = ?) = ?;
 -- name: of_record
 SELECT old_cost, new_cost, delta, rates, price_version, reason, author, created_ns FROM adjustments
 WHERE record_id = :id ORDER BY id;
+
+-- name: add_sum
+INSERT INTO {table} (id, delta) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET delta = delta + excluded.delta;

@@ -223,6 +223,22 @@ def test_runs_at_once_do_not_correct_a_record_twice(path: Path) -> None:
     assert cost_of(path) == 500_000
 
 
+def test_the_sums_of_hours_and_days_are_those_of_the_adjustments(path: Path) -> None:
+    write(path, *(priced(f"r{number}", received_ns=NOW_NS + number * 3_600 * 10**9) for number in range(30)))
+    reprice(path, ALL, at(NEW))
+    reprice(path, Repricing(since_ns=NOW_NS + 10**9, until_ns=2**62, now_ns=NOW_NS), at(OLD))
+
+    with closing(sqlite3.connect(path)) as connection:
+        sums = [
+            connection.execute(f"SELECT sum(delta) FROM {table}").fetchone()[0]
+            for table in ("adjustments", "adjusted_hours", "adjusted_days")
+        ]
+        hours = connection.execute("SELECT count(*) FROM adjusted_hours").fetchone()[0]
+
+    assert sums == [50_000] * 3
+    assert hours == 30
+
+
 def test_a_ledger_that_cannot_be_written_says_so_and_keeps_what_it_had(path: Path) -> None:
     write(path, priced("a"))
     other = sqlite3.connect(path)
