@@ -121,6 +121,8 @@ def spend_in(
     for name in (*by, *where):
         _check_dimension(name)
     sources = _sources(read_state(connection), by, since_ns, until_ns, where)
+    if not sources:  # a period without an instant
+        return []
     names = ["everything", *(f"key_{place}" for place in range(len(by)))]
     statement = _STATEMENTS["spend"].format(
         sources="\nUNION ALL\n".join(sources),
