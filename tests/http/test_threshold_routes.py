@@ -95,6 +95,17 @@ async def test_answers_of_a_lowered_call_are_kept_under_the_lower_tier_alone(gat
     assert (after.headers["x-farthing-cache"], after.headers["x-farthing-tier"]) == ("miss", "large")
 
 
+async def test_identical_calls_that_are_lowered_at_once_share_one_upstream_call(gateway: RunningGateway) -> None:
+    await spend_until(gateway, "2%")
+    before = len(gateway.records())
+
+    answers = await asyncio.gather(*(ask(gateway, "the same for all") for _ in range(6)))
+
+    assert {answer.headers["x-farthing-tier"] for answer in answers} == {"small"}
+    assert len({answer.json()["choices"][0]["message"]["content"] for answer in answers}) == 1
+    assert sum(record.cost > 0 for record in gateway.records()[before:]) == 1
+
+
 RICH = (("LIMIT", 'limit_usd: "100", window: day, where: {feature: routed}'),)
 
 
