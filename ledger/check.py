@@ -36,12 +36,14 @@ def _statements() -> dict[str, str]:
         "any": " OR ".join(f"sum({name}) <> 0" for name in FIGURES),
         "inferences": ", ".join(f"'{outcome}'" for outcome in INFERENCES),
         "table": "{table}",
+        "unit": "{unit}",
         "conditions": "{conditions}",
     }
     return {name: text.format_map(names) for name, text in read_statements("check").items()}
 
 
 _STATEMENTS: Final = _statements()
+_ADJUSTED: Final = (("adjusted_hours", HOUR_NS), ("adjusted_days", DAY_NS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +112,17 @@ def repair(path: Path, days: tuple[int, ...]) -> None:
                 rollups.rebuild_day_from_hours(connection, day)
             else:
                 rollups.rebuild_day(connection, day)
+            _rebuild_adjusted(connection, day)
             connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _rebuild_adjusted(connection: sqlite3.Connection, day: int) -> None:
+    values = {"since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
+    for table, unit_ns in _ADJUSTED:
+        for name in ("forget_adjusted", "rebuild_adjusted"):
+            connection.execute(_STATEMENTS[name].format(table=table, unit=unit_ns), values)
 
 
 # --- roll-ups ----------------------------------------------------------------------------------------
@@ -132,17 +142,29 @@ def _check_day(path: Path, day: int) -> list[Difference]:
             found += [_of_histogram(*row) for row in rows]
         rows = connection.execute(_STATEMENTS["days"], values).fetchall()
         found += [difference for row in rows for difference in _of_sums(row, DAY_NS, "the sum of its hours")]
+        for table, unit_ns in _ADJUSTED:
+            rows = connection.execute(_STATEMENTS["adjusted"].format(table=table, unit=unit_ns), values).fetchall()
+            found += [_of_adjustments(row, unit_ns) for row in rows]
     return found
 
 
 def _of_sums(row: tuple[Any, ...], unit_ns: int, source: str) -> Iterator[Difference]:
     at, key, *excesses = row
-    named = zip(rollups.DIMENSIONS, json.loads(key), strict=True)
-    about = ", ".join(f"{name}={value}" for name, value in named if value)
-    place = f"{_moment(at * unit_ns)} {about}"
+    place = _place(at * unit_ns, key)
     for figure, excess in zip(FIGURES, excesses, strict=True):
         if excess:
             yield Difference(place=place, figure=figure, excess=excess, source=source)
+
+
+def _of_adjustments(row: tuple[Any, ...], unit_ns: int) -> Difference:
+    at, key, excess = row
+    place, source = _place(at * unit_ns, key), "the sum of its adjustments"
+    return Difference(place=place, figure="the correction", excess=excess, source=source)
+
+
+def _place(at_ns: int, key: str) -> str:
+    named = zip(rollups.DIMENSIONS, json.loads(key), strict=True)
+    return f"{_moment(at_ns)} {', '.join(f'{name}={value}' for name, value in named if value)}"
 
 
 def _of_histogram(day: int, group: str, excess: int) -> Difference:

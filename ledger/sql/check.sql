@@ -61,3 +61,23 @@ WHERE sums.id >= :first << 32 AND sums.id < :last << 32 {conditions};
 
 -- name: spent_of_records
 SELECT coalesce(sum(cost), 0) FROM records WHERE true {conditions};
+
+-- name: adjusted
+-- Where the sums of a day's corrections are not those of its adjustments.
+WITH told AS (
+    SELECT sum_id >> 32 AS at, {dimensions}, delta FROM (SELECT id AS sum_id, delta FROM {table}) AS sums
+    JOIN rollup_keys ON rollup_keys.id = sum_id & 0xFFFFFFFF
+    WHERE sum_id >= (:since_ns / {unit}) << 32 AND sum_id < (:until_ns / {unit}) << 32
+    UNION ALL
+    SELECT received_ns / {unit}, {dimensions}, -delta FROM adjustments
+    WHERE received_ns >= :since_ns AND received_ns < :until_ns
+)
+SELECT at, json_array({dimensions}), sum(delta) FROM told GROUP BY at, {dimensions} HAVING sum(delta) <> 0;
+
+-- name: forget_adjusted
+DELETE FROM {table} WHERE id >= (:since_ns / {unit}) << 32 AND id < (:until_ns / {unit}) << 32;
+
+-- name: rebuild_adjusted
+INSERT INTO {table} (id, delta)
+SELECT (received_ns / {unit}) << 32 | rollup_keys.id, sum(delta) FROM adjustments JOIN rollup_keys USING ({dimensions})
+WHERE received_ns >= :since_ns AND received_ns < :until_ns GROUP BY 1;

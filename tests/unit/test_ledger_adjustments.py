@@ -17,7 +17,8 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from ledger import adjustments, reports
 from ledger.adjustments import Repricing, adjustments_of, reprice
-from ledger.prices import Price
+from ledger.check import check, repair
+from ledger.price import Price
 from ledger.sqlite import SQLiteLedger
 from ledger.testing import ManualClock, example_record
 
@@ -237,6 +238,21 @@ def test_the_sums_of_hours_and_days_are_those_of_the_adjustments(path: Path) -> 
 
     assert sums == [50_000] * 3
     assert hours == 30
+
+
+@pytest.mark.parametrize("table", ["adjusted_hours", "adjusted_days"])
+def test_a_sum_that_is_wrong_is_found_and_made_anew(path: Path, table: str) -> None:
+    write(path, priced("a"), priced("b", received_ns=NOW_NS + 86_400 * 10**9))
+    reprice(path, ALL, at(NEW))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET delta = delta + 7 WHERE id = (SELECT min(id) FROM {table})")
+
+    found = check(path)
+    repair(path, found.damaged)
+
+    assert [(one.figure, one.excess) for one in found.differences] == [("the correction", 7)]
+    assert check(path).differences == ()
+    assert cost_of(path) == 500_000
 
 
 def test_a_ledger_that_cannot_be_written_says_so_and_keeps_what_it_had(path: Path) -> None:
