@@ -101,18 +101,22 @@ class Victim:
 
     async def ready(self) -> None:
         """Wait until all workers have their ledgers open and one of them answers. Raises BenchmarkFailed."""
-        leases = self.ledger.with_name(self.ledger.name + ".instances")
         try:
             async with asyncio.timeout(START_S):
-                while len(self.workers()) < self._count or not await self._is_healthy():
-                    await self._check_alive()
-                # A killed worker's lease stays behind, so there may be more of them than workers.
-                while len(list(leases.glob("*.lock"))) < self._count:
+                while len(self._open_ledgers()) < self._count or not await self._is_healthy():
                     await self._check_alive()
         except TimeoutError:
             raise BenchmarkFailed(
                 f"The gateway was not ready within {START_S:g} s; see its log:\n{self._end}"
             ) from None
+
+    def _open_ledgers(self) -> set[int]:
+        """The workers that hold the lease of an open ledger, as /proc/locks knows them."""
+        leases = self.ledger.with_name(self.ledger.name + ".instances").glob("*.lock")
+        files = {_inode(lease) for lease in leases}
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        holders = {int(fields[4]) for fields in locks if fields[1] == "FLOCK" and fields[5].split(":")[-1] in files}
+        return holders & set(self.workers())
 
     async def _check_alive(self) -> None:
         if self._process is not None and self._process.poll() is not None:
@@ -193,6 +197,14 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _inode(path: Path) -> str:
+    """Empty where the file is gone: who recovers removes the leases of the dead."""
+    try:
+        return str(path.stat().st_ino)
+    except FileNotFoundError:
+        return ""
 
 
 def _children(pid: int) -> list[int]:
