@@ -1,5 +1,6 @@
 """Relay: a provider's stream to the client as it arrives, read beside the road and never re-encoded."""
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -201,12 +202,13 @@ class Relay:
         return b"data: " + orjson.dumps(envelope) + b"\n\n"
 
 
+_FRAME: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)", re.DOTALL)
+
+
 def frames(data: bytes) -> Sequence[bytes]:
     """The same bytes cut behind each frame, so that one event is paid for before the next is looked at."""
-    if b"\n\n" not in data:
-        return (data,)
-    *whole, rest = data.split(b"\n\n")
-    cut = [frame + b"\n\n" for frame in whole]
+    cut = _FRAME.findall(data)
+    rest = data[sum(map(len, cut)) :]
     return [*cut, rest] if rest else cut
 
 

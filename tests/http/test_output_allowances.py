@@ -18,6 +18,7 @@ from farthing.usage import Usage, UsageSource
 from gateway.allowances import UNSEEN_TOKENS, output_bytes
 from gateway.outputbounds import LEAST_SAMPLES
 from gateway.pipeline import serve
+from gateway.relay import frames as cut_into_frames
 from tests.scripted_pipeline import (
     CHAT,
     PLENTY,
@@ -154,6 +155,27 @@ async def test_a_responses_stream_is_stopped_in_its_own_dialect() -> None:
     last = body.removesuffix(b"\n\n").split(b"\n\n")[-1]
     assert last.startswith(b"event: error\ndata: ")
     assert orjson.loads(last.removeprefix(b"event: error\ndata: "))["code"] == "budget_exceeded"
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+async def test_a_stream_that_comes_all_at_once_is_paid_for_event_by_event(end: bytes) -> None:
+    stair = learned(limit=LEARNED * TOKEN + INPUT)
+    whole = b"".join(frame.replace(b"\n\n", end) for frame in pieces(2000))
+    stair.upstream.add(stream(whole))
+
+    _, body = await stair.ask(stream=True)
+
+    assert b"budget_exceeded" in body
+    assert stair.record.cost <= LEARNED * TOKEN + INPUT
+    assert stair.ledger.overages == 0
+
+
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"data: x\n\n", b"\r\n\r\n"]), max_size=12).map(b"".join))
+def test_cutting_into_frames_loses_no_byte(data: bytes) -> None:
+    cut = cut_into_frames(data)
+
+    assert b"".join(cut) == data
+    assert all(cut)
 
 
 async def test_a_stopped_stream_is_not_kept() -> None:
