@@ -1,13 +1,13 @@
 """Pricing: what a deployment charges, and the most that a call may cost before it is sent."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment
 from farthing.money import Nano
-from farthing.tags import is_tag
+from ledger.bills import Bill, bill_for
 from ledger.prices import Price, PriceBook
+from ledger.statement import Statement
 
 ANY_TIER: Final = "auto"
 """The service tier whose provider decides; in an answer it only repeats the request."""
@@ -26,9 +26,9 @@ class Pricing:
         """The standard price of a deployment's model at a time (wall ns)."""
         return self.book.price(_owner(deployment), deployment.model, at_ns)
 
-    def answered_price(self, deployment: Deployment, at_ns: int, tier: str) -> Price:
-        """The same for an answer in a service tier; what it costs where that has no price is marked `is_assumed`."""
-        return self.book.answered_price(_owner(deployment), deployment.model, at_ns, tier)
+    def bill(self, deployment: Deployment, statement: Statement, at_ns: int, seconds: float) -> Bill:
+        """What an answer of a deployment costs of which its provider says this."""
+        return bill_for(self.book, _owner(deployment), deployment.model, statement, at_ns=at_ns, seconds=seconds)
 
     def reference(self, reference_tier: str, served_tier: str) -> Deployment | None:
         """The deployment to compare with, None where the reference tier itself answered."""
@@ -68,18 +68,6 @@ def asked_tier(call: Call) -> str:
         return "fast"
     tier = call.body.get("service_tier")
     return tier if type(tier) is str else ANY_TIER if tier else ""
-
-
-def answered_tier(answer: Mapping[str, Any]) -> str:
-    """The service tier in which an answer, or the end of a stream, says that it was served; empty where it does not."""
-    usage = answer.get("usage")
-    if type(usage) is dict and usage.get("speed") == "fast":
-        return "fast"
-    for holder in (answer, answer.get("response"), usage):
-        tier = holder.get("service_tier") if type(holder) is dict else None
-        if type(tier) is str and tier != ANY_TIER and is_tag(tier):
-            return tier
-    return ""
 
 
 def most_input(call: Call, deployment: Deployment) -> int | None:

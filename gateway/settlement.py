@@ -16,10 +16,11 @@ from farthing.value import changed
 from gateway.allowances import Allowance
 from gateway.books import Page
 from gateway.forward import Forwarded
-from gateway.pricing import ANY_TIER, Pricing, answered_tier, asked_tier, most_input
+from gateway.pricing import ANY_TIER, Pricing, asked_tier, most_input
 from ledger.price import version_in_tier
 from ledger.prices import CHEAPER_TIERS
-from ledger.usage import estimate, usage_of
+from ledger.statement import Portion, Statement
+from ledger.usage import UsageReader, estimate
 
 BYTES_PER_TOKEN: Final = 4
 """The usual length of an English token; used only to estimate, and marked so."""
@@ -40,7 +41,7 @@ class Settlement:
         self._sent = clock.monotonic()
         self._deployment: Deployment | None = None
         self._cap = 0
-        self._tier = charged_tier(call)
+        self._reader = UsageReader()
 
     @property
     def deployment(self) -> Deployment:
@@ -56,6 +57,7 @@ class Settlement:
     def begin(self, forwarded: Forwarded) -> None:
         """Note who answers, and when its meter started."""
         self._deployment, self._sent = forwarded.deployment, forwarded.started
+        self._reader = UsageReader(context_window=most_input(self._call, forwarded.deployment))
         self._name(forwarded.deployment)
 
     @property
@@ -67,21 +69,17 @@ class Settlement:
         """The usage inside an answer or a stream event, or None where it cannot be relied on."""
         if self._call.choices > 1 and not self.deployment.provider.quirks.usage_covers_choices:
             return None
-        usage = usage_of(event, context_window=most_input(self._call, self.deployment))
-        if usage is not None and (tier := answered_tier(event)):
-            self._tier = tier
-        return usage
+        return self._reader.usage if self._reader.take(event) else None
 
     def charge(self, usage: Usage) -> Nano:
-        """Book this usage at the price of the deployment in the service tier of the answer; returns the cost."""
+        """Book this usage, and what the answer brought besides, at the price of the deployment in the service tier of
+        the answer; returns the cost."""
         page, deployment = self._page, self.deployment
-        price = self._pricing.answered_price(deployment, self._call.received_ns, self._tier)
-        if price.is_assumed:
-            usage = changed(usage, source=UsageSource.ESTIMATED)
-        rates = price.rates(usage.input_total)
         seconds = self.seconds
-        page.usage, page.cost = usage, rates.cost(usage, seconds)
-        page.rates, page.price_version = _rates_text(rates), version_in_tier(price.version, self._tier)
+        bill = self._pricing.bill(deployment, self._statement(usage), self._call.received_ns, seconds)
+        usage = changed(usage, source=UsageSource.ESTIMATED) if bill.assumptions else usage
+        page.usage, page.cost = usage, bill.cost
+        page.rates, page.price_version = _rates_text(bill.rates), version_in_tier(bill.price_version, bill.service_tier)
         if page.attempts:
             last = page.attempts[-1]
             page.attempts[-1] = Attempt(
@@ -93,6 +91,17 @@ class Settlement:
             )
         page.avoided_routing = self._avoided(usage, seconds, page.cost)
         return page.cost
+
+    def _statement(self, usage: Usage) -> Statement:
+        """What the provider said, with the output that `usage` has beyond it; `usage` alone where it did not count
+        this input."""
+        stated, tier = self._reader.statement, self._reader.service_tier or charged_tier(self._call)
+        if stated is None or stated.usage.input_total != usage.input_total:
+            return Statement(portions=(Portion(usage=usage),), service_tier=tier)
+        first, *others = stated.portions
+        beyond = max(usage.output - stated.usage.output, 0)
+        first = changed(first, usage=changed(first.usage, output=first.usage.output + beyond))
+        return changed(stated, portions=(first, *others), service_tier=tier)
 
     def estimate(self, output_tokens: int) -> Nano:
         """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""

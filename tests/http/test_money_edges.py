@@ -304,3 +304,26 @@ async def test_a_stored_answer_that_cannot_be_replayed_is_no_hit_on_the_books() 
     answer, _ = await stair.ask(Endpoint.RESPONSES, input="x", stream=True)
 
     assert (answer.status == 200) == (stair.records[-1].outcome is Outcome.HIT)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_searches_that_the_provider_made_are_charged_by_the_piece(streamed: bool) -> None:
+    stair = Stair(prices=(dollars("one", SMALL, per_web_search=Decimal("0.01")), dollars("one", LARGE))).open()
+    counted = usage(10, 5) | {"server_tool_use_details": {"web_search_requests": 2}}
+    events = frames(chunk("a"), chunk(finish="stop"), {"choices": [], "usage": counted})
+    stair.upstream.add(stream(*events) if streamed else plain(completion(usage=counted)))
+
+    await stair.ask(stream=streamed)
+
+    assert stair.record.cost == 10 * 1000 + 5 * 2000 + 2 * 10_000_000
+    assert stair.record.usage.source is UsageSource.PROVIDER
+
+
+async def test_searches_without_a_price_are_marked() -> None:
+    stair = Stair().open()
+    counted = usage(10, 5) | {"server_tool_use_details": {"web_search_requests": 2}}
+    stair.upstream.add(plain(completion(usage=counted)))
+
+    await stair.ask()
+
+    assert stair.record.usage.source is UsageSource.ESTIMATED
