@@ -30,6 +30,9 @@ from gateway.wiring import House, installation_secret
 _LOG: Final = logging.getLogger("farthing")
 _CONFIG: Final = "FARTHING_CONFIG"
 _TALLIES: Final = "FARTHING_TALLIES"
+WORKER_PATIENCE_S: Final = 30
+"""How long a worker may be silent before it is replaced. Uvicorn's 5 s would kill workers of a machine that is merely
+busy, and their calls with them."""
 TICK_S: Final = 1.0
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """Allocations before a collection: a request makes some hundred containers and no cycles, so the default of 700
@@ -169,6 +172,7 @@ def serve(
         "lifespan": "on",  # `auto` would take a failed start for an application that has no start, and serve
         "timeout_keep_alive": server.keep_alive_s,
         "timeout_graceful_shutdown": server.shutdown_grace_s,
+        "timeout_worker_healthcheck": WORKER_PATIENCE_S,
     }
 
     def ready() -> None:

@@ -62,7 +62,8 @@ def only(gateway: GatewayProcess, worker: int) -> Iterator[None]:
         yield
     finally:
         for other in others:
-            os.kill(other, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # one that was ended meanwhile
+                os.kill(other, signal.SIGCONT)
 
 
 async def fresh(gateway: GatewayProcess, method: str, path: str, **json: object) -> httpx.Response:
