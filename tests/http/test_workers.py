@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -58,12 +59,22 @@ def only(gateway: GatewayProcess, worker: int) -> Iterator[None]:
     others = [other for other in gateway.workers() if other != worker]
     for other in others:
         os.kill(other, signal.SIGSTOP)
+        while state_of(other) not in "TZX":  # until then it may still take a connection
+            time.sleep(0.001)
     try:
         yield
     finally:
         for other in others:
             with suppress(ProcessLookupError):  # one that was ended meanwhile
                 os.kill(other, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    """The letter of /proc/PID/stat: T is stopped, X stands for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
 
 
 async def fresh(gateway: GatewayProcess, method: str, path: str, **json: object) -> httpx.Response:
