@@ -208,6 +208,7 @@ def _most_booked(connection: sqlite3.Connection, scope: str, window: str, resets
     if any(name == "run" for name, _ in pairs):
         if read_state(connection).archived_ns:
             return None
+        conditions += " AND run <> ''"  # else SQLite does not see that the index of runs will do
         statement = _STATEMENTS["spent_of_records"].format(conditions=conditions)
     else:
         cut = _around(window, resets_at, read_days_until(connection))
