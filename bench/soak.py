@@ -163,7 +163,8 @@ class Soak:
     async def _kill(self) -> None:
         kind = self._dice.choices(KILLS, (8, 4, 6, 2, 2))[0]
         self.kills[kind] += 1
-        workers = self._victim.workers()
+        while not (workers := self._victim.workers()):  # noqa: ASYNC110 - a process table tells nobody
+            await asyncio.sleep(0.05)  # the last kill hit while its parent was waiting for a sibling
         match kind:
             case "one worker":
                 self._victim.kill_worker(self._dice.choice(workers))

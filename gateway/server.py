@@ -30,9 +30,9 @@ from gateway.wiring import House, installation_secret
 _LOG: Final = logging.getLogger("farthing")
 _CONFIG: Final = "FARTHING_CONFIG"
 _TALLIES: Final = "FARTHING_TALLIES"
-WORKER_PATIENCE_S: Final = 30
+WORKER_PATIENCE_S: Final = 10
 """How long a worker may be silent before it is replaced. Uvicorn's 5 s would kill workers of a machine that is merely
-busy, and their calls with them."""
+busy, and their calls with them; but while its parent waits for one, it does not replace another."""
 TICK_S: Final = 1.0
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 """Allocations before a collection: a request makes some hundred containers and no cycles, so the default of 700
