@@ -1,6 +1,6 @@
 """Destination: which tier or model a call is meant for, decided before the caches because their keys name it."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -155,10 +155,3 @@ def _destination(
         reference_tier=reference,
         partition=f"{tier}|{places}",
     )
-
-
-def in_order(deployments: tuple[Deployment, ...], cooling: Container[str]) -> tuple[Deployment, ...]:
-    """The same deployments, those in cooldown last."""
-    if len(deployments) == 1:
-        return deployments
-    return tuple(sorted(deployments, key=lambda place: place.id in cooling))

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +153,10 @@ class RunningGateway:
         assert record is not None
         return record
 
+    def holds(self) -> int:
+        """How many calls have money set aside."""
+        return reports.open_holds(self.application.house.files.ledger)
+
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of a metric that carry these labels."""
         page = (await self.client.get("/metrics")).text
@@ -162,6 +166,13 @@ class RunningGateway:
             if line.startswith((name + "{", name + " "))
             and all(f'{key}="{value}"' in line for key, value in labels.items())
         )
+
+
+async def until(happened: Callable[[], bool], *, wait_s: float = 5.0, every_s: float = 0.005) -> None:
+    """Wait, up to a bound, for something that happens elsewhere."""
+    async with asyncio.timeout(wait_s):
+        while not happened():  # noqa: ASYNC110 - it happens in another task, thread or process
+            await asyncio.sleep(every_s)
 
 
 @asynccontextmanager
@@ -179,19 +190,28 @@ async def running_gateway(
     async with running_mock(settings) as mock:
         config = write_tree(directory, mock.base_url, extra=extra, models=models)
         change(config, *changes)
-        async with serving(config) as (application, port):
-            root = f"http://127.0.0.1:{port}"
-            headers = {"authorization": f"Bearer {KEY}"}
-            async with httpx.AsyncClient(base_url=root, headers=headers, timeout=10, trust_env=False) as client:
-                yield RunningGateway(
-                    base_url=f"{root}/v1",
-                    host="127.0.0.1",
-                    port=port,
-                    application=application,
-                    client=client,
-                    mock=mock,
-                    config=config,
-                )
+        async with reached(config, mock) as running:
+            yield running
+
+
+@asynccontextmanager
+async def reached(
+    config: Path, mock: Mock, protocol: type[asyncio.Protocol] = PatientProtocol
+) -> AsyncIterator[RunningGateway]:
+    """Serve a configuration whose upstream is the mock, with a client that has the first key."""
+    async with serving(config, protocol) as (application, port):
+        root = f"http://127.0.0.1:{port}"
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with httpx.AsyncClient(base_url=root, headers=headers, timeout=10, trust_env=False) as client:
+            yield RunningGateway(
+                base_url=f"{root}/v1",
+                host="127.0.0.1",
+                port=port,
+                application=application,
+                client=client,
+                mock=mock,
+                config=config,
+            )
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import httpx
 
 from farthing.record import Record
 from ledger import reports
+from tests import gateway
 from tests.gateway import KEY, write_tree
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +26,8 @@ LISTENING = re.compile(r"listening on (http://\S+)")
 
 
 async def until(happened: Callable[[], bool], *, wait_s: float = WAIT_S) -> None:
-    """Wait, up to a bound, for something that happens elsewhere."""
-    async with asyncio.timeout(wait_s):
-        while not happened():  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(0.01)
+    """As tests.gateway.until, with the patience that processes need."""
+    await gateway.until(happened, wait_s=wait_s, every_s=0.01)
 
 
 def write_config(directory: Path, upstream: str, *changes: tuple[str, str]) -> Path:

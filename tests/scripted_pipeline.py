@@ -1,5 +1,6 @@
 """The pipeline for tests: real admission, caches and books around a scripted provider; no sockets, no disk."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
+import pytest
 
 from cache.exact import ExactCache
 from cache.stores.memory import MemoryStore
@@ -221,3 +223,14 @@ def with_window(deployment: Deployment, tokens: int) -> Deployment:
 def headers_of(answer: Answer) -> Mapping[str, str]:
     """The headers of an answer by name."""
     return {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+
+
+async def leave_after(stair: Stair, chunks: int) -> None:
+    """One streamed call whose client leaves after so many chunks, as the door tells it."""
+    answer = await serve(stair.request(stream=True), stair.runtime)
+    received = answer.chunks()
+    with pytest.raises(asyncio.CancelledError):
+        async with answer:
+            for _ in range(chunks):
+                await anext(received)
+            raise asyncio.CancelledError

@@ -29,7 +29,6 @@ from gateway.settings.forms import RATES, BudgetForm, CacheForm, KeyForm, PriceF
 from gateway.settings.providers import KINDS
 from gateway.settings.references import AUTO
 from gateway.settings.routing_forms import (
-    DeploymentForm,
     FeatureForm,
     ModelDeploymentForm,
     ProviderForm,
@@ -179,12 +178,8 @@ def _by_name(tiers: Iterable[Tier]) -> dict[str, tuple[Deployment, ...]]:
 
 
 def _tier(rank: int, form: TierForm, providers: Mapping[str, Provider]) -> Tier:
-    deployments = tuple(_deployment(_client_name(one), one, providers) for one in form.deployments)
+    deployments = tuple(_deployment(one.client_name, one, providers) for one in form.deployments)
     return Tier(name=form.name, rank=rank, deployments=deployments)
-
-
-def _client_name(form: DeploymentForm) -> str:
-    return form.name or form.model
 
 
 def _deployment(name: str, form: ModelDeploymentForm, providers: Mapping[str, Provider]) -> Deployment:

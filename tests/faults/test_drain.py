@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from gateway.answer import Answer
 from gateway.drains import Drains
 from gateway.pipeline import serve
 from gateway.upstreams.testing import Ending
-from tests.gateway import KEY, RunningGateway, running_gateway
+from tests.gateway import KEY, RunningGateway, running_gateway, until
 from tests.scripted_pipeline import (
     CHAT,
     Stair,
@@ -24,13 +23,13 @@ from tests.scripted_pipeline import (
     completion,
     frames,
     headers_of,
+    leave_after,
     plain,
     stream,
     usage,
     usage_chunk,
 )
 
-WAIT_S = 5.0
 FRESH = {"x-farthing-feature": "drained", "cache-control": "no-cache"}
 
 
@@ -52,20 +51,6 @@ async def open_stream(gateway: RunningGateway, model: str) -> tuple[asyncio.Stre
     return reader, writer
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that happens on another task, up to a bound."""
-    async with asyncio.timeout(WAIT_S):
-        while not happened():  # noqa: ASYNC110 - what happens is in another thread's file
-            await asyncio.sleep(0.005)
-
-
-def holds(gateway: RunningGateway) -> int:
-    with sqlite3.connect(f"file:{gateway.application.house.files.ledger}?mode=ro", uri=True) as database:
-        count: int = database.execute("SELECT count(*) FROM holds").fetchone()[0]
-    database.close()
-    return count
-
-
 async def test_a_stream_whose_client_left_is_charged_by_the_providers_figure_and_kept(gateway: RunningGateway) -> None:
     reader, writer = await open_stream(gateway, "plain-model")
     await reader.readuntil(b"data: ")
@@ -75,7 +60,7 @@ async def test_a_stream_whose_client_left_is_charged_by_the_providers_figure_and
     await until(lambda: bool(gateway.records()))
     (record,) = gateway.records()
     assert (record.outcome, record.status, record.error_code) == (Outcome.ABORTED, 499, "client_gone")
-    assert (gateway.mock.aborted, holds(gateway)) == (0, 0)
+    assert (gateway.mock.aborted, gateway.holds()) == (0, 0)
     stayed = gateway.record_of(await gateway.chat("hello", model="plain-model", headers=FRESH, stream=True))
     assert (record.usage, record.cost) == (stayed.usage, stayed.cost)
     assert record.usage.source is UsageSource.PROVIDER
@@ -92,7 +77,7 @@ async def test_a_client_that_leaves_before_the_first_byte_is_drained_too(gateway
     await until(lambda: bool(gateway.records()))
     (record,) = gateway.records()
     assert (record.outcome, record.usage.source) == (Outcome.ABORTED, UsageSource.PROVIDER)
-    assert (gateway.mock.aborted, holds(gateway)) == (0, 0)
+    assert (gateway.mock.aborted, gateway.holds()) == (0, 0)
 
 
 async def test_stopping_while_a_stream_is_drained_books_what_was_delivered(gateway: RunningGateway) -> None:
@@ -107,20 +92,20 @@ async def test_stopping_while_a_stream_is_drained_books_what_was_delivered(gatew
     (record,) = gateway.records()
     assert (record.outcome, record.usage.source) == (Outcome.ABORTED, UsageSource.ESTIMATED)
     assert record.cost > 0
-    assert (drains.running, holds(gateway)) == (0, 0)
+    assert (drains.running, gateway.holds()) == (0, 0)
 
 
 async def test_a_storm_of_leavers_leaves_one_true_record_each(gateway: RunningGateway) -> None:
     storm = 30
     connections = [await open_stream(gateway, "plain-model") for _ in range(storm)]
-    await until(lambda: holds(gateway) > 0)
+    await until(lambda: gateway.holds() > 0)
 
     for _, writer in connections:
         writer.transport.abort()
 
     await until(lambda: len(gateway.records()) == storm)
     assert {record.usage.source for record in gateway.records()} <= {UsageSource.PROVIDER, UsageSource.COMPUTED}
-    assert holds(gateway) == 0
+    assert gateway.holds() == 0
 
 
 # --- with a scripted provider, moment by moment --------------------------------------------------
@@ -134,17 +119,6 @@ def drained(*script: object, drains: Drains | None = None) -> Stair:
     if drains is not None:
         stair.runtime.drains = drains
     return stair
-
-
-async def leave_after(stair: Stair, chunks: int) -> None:
-    """One streamed call whose client leaves after so many chunks, as the door tells it."""
-    answer = await serve(stair.request(stream=True), stair.runtime)
-    received = answer.chunks()
-    with pytest.raises(asyncio.CancelledError):
-        async with answer:
-            for _ in range(chunks):
-                await anext(received)
-            raise asyncio.CancelledError
 
 
 @pytest.mark.parametrize("chunks", range(5))

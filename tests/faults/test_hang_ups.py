@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from farthing.record import Outcome
 from farthing.usage import UsageSource
-from tests.gateway import KEY, RunningGateway, running_gateway
-
-WAIT_S = 5.0
+from tests.gateway import KEY, RunningGateway, running_gateway, until
 
 
 @pytest.fixture
@@ -37,20 +34,6 @@ async def open_stream(gateway: RunningGateway, model: str, content: str = "word 
     return reader, writer
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that happens on another task, up to a bound."""
-    async with asyncio.timeout(WAIT_S):
-        while not happened():  # noqa: ASYNC110 - what happens is in another process's or thread's file
-            await asyncio.sleep(0.005)
-
-
-def holds(gateway: RunningGateway) -> int:
-    with sqlite3.connect(f"file:{gateway.application.house.files.ledger}?mode=ro", uri=True) as database:
-        count: int = database.execute("SELECT count(*) FROM holds").fetchone()[0]
-    database.close()
-    return count
-
-
 async def test_a_client_that_leaves_mid_stream_pays_for_what_was_delivered(gateway: RunningGateway) -> None:
     reader, writer = await open_stream(gateway, "plain-model")
     await reader.readuntil(b"data: ")
@@ -67,12 +50,12 @@ async def test_a_client_that_leaves_mid_stream_pays_for_what_was_delivered(gatew
     assert 0 < record.cost < whole_cap
     assert 0 < record.usage.output_total < 200
     assert record.usage.input_total > 200
-    assert holds(gateway) == 0
+    assert gateway.holds() == 0
 
 
 async def test_a_client_that_leaves_before_the_first_byte_is_settled_too(gateway: RunningGateway) -> None:
     _, writer = await open_stream(gateway, "mock-hang")
-    await until(lambda: holds(gateway) == 1)
+    await until(lambda: gateway.holds() == 1)
 
     writer.transport.abort()
 
@@ -80,7 +63,7 @@ async def test_a_client_that_leaves_before_the_first_byte_is_settled_too(gateway
     (record,) = gateway.records()
     assert (record.outcome, record.usage.output_total) == (Outcome.ABORTED, 0)
     assert record.cost > 0
-    assert holds(gateway) == 0
+    assert gateway.holds() == 0
 
 
 async def test_an_aborted_stream_is_never_stored(gateway: RunningGateway) -> None:
@@ -97,14 +80,14 @@ async def test_an_aborted_stream_is_never_stored(gateway: RunningGateway) -> Non
 async def test_a_storm_of_aborted_streams_leaves_one_record_each_and_a_living_gateway(gateway: RunningGateway) -> None:
     storm = 50
     writers = [(await open_stream(gateway, "plain-model", f"storm {n}"))[1] for n in range(storm)]
-    await until(lambda: holds(gateway) == storm)
+    await until(lambda: gateway.holds() == storm)
 
     for writer in writers:
         writer.transport.abort()
 
     await until(lambda: len(gateway.records()) == storm)
     assert {record.outcome for record in gateway.records()} == {Outcome.ABORTED}
-    assert holds(gateway) == 0
+    assert gateway.holds() == 0
     assert (await gateway.chat("alive", model="plain-model")).status_code == 200
 
 

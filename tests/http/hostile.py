@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from bench.mock_upstream import Mock, MockSettings, running_mock
+from bench.mock_upstream import MockSettings, running_mock
 from gateway.wire import PatientProtocol
-from tests.gateway import KEY, RunningGateway, serving, write_tree
+from tests.gateway import KEY, RunningGateway, reached, write_tree
 
 CHAT = "/v1/chat/completions"
 STATUSES = ("mock-400", "mock-401", "mock-503")
@@ -70,25 +68,8 @@ async def hostile_gateway(
         text = file.read_text().replace("max_body_bytes: 100000", f"max_body_bytes: {max_body_bytes}")
         text = text.replace("keys:\n", f"keys:\n{keys}\n") if keys else text
         file.write_text(text.replace("logging: {level: error}", log) if log else text)
-        async with _served(config, protocol, mock) as gateway:
+        async with reached(config, mock, protocol) as gateway:
             yield gateway
-
-
-@asynccontextmanager
-async def _served(config: Path, protocol: type[asyncio.Protocol], mock: Mock) -> AsyncIterator[RunningGateway]:
-    async with serving(config, protocol) as (application, port):
-        root = f"http://127.0.0.1:{port}"
-        headers = {"authorization": f"Bearer {KEY}"}
-        async with httpx.AsyncClient(base_url=root, headers=headers, timeout=PATIENCE_S, trust_env=False) as client:
-            yield RunningGateway(
-                base_url=f"{root}/v1",
-                host="127.0.0.1",
-                port=port,
-                application=application,
-                client=client,
-                mock=mock,
-                config=config,
-            )
 
 
 def asked(content: str = "hello", **members: Any) -> bytes:

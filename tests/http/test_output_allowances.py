@@ -28,6 +28,7 @@ from tests.scripted_pipeline import (
     completion,
     dollars,
     frames,
+    leave_after,
     plain,
     stream,
     usage,
@@ -233,13 +234,7 @@ async def test_a_drained_stream_outgrows_its_hold_as_well_and_loses_no_frame(chu
     stair = learned(on_hang_up=HangUp.DRAIN)
     stair.upstream.add(stream(b"".join(pieces(200))))
 
-    answer = await serve(stair.request(stream=True), stair.runtime)
-    received = answer.chunks()
-    with pytest.raises(asyncio.CancelledError):
-        async with answer:
-            for _ in range(chunks):
-                await anext(received)
-            raise asyncio.CancelledError
+    await leave_after(stair, chunks)
     await stair.runtime.drains.settle()
 
     assert (stair.record.outcome, stair.record.cost) == (Outcome.ABORTED, 20 * 1000 + 200 * TOKEN)

@@ -40,10 +40,18 @@ async def mock() -> AsyncIterator[Mock]:
 async def gateway(tmp_path: Path, mock: Mock) -> AsyncIterator[GatewayProcess]:
     config = write_config(tmp_path, mock.base_url)
     async with gateway_process(config, "--workers", "2") as gateway:
-        for worker in await both(gateway):
-            with only(gateway, worker):
-                await fresh(gateway, "GET", "/healthz")
+        try:
+            await warm(gateway)
+        except httpx.TransportError:
+            await warm(gateway)  # a worker that is stopped while it starts may be replaced, and its connection lost
         yield gateway
+
+
+async def warm(gateway: GatewayProcess) -> None:
+    """Have each worker answer once."""
+    for worker in await both(gateway):
+        with only(gateway, worker):
+            await fresh(gateway, "GET", "/healthz")
 
 
 async def both(gateway: GatewayProcess) -> list[int]:
