@@ -42,7 +42,7 @@ pid=0
 while read -r line; do pid=$line; done
 tries=0
 if [ "$pid" != 0 ] && kill -QUIT "$pid" 2>/dev/null; then
-    while kill -0 "$pid" 2>/dev/null && [ "$tries" -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
+    while [ -e "$1/data/postmaster.pid" ] && [ "$tries" -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
     kill -KILL "$pid" 2>/dev/null
 fi
 rm -rf "$1"
@@ -66,7 +66,7 @@ class Server:
     def __init__(self) -> None:
         found = installed()
         if found is None:
-            raise FileNotFoundError("PostgreSQL is not installed: scripts/install postgres server")
+            raise FileNotFoundError("PostgreSQL is not installed: scripts/install postgres-server")
         # Not below TMPDIR: the path of a socket has room for 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self._names = itertools.count(1)
@@ -80,6 +80,12 @@ class Server:
             self._install = _copy_binaries(found, self.folder)
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
 
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def start(self) -> "Server":
         """Make the cluster, unless it is there, and wait until the server takes connections."""
         if not self._data.exists():
@@ -88,7 +94,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self._process = self._spawn("postgres", "-D", self._data, *self._settings(), stderr=log)
         self._tell_watchdog(self._process.pid)
-        _wait(lambda: self._is_ready() or self._has_ended())
+        wait(lambda: self._is_ready() or self._has_ended())
         if self._has_ended():
             raise RuntimeError(f"PostgreSQL did not start:\n{self.log}")
         return self
@@ -139,7 +145,7 @@ class Server:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._wait_for_the_end()
-            _wait(lambda: not any(_runs(pid) for pid in backends))
+            wait(lambda: not any(runs(pid) for pid in backends))
 
     def stop(self) -> None:
         """End the server and remove all that it wrote."""
@@ -251,15 +257,16 @@ def _free_port() -> int:
             return port
 
 
-def _runs(pid: int) -> bool:
-    """False for a zombie, too: a container's first process may leave it for good."""
+def runs(pid: int) -> bool:
+    """False for a zombie, too: a container's first process may leave one for good. Linux only."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def _wait(happened: Callable[[], bool]) -> None:
+def wait(happened: Callable[[], bool]) -> None:
+    """Until it happened; fails after half a minute."""
     deadline = time.monotonic() + WAIT_S
     while not happened():
         assert time.monotonic() < deadline, "waited in vain"

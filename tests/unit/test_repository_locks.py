@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("archive", "base", "build", "demo", "dev", "model", "providers", "test")
+LOCKS = ("archive", "base", "build", "demo", "dev", "model", "postgres", "postgres-server", "providers", "test")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -63,7 +63,7 @@ class TestLock:
         assert not re.search(r"https?://|file:|--index|--find-links|-e |/tmp|/home|/root", lock_text(name))
 
 
-@pytest.mark.parametrize("name", ["archive", "demo", "providers", "test", "dev"])
+@pytest.mark.parametrize("name", ["archive", "demo", "postgres", "providers", "test", "dev"])
 def test_a_set_never_moves_a_package_of_the_base(name: str) -> None:
     assert not pins(name).keys() & pins("base").keys()
 
