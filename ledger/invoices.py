@@ -1,17 +1,13 @@
-"""Invoices: what a provider says was used and what it costs, read from its CSV export line by line.
-
-The columns are data (`FORMS`). Sources: exports of the OpenAI usage dashboard and of the Anthropic console as seen in
-2025 and 2026, and FOCUS 1.0 to 1.4 with the AI keys of the 1.5 draft.
-"""
+"""Invoices: what a provider says was used and what it costs, read from its CSV export line by line."""
 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,17 +15,10 @@ import msgspec
 
 from farthing.errors import InvalidParameter
 from farthing.money import Nano, nano_from_usd
+from ledger.billednames import plain_name
+from ledger.invoiceforms import FORMS, METER_WORDS, Form, Meter, Sum
 
-
-class Meter(StrEnum):
-    """What a provider meters. Reasoning is output; audio and images are input or output."""
-
-    INPUT = "input"
-    CACHE_READ = "cache read"
-    CACHE_WRITE = "cache write"
-    OUTPUT = "output"
-    OTHER = "other"
-    """Fees, or what no meter is told of."""
+__all__ = ["FORMS", "Broken", "Invoice", "Line", "Meter", "read_invoice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,125 +45,20 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """A file as read: each of its `rows` gave figures, was `empty` of any, is of another service (`elsewhere`), or is
-    among the broken ones."""
+    """A file as read: each of its `rows` gave figures, was `empty` of any, was `left_out` as one of another provider or
+    service (rows by reason), or is among the broken ones. `names_providers`: its rows say whose they are."""
 
     form: str
     rows: int
     empty: int
-    elsewhere: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    names_providers: bool = False
     lines: tuple[Line, ...]
     broken: tuple[Broken, ...]
 
 
 Row = Mapping[str, str]
-Sum = tuple[tuple[str, int], ...]
-"""Columns to be added (1) or subtracted (-1)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """A kind of file: the names its columns go by (the first that is there counts), and how a row becomes figures.
-    `counts` gives for each meter its sums, of which the first whose columns are all there counts."""
-
-    name: str
-    told_by: tuple[tuple[str, ...], ...]
-    """For every place at least one of these columns is in such a file."""
-    since: tuple[str, ...]
-    until: tuple[str, ...] = ()
-    model: tuple[str, ...] = ()
-    counts: Mapping[Meter, tuple[Sum, ...]] = field(default_factory=dict)
-    cost: tuple[str, ...] = ()
-    currency: tuple[str, ...] = ()
-    meter: tuple[str, ...] = ()
-    quantity: tuple[str, ...] = ()
-    unit: tuple[str, ...] = ()
-    details: tuple[str, ...] = ()
-    category: tuple[str, ...] = ()
-    """Where it is given and is not OURS, the row is of another service."""
-
-
-def _plus(*columns: str) -> Sum:
-    return tuple((column, 1) for column in columns)
-
-
-_ANTHROPIC_COUNTS: Final[Mapping[Meter, tuple[Sum, ...]]] = {
-    Meter.INPUT: (_plus("usage_input_tokens_no_cache"), _plus("uncached_input_tokens")),
-    Meter.CACHE_READ: (_plus("usage_input_tokens_cache_read"), _plus("cache_read_input_tokens")),
-    Meter.CACHE_WRITE: (
-        _plus("usage_input_tokens_cache_write_5m", "usage_input_tokens_cache_write_1h"),
-        _plus("usage_input_tokens_cache_write"),
-        _plus("cache_creation_input_tokens"),
-    ),
-    Meter.OUTPUT: (_plus("usage_output_tokens"), _plus("output_tokens")),
-}
-_OPENAI_COUNTS: Final[Mapping[Meter, tuple[Sum, ...]]] = {
-    Meter.INPUT: (
-        _plus("input_uncached_tokens"),
-        (("input_tokens", 1), ("input_cached_tokens", -1)),
-        _plus("input_tokens"),
-        _plus("n_context_tokens_total"),
-        _plus("prompt_tokens"),
-    ),
-    Meter.CACHE_READ: (_plus("input_cached_tokens"),),
-    Meter.OUTPUT: (_plus("output_tokens"), _plus("n_generated_tokens_total"), _plus("completion_tokens")),
-}
-_STARTS: Final = ("start_time_iso", "start_time", "date", "timestamp")
-
-FORMS: Final = (
-    Form(
-        name="focus",
-        told_by=(("chargeperiodstart",), ("billedcost",)),
-        since=("chargeperiodstart",),
-        until=("chargeperiodend",),
-        model=("x_modelid", "skuid"),
-        cost=("billedcost",),
-        currency=("billingcurrency",),
-        meter=("skumeter", "chargedescription"),
-        quantity=("consumedquantity",),
-        unit=("consumedunit",),
-        details=("skupricedetails",),
-        category=("servicecategory",),
-    ),
-    Form(
-        name="anthropic",
-        told_by=(("usage_date_utc",), ("usage_output_tokens", "cost_usd")),
-        since=("usage_date_utc",),
-        model=("model_version", "model"),
-        counts=_ANTHROPIC_COUNTS,
-        cost=("cost_usd",),
-        meter=("token_type",),
-    ),
-    Form(
-        name="openai-costs",
-        told_by=(_STARTS, ("amount_value",)),
-        since=_STARTS,
-        until=("end_time_iso", "end_time"),
-        cost=("amount_value",),
-        currency=("amount_currency",),
-        meter=("line_item",),
-        quantity=("quantity",),
-        unit=("quantity_unit",),
-    ),
-    Form(
-        name="openai-usage",
-        told_by=(_STARTS, ("output_tokens", "n_generated_tokens_total", "completion_tokens")),
-        since=_STARTS,
-        until=("end_time_iso", "end_time"),
-        model=("model", "snapshot_id"),
-        counts=_OPENAI_COUNTS,
-    ),
-)
-"""In the order in which a file is tried."""
-
-METER_WORDS: Final = (
-    (re.compile(r"cache.?(write|creation)|write.*cache"), Meter.CACHE_WRITE),
-    (re.compile(r"cache.?read|cached|read.*cache"), Meter.CACHE_READ),
-    (re.compile(r"output|completion|generated|reasoning"), Meter.OUTPUT),
-    (re.compile(r"input|prompt"), Meter.INPUT),
-)
-"""What the name of a meter tells it by, in the order in which they are tried (`input_no_cache` is none of the first
-two, since nothing follows the word cache)."""
+"""Cells by column."""
 
 OURS: Final = "ai and machine learning"
 """The ServiceCategory of models in FOCUS; a cloud's file holds all that it sells."""
@@ -184,15 +68,18 @@ _DIRECTIONS: Final = {"input": Meter.INPUT, "output": Meter.OUTPUT}
 _ACTIONS: Final = {"read": Meter.CACHE_READ, "write": Meter.CACHE_WRITE}
 _MOST_TOKENS: Final = 10**15
 _MOST_USD: Final = 10**8
+_MOST_NAMED: Final = 40
+"""Characters of a name in a reason."""
 
 
 class _Unreadable(Exception):
     """A row cannot be read; the text says why."""
 
 
-def read_invoice(path: Path, form: str = "auto") -> Invoice:
-    """The invoice in a CSV file (comma, semicolon or tab). Raises InvalidParameter where the file cannot be read at
-    all or its columns are of no known kind; a row that cannot be read is among `broken`."""
+def read_invoice(path: Path, form: str = "auto", providers: Collection[str] = ()) -> Invoice:
+    """The invoice in a CSV file (comma, semicolon or tab), of the `providers` (by their `plain_name`) where its rows
+    name any; without `providers`, of all. Raises InvalidParameter where the file cannot be read at all or its columns
+    are of no known kind; a row that cannot be read is among `broken`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -202,14 +89,14 @@ def read_invoice(path: Path, form: str = "auto") -> Invoice:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns = [name.strip().lower() for name in next(reader, [])]
     chosen = _form(form, columns, path)
-    return _read(chosen, columns, reader)
+    return _read(chosen, columns, reader, frozenset(providers))
 
 
 def _form(name: str, columns: Sequence[str], path: Path) -> Form:
     if name != "auto":
         named = next((form for form in FORMS if form.name == name), None)
         if named is None:
-            raise InvalidParameter(f"'{name}' is no format; known: {_known_forms()}.", param="format")
+            raise InvalidParameter(f"'{name}' is no kind of file; known: {_known_forms()}.", param="kind")
         candidates: tuple[Form, ...] = (named,)
     else:
         candidates = FORMS
@@ -229,10 +116,11 @@ def _known_forms() -> str:
     return ", ".join(("auto", *(form.name for form in FORMS)))
 
 
-def _read(form: Form, columns: Sequence[str], reader: Any) -> Invoice:
+def _read(form: Form, columns: Sequence[str], reader: Any, providers: Collection[str]) -> Invoice:
     lines: list[Line] = []
     broken: list[Broken] = []
-    rows = empty = elsewhere = 0
+    left_out: Counter[str] = Counter()
+    rows = empty = 0
     while True:
         number = reader.line_num + 1
         try:
@@ -247,11 +135,9 @@ def _read(form: Form, columns: Sequence[str], reader: Any) -> Invoice:
             continue
         rows += 1
         try:
-            if len(cells) != len(columns):
-                raise _Unreadable(f"has {len(cells)} cells, the first line has {len(columns)}")
-            row = dict(zip(columns, map(str.strip, cells), strict=True))
-            if _cell(row, form.category).lower() not in ("", OURS):
-                elsewhere += 1
+            row = _row(columns, cells)
+            if reason := _reason_to_leave_out(form, row, providers):
+                left_out[reason] += 1
                 continue
             found = list(_lines(form, row, number))
         except _Unreadable as error:
@@ -260,8 +146,35 @@ def _read(form: Form, columns: Sequence[str], reader: Any) -> Invoice:
         lines += found
         empty += not found
     return Invoice(
-        form=form.name, rows=rows, empty=empty, elsewhere=elsewhere, lines=tuple(lines), broken=tuple(broken)
+        form=form.name,
+        rows=rows,
+        empty=empty,
+        left_out=left_out,
+        names_providers=not set(form.provider).isdisjoint(columns),
+        lines=tuple(lines),
+        broken=tuple(broken),
     )
+
+
+def _row(columns: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(columns):
+        raise _Unreadable(f"has {len(cells)} cells, the first line has {len(columns)}")
+    return dict(zip(columns, map(str.strip, cells), strict=True))
+
+
+def _reason_to_leave_out(form: Form, row: Row, providers: Collection[str]) -> str:
+    """Why the row is not of this invoice, empty where it is. A row that does not say whose it is, in a file in which
+    others do, is unreadable: it is neither counted for a provider nor passed over."""
+    category = _cell(row, form.category)
+    if category.lower() not in ("", OURS):
+        return f"ServiceCategory is {category[:_MOST_NAMED]}"
+    told = [row[name] for name in form.provider if name in row]
+    if not providers or not told:
+        return ""
+    named = next(filter(None, told), "")
+    if not named:
+        raise _Unreadable("it names no provider")
+    return "" if plain_name(named) in providers else f"the provider is {named[:_MOST_NAMED]}"
 
 
 def _lines(form: Form, row: Row, number: int) -> Iterator[Line]:

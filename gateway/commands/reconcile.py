@@ -1,7 +1,5 @@
-"""Reconcile: the ledger beside a provider's invoice, as tables."""
+"""Reconcile: the ledger beside a provider's invoice."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -10,20 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from farthing.errors import InvalidParameter
-from farthing.money import format_usd
+from gateway.commands.report import Format
 from gateway.commands.surroundings import ConfigOption, DataOption, default_config, find_files, load_settings
-from gateway.commands.surroundings import print_table as table
 from gateway.periods import printed
 
 if TYPE_CHECKING:
     from ledger.invoices import Invoice
-    from ledger.reconcile import Gap, Reconciliation
 
 GAP: Final = 1
 """Exit code: the sides differ by more than the tolerance, or a line could not be read."""
 
 
-class InvoiceFormat(StrEnum):
+class InvoiceKind(StrEnum):
     """The kinds of files."""
 
     AUTO = "auto"
@@ -33,37 +29,50 @@ class InvoiceFormat(StrEnum):
     FOCUS = "focus"
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913, PLR0917 - the options of a command are its arguments
     file: Annotated[Path, typer.Argument(help="CSV export of the provider's usage or costs, or a FOCUS file.")],
     provider: Annotated[
         str, typer.Option(help="The provider, as the ledger or the prices name it.", show_default=False)
     ],
-    format_: Annotated[InvoiceFormat, typer.Option("--format", help="The kind of file.")] = InvoiceFormat.AUTO,
+    kind: Annotated[InvoiceKind, typer.Option(help="The kind of file.")] = InvoiceKind.AUTO,
+    billed_as: Annotated[
+        list[str], typer.Option(help="What a FOCUS file calls the provider, if it is not found; may be repeated.")
+    ] = [],  # noqa: B006
     tolerance: Annotated[str, typer.Option(help="The gap in the total that is still fine.")] = "2%",
-    rows: Annotated[int, typer.Option(help="Gaps shown, largest first; the rest is summed in one.", min=1)] = 40,
+    rows: Annotated[int, typer.Option(help="Gaps in the table, largest first; the rest is summed in one.", min=1)] = 40,
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
     config: ConfigOption = None,
     data_dir: DataOption = None,
 ) -> None:
     """Compare the ledger with an invoice by day, model and meter. Exit code 1 past the tolerance."""
+    from gateway.commands.gaps import Comparison, comparison_csv, comparison_json, print_comparison
     from gateway.spendquery import check_ledger
+    from ledger.billednames import billed_names
     from ledger.invoices import read_invoice
     from ledger.reconcile import period_of, read_booked
     from ledger.reconcile import reconcile as compare
 
     allowed = _share(tolerance)
-    invoice = read_invoice(file, format_.value)
+    priced_as = _priced_as(config)
+    invoice = read_invoice(file, kind.value, billed_names(billed_as or {provider, priced_as.get(provider, provider)}))
+    _refuse_nothing(invoice, provider)
     since, until = period_of(invoice)
     ledger = find_files(config, data_dir).ledger
     check_ledger(ledger)
-    found = compare(read_booked(ledger, _names(provider, config), since, until), invoice)
-    typer.echo(
-        f"{invoice.form}: {invoice.rows:,} lines, {invoice.empty:,} without figures, {invoice.elsewhere:,} of other "
-        f"services, {len(invoice.broken):,} broken; {since} to {until} (exclusive), UTC"
+    names = sorted({provider, *(name for name, priced in priced_as.items() if priced == provider)})
+    compared = Comparison(
+        providers=names,
+        since=str(since),
+        until=str(until),
+        invoice=invoice,
+        found=compare(read_booked(ledger, names, since, until), invoice),
+        tolerance=allowed,
     )
-    _tell_gaps(found, rows)
-    _tell_broken(invoice)
-    _tell_total(found, allowed)
-    if found.share > allowed or invoice.broken:
+    if format_ is Format.TABLE:
+        print_comparison(compared, rows)
+    else:
+        typer.echo((comparison_json if format_ is Format.JSON else comparison_csv)(compared), nl=False)
+    if not compared.is_within or invoice.broken:
         raise typer.Exit(GAP)
 
 
@@ -78,71 +87,21 @@ def _share(text: str) -> Decimal:
     return share / 100 if percent else share
 
 
-def _names(provider: str, config: Path | None) -> list[str]:
-    """The names that the ledger may have for a provider: those of the configuration that are priced as it."""
+def _priced_as(config: Path | None) -> dict[str, str]:
+    """For the names of the providers in the configuration, and so in the ledger, those in the price list."""
     from gateway.pricenames import price_names
 
-    if config is None and default_config() is None:
-        return [provider]
-    names = price_names(load_settings(config).catalog)
-    return sorted({provider, *(name for name, priced_as in names.items() if priced_as == provider)})
+    return {} if config is None and default_config() is None else dict(price_names(load_settings(config).catalog))
 
 
-_COLUMNS = ("ledger tokens", "invoice tokens", "gap", "ledger USD", "invoice USD", "gap USD")
-
-
-def _tell_gaps(found: "Reconciliation", most: int) -> None:
-    from ledger.reconcile import Cause
-
-    gaps = [gap for gap in found.gaps if gap.cause is not Cause.NONE]
-    gaps.sort(key=lambda gap: (-abs(gap.cost or 0), -abs(gap.tokens or 0), gap.cell))
-    lines = [_line(gap) for gap in gaps[:most]]
-    if rest := gaps[most:]:
-        lines.append(["", f"{len(rest):,} more", "", *_sums(rest), ""])
-    if lines:
-        table(["period", "model", "meter", *_COLUMNS, "likely cause"], lines, right=_COLUMNS)
-    by_cause: defaultdict[str, list[Gap]] = defaultdict(list)
-    for gap in found.gaps:
-        by_cause[gap.cause.value].append(gap)
-    causes = [[cause, f"{len(of_cause):,}", *_sums(of_cause)] for cause, of_cause in sorted(by_cause.items())]
-    table(["likely cause", "cells", *_COLUMNS], causes, right=("cells", *_COLUMNS))
-
-
-def _line(gap: "Gap") -> list[str]:
-    cell = gap.cell
-    days = (cell.until - cell.since).days
-    period = str(cell.since) if days == 1 else f"{cell.since} +{days}d"
-    return [period, cell.model or "(all)", cell.meter or "(all)", *_sums([gap]), gap.cause.value]
-
-
-def _sums(gaps: Sequence["Gap"]) -> list[str]:
-    def total(amounts: Sequence[int | None], usd: bool) -> str:
-        known = [amount for amount in amounts if amount is not None]
-        if not known:
-            return ""
-        return format_usd(sum(known)) if usd else f"{sum(known):,}"
-
-    return [
-        total([gap.ledger.tokens for gap in gaps], usd=False),
-        total([gap.invoice.tokens for gap in gaps], usd=False),
-        total([gap.tokens for gap in gaps], usd=False),
-        total([gap.ledger.cost for gap in gaps], usd=True),
-        total([gap.invoice.cost for gap in gaps], usd=True),
-        total([gap.cost for gap in gaps], usd=True),
-    ]
-
-
-def _tell_broken(invoice: "Invoice") -> None:
-    for broken in invoice.broken:
-        typer.echo(f"line {broken.number}: {printed(broken.problem)}; it is not in the figures above")
-
-
-def _tell_total(found: "Reconciliation", allowed: Decimal) -> None:
-    ledger, invoice = found.totals
-    told = format_usd if found.in_money else "{:,}".format
-    unit = "USD" if found.in_money else "tokens"
-    verdict = "within" if found.share <= allowed else "past"
-    typer.echo(
-        f"ledger {told(ledger)}, invoice {told(invoice)}, gap {told(ledger - invoice)} {unit}: "
-        f"{found.share * 100:.3f}%, {verdict} the tolerance of {(allowed * 100).normalize():f}%"
+def _refuse_nothing(invoice: "Invoice", provider: str) -> None:
+    """An invoice of somebody else would look like one that bills nothing."""
+    if invoice.lines or not invoice.left_out:
+        return
+    reasons = sorted(invoice.left_out.items(), key=lambda reason: -reason[1])
+    told = "; ".join(f"{printed(reason)} ({rows:,})" for reason, rows in reasons[:5])
+    raise InvalidParameter(
+        f"The file has no figure of '{printed(provider)}'. Left out: {told}. If it goes by one of these names, say "
+        "so with --billed-as NAME.",
+        param="file",
     )

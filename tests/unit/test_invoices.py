@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from farthing.errors import InvalidParameter
 from farthing.money import nano_from_usd
+from ledger.billednames import billed_names, plain_name
 from ledger.invoices import FORMS, Invoice, Meter, _meter, read_invoice
 
 DRAFTS = Path(__file__).parents[3] / "shared" / "data" / "focus" / "draft-1.5"
@@ -138,7 +139,82 @@ def test_what_a_cloud_sells_beside_models_is_counted_and_left_out(read: Read) ->
     rows = [row.replace(",s-in,", ",s-in,AI and Machine Learning,") for row in rows[:1]]
     invoice = read("\n".join([head, *rows, "9,USD,2026-11-01T00:00:00Z,,1,Hours,vm,Compute,,", ""]))
 
-    assert (invoice.rows, invoice.elsewhere, len(invoice.lines)) == (2, 1, 1)
+    assert (invoice.rows, invoice.left_out, len(invoice.lines)) == (2, {"ServiceCategory is Compute": 1}, 1)
+
+
+PROVIDERS_HEAD = "BilledCost,BillingCurrency,ChargePeriodStart,SkuId,"
+
+
+def focus_of(column: str, *names: str, currency: str = "USD") -> str:
+    """A FOCUS file with a row of one dollar for each name."""
+    rows = [f"1,{currency},2026-11-03T00:00:00Z,m{number},{name}" for number, name in enumerate(names)]
+    return "\n".join([PROVIDERS_HEAD + column, *rows, ""])
+
+
+def read_of(path: Path, text: str, *names: str) -> Invoice:
+    path.write_text(text, encoding="utf-8")
+    return read_invoice(path, "auto", billed_names(names))
+
+
+@pytest.mark.parametrize("column", ["ServiceProviderName", "ProviderName", "InvoiceIssuerName"])
+def test_rows_of_other_providers_in_one_focus_file_are_left_out_and_counted(tmp_path: Path, column: str) -> None:
+    text = focus_of(column, "OpenAI", "Anthropic", '"OpenAI, LLC"', "Anthropic", "AWS")
+
+    invoice = read_of(tmp_path / "focus.csv", text, "openai")
+
+    assert [line.model for line in invoice.lines] == ["m0", "m2"]
+    assert invoice.left_out == {"the provider is Anthropic": 2, "the provider is AWS": 1}
+    assert (invoice.rows, invoice.names_providers, invoice.broken) == (5, True, ())
+
+
+def test_who_sells_counts_before_who_sends_the_invoice(tmp_path: Path) -> None:
+    text = focus_of("ServiceProviderName,InvoiceIssuerName", "Anthropic,AWS", ",AWS")
+
+    assert [line.model for line in read_of(tmp_path / "focus.csv", text, "anthropic").lines] == ["m0"]
+    assert [line.model for line in read_of(tmp_path / "focus.csv", text, "aws").lines] == ["m1"]
+
+
+def test_a_row_of_another_provider_breaks_nothing_whatever_its_currency(tmp_path: Path) -> None:
+    invoice = read_of(tmp_path / "focus.csv", focus_of("ProviderName", "Mistral AI", currency="EUR"), "openai")
+
+    assert (invoice.broken, invoice.left_out) == ((), {"the provider is Mistral AI": 1})
+
+
+def test_a_row_that_names_no_provider_beside_others_that_do_is_broken_and_not_counted(tmp_path: Path) -> None:
+    invoice = read_of(tmp_path / "focus.csv", focus_of("ProviderName", "OpenAI", ""), "openai")
+
+    assert [(one.number, one.problem) for one in invoice.broken] == [(3, "it names no provider")]
+    assert len(invoice.lines) == 1
+
+
+def test_a_file_that_has_no_column_for_providers_is_read_whole(read: Read) -> None:
+    invoice = read(FOCUS)
+
+    assert (invoice.names_providers, invoice.left_out, invoice.rows) == (False, {}, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("openai", "OpenAI OpCo, LLC"),
+        ("anthropic", "Anthropic, PBC"),
+        ("anthropic", "Anthropic Ireland, Limited"),
+        ("aws", "Amazon Web Services, Inc."),
+        ("azure", "Microsoft Corporation"),
+        ("google", "Google Cloud"),
+        ("mistral", "Mistral AI"),
+        ("x-ai", "xAI"),
+        ("zai", "Z.AI"),
+        ("my-own", "My own"),
+    ],
+)
+def test_a_provider_is_known_by_what_its_bills_call_it(name: str, written: str) -> None:
+    assert plain_name(written) in billed_names([name])
+
+
+@pytest.mark.parametrize("other", ["OpenAI Decisions", "Microsoft", "LLC", ""])
+def test_a_name_that_only_looks_alike_is_another_provider(other: str) -> None:
+    assert plain_name(other) not in billed_names(["openai"])
 
 
 @pytest.mark.skipif(not DRAFTS.is_dir(), reason="the reference data is not here")
@@ -204,7 +280,7 @@ def test_a_file_of_no_known_kind_says_which_columns_are_missed(read: Read, text:
         read(text)
 
 
-def test_a_named_format_that_does_not_fit_is_said(read: Read) -> None:
+def test_a_named_kind_that_does_not_fit_is_said(read: Read) -> None:
     with pytest.raises(InvalidParameter, match="focus: chargeperiodstart, billedcost"):
         read(OPENAI_USAGE, "focus")
     with pytest.raises(InvalidParameter, match="known: auto"):

@@ -1,6 +1,8 @@
 """The ledger beside an invoice: matching, gaps and their likely causes."""
 
 import asyncio
+import csv
+import io
 import json
 from datetime import date
 from decimal import Decimal
@@ -281,3 +283,181 @@ def test_a_file_without_figures_is_said(data: Path) -> None:
     (data / "usage.csv").write_text(USAGE_HEAD + "never,m,1,0,1\n", encoding="utf-8")
 
     assert "first broken line is 2" in run("usage.csv", "--provider", "openai", "--data-dir", data, code=2)
+
+
+# --- what programs read --------------------------------------------------------------------------
+
+COSTS_HEAD = "usage_date_utc,model,token_type,cost_usd\n"
+COSTS = (
+    "2027-01-15,m,input_no_cache,0.001000000\n"
+    "2027-01-15,m,input_cache_read,0.0002\n"
+    "2027-01-15,m,output,0.001000001\n"
+    "2027-01-15,=cmd|' /C calc'!A0,output,0.3\n"
+    "never,m,output,9\n"
+)
+"""Beside record `a`: input and cached input agree, output and a model differ, and a line is broken."""
+
+
+@pytest.fixture
+def costs(data: Path) -> Path:
+    path = data / "costs.csv"
+    path.write_text(COSTS_HEAD + COSTS, encoding="utf-8")
+    return path
+
+
+def told(path: Path, format_: str, *, code: int = 1, **options: str) -> str:
+    chosen = [f"--{name}={value}" for name, value in options.items()]
+    return run(path, "--provider", "openai", "--data-dir", path.parent, "--format", format_, *chosen, code=code)
+
+
+def test_json_has_every_cell_cause_and_total_in_exact_decimals(costs: Path) -> None:
+    whole = json.loads(told(costs, "json", rows="1"))
+
+    cells = {(cell["model"], cell["meter"]): cell for cell in whole["cells"]}
+    assert (whole["providers"], whole["since"], whole["until"]) == (["openai"], "2027-01-15", "2027-01-16")
+    assert cells["m", "output"] == {
+        "since": "2027-01-15",
+        "until": "2027-01-16",
+        "model": "m",
+        "meter": "output",
+        "ledger_tokens": 500,
+        "invoice_tokens": None,
+        "gap_tokens": None,
+        "ledger_usd": "0.001000000",
+        "invoice_usd": "0.001000001",
+        "gap_usd": "-0.000000001",
+        "cause": "rounding",
+    }
+    assert cells["m", "input"]["cause"] == "agrees"
+    assert whole["total"] == {
+        "ledger_tokens": 2000 + 1000 + 500,
+        "invoice_tokens": None,
+        "gap_tokens": None,
+        "ledger_usd": "0.002200000",
+        "invoice_usd": "0.302200001",
+        "gap_usd": "-0.300000001",
+        "compared_in": "USD",
+        "gap_share": whole["total"]["gap_share"],
+        "tolerance": "0.02",
+        "within_tolerance": False,
+    }
+    assert Decimal(whole["total"]["gap_share"]) == Decimal("0.300000001") / Decimal("0.302200001")
+    assert [broken["line"] for broken in whole["file"]["broken"]] == [6]
+
+
+@pytest.mark.parametrize("part", ["cells", "causes"])
+def test_json_adds_up(costs: Path, part: str) -> None:
+    whole = json.loads(told(costs, "json"))
+
+    for name in ("ledger_usd", "invoice_usd", "gap_usd"):
+        assert sum(Decimal(one[name]) for one in whole[part]) == Decimal(whole["total"][name])
+    assert sum(one["cells"] for one in whole["causes"]) == len(whole["cells"])
+
+
+def test_csv_says_the_same_as_json_line_by_line(costs: Path) -> None:
+    whole = json.loads(told(costs, "json"))
+
+    rows = list(csv.DictReader(io.StringIO(told(costs, "csv"))))
+
+    by_row = {kind: [row for row in rows if row["row"] == kind] for kind in ("cell", "cause", "broken", "total")}
+    assert sum(map(len, by_row.values())) == len(rows)
+    assert [row["gap_usd"] for row in by_row["cell"]] == [cell["gap_usd"] for cell in whole["cells"]]
+    assert [row["says"] for row in by_row["cause"]] == [cause["cause"] for cause in whole["causes"]]
+    assert [row["says"] for row in by_row["broken"]] == ["line 6: usage_date_utc 'never' is no date"]
+    (total,) = by_row["total"]
+    assert (total["ledger_usd"], total["gap_usd"]) == ("0.002200000", "-0.300000001")
+    assert "past the tolerance of 2%" in total["says"]
+
+
+def test_no_cell_of_the_csv_begins_a_formula(costs: Path) -> None:
+    rows = list(csv.reader(io.StringIO(told(costs, "csv"))))
+
+    cells = [cell for row in rows for cell in row]
+    assert any(cell.startswith("'=cmd") for cell in cells)
+    assert [cell for cell in cells if cell.startswith(("=", "+", "@", "\t", "\r"))] == []
+    assert all(Decimal(cell) < 0 for cell in cells if cell.startswith("-"))  # amounts alone
+
+
+def test_within_the_tolerance_the_exit_code_is_0_in_every_format(data: Path) -> None:
+    path = data / "usage.csv"
+    path.write_text(USAGE_HEAD + "2027-01-15,m,3000,2000,500\n", encoding="utf-8")
+
+    assert json.loads(told(path, "json", code=0))["total"]["within_tolerance"] is True
+    assert "within the tolerance" in told(path, "csv", code=0)
+    assert "within the tolerance" in told(path, "table", code=0)
+
+
+# --- a FOCUS file of many providers --------------------------------------------------------------
+
+FOCUS_HEAD = "BilledCost,BillingCurrency,ChargePeriodStart,SkuMeter,x_ModelId,ServiceCategory,ServiceProviderName\n"
+AI = "AI and Machine Learning"
+FOCUS = (
+    f"0.001,USD,2027-01-15T00:00:00Z,Input Tokens,m,{AI},OpenAI\n"
+    f"0.0002,USD,2027-01-15T00:00:00Z,Cache Read Input Tokens,m,{AI},OpenAI\n"
+    f"0.001,USD,2027-01-15T00:00:00Z,Output Tokens,m,{AI},OpenAI\n"
+    f"7,USD,2027-01-15T00:00:00Z,Output Tokens,m,{AI},Anthropic\n"
+    "5,USD,2027-01-15T00:00:00Z,Hours,,Compute,AWS\n"
+)
+"""What record `a` cost, beside rows of others."""
+
+
+@pytest.fixture
+def focus(data: Path) -> Path:
+    path = data / "focus.csv"
+    path.write_text(FOCUS_HEAD + FOCUS, encoding="utf-8")
+    return path
+
+
+def test_other_providers_rows_are_not_in_this_providers_invoice_and_are_counted(focus: Path) -> None:
+    whole = json.loads(told(focus, "json", code=0))
+
+    assert (whole["total"]["ledger_usd"], whole["total"]["invoice_usd"]) == ("0.002200000", "0.002200000")
+    assert whole["file"]["left_out"] == [
+        {"reason": "ServiceCategory is Compute", "rows": 1},
+        {"reason": "the provider is Anthropic", "rows": 1},
+    ]
+    table = told(focus, "table", code=0)
+    assert "5 lines, 0 without figures, 2 left out, 0 broken" in table
+    assert "left out, since the provider is Anthropic: 1" in table
+    assert "left out,,,,,,,,,,,1,the provider is Anthropic" in told(focus, "csv", code=0)
+
+
+def test_a_name_that_is_not_known_can_be_told(focus: Path) -> None:
+    focus.write_text(FOCUS_HEAD + FOCUS.replace("OpenAI", "Reseller 7"), encoding="utf-8")
+
+    refused = run(focus, "--provider", "openai", "--data-dir", focus.parent, code=2)
+
+    assert "no figure of 'openai'" in refused
+    assert "the provider is Reseller 7 (3)" in refused
+    assert "--billed-as" in refused
+    assert "within" in told(focus, "table", code=0, **{"billed-as": "reseller 7"})
+
+
+def test_a_focus_file_that_names_nobody_is_counted_whole_and_says_so(focus: Path) -> None:
+    lines = (FOCUS_HEAD + FOCUS).splitlines()[:4]
+    focus.write_text("\n".join(line.rpartition(",")[0] for line in lines), encoding="utf-8")
+
+    assert "no column that names a provider: all of its lines count" in told(focus, "table", code=0)
+    assert json.loads(told(focus, "json", code=0))["file"]["names_providers"] is False
+
+
+HOUSE = """
+providers: {house: {kind: openai, api_key: "${KEY}"}}
+tiers: [{name: only, deployments: [{provider: house, model: gpt-4o-mini}]}]
+default_tier: only
+features: {chat: {team: web}}
+"""
+"""A provider under a name of its own, priced as what it is."""
+
+
+def test_a_provider_with_a_name_of_its_own_is_looked_for_by_the_one_in_the_price_list(
+    focus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+    (focus.parent / "config").mkdir()
+    (focus.parent / "config" / "farthing.yaml").write_text(HOUSE, encoding="utf-8")
+
+    whole = json.loads(run(focus, "--provider", "house", "--data-dir", focus.parent, "--format", "json", code=1))
+
+    assert whole["providers"] == ["house"]
+    assert whole["total"]["invoice_usd"] == "0.002200000"
