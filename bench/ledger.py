@@ -28,7 +28,7 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.clock import SystemClock
 from ledger import costs, reports, rollups, schema
-from ledger.rows import COLUMNS, Row, row_of
+from ledger.rows import COLUMNS, Row, insertion, row_of
 from ledger.sqlite import SQLiteLedger
 from ledger.transaction import Reserve, Settle, commit
 
@@ -180,9 +180,10 @@ def fill(path: Path, rows: int) -> None:
     connection = rollups.connect_rebuilding(path)
     connection.execute("PRAGMA synchronous = off")
     connection.execute("PRAGMA cache_size = -262144")
+    insert = insertion(schema.STATEMENTS["insert_record"])
     for start in range(0, rows, 200_000):
         connection.execute("BEGIN")
-        connection.executemany(schema.STATEMENTS["insert_record"], _rows(start, min(start + 200_000, rows), rows))
+        connection.executemany(insert, _rows(start, min(start + 200_000, rows), rows))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute(f"INSERT INTO meta VALUES ('rollups_pending', '{START_NS // rollups.DAY_NS}')")

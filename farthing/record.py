@@ -55,7 +55,10 @@ class Record(Value, frozen=True, kw_only=True):
 
     `avoided_cache` is what the stored answer had cost; `avoided_routing` what the reference tier would have cost
     more for the same tokens. `rates` are those of the charge (`Rates.as_dict()` as JSON text), `price_version` the
-    price book's. `error_code` is the code of the error envelope.
+    price book's, `service_tier` the one it was priced in, empty for the standard one. `stated_cost` is what the
+    provider itself said that the answer cost, None where it said nothing; it is kept beside `cost` and never replaces
+    it. `error_code` is the code of the error envelope, `refused_by` the budget that had too little left for the call
+    or the rest of its stream, with its scope (`monthly|feature=search`).
     """
 
     id: str
@@ -86,3 +89,6 @@ class Record(Value, frozen=True, kw_only=True):
     error_code: str = ""
     finish_reason: str = ""
     attempts: tuple[Attempt, ...] = ()
+    service_tier: str = ""
+    stated_cost: Nano | None = None
+    refused_by: str = ""

@@ -185,6 +185,8 @@ def record_members(record: Record) -> dict[str, Any]:
     members["rates"] = orjson.loads(record.rates or "{}")
     for name in ("cost", "avoided_cache", "avoided_routing"):
         members[f"{name}_usd"] = format_usd(members[name])
+    stated = record.stated_cost
+    members["stated_cost_usd"] = None if stated is None else format_usd(stated)
     return members
 
 

@@ -69,8 +69,11 @@ class Page:
         "provider",
         "rates",
         "reference_tier",
+        "refused_by",
         "request",
         "route",
+        "service_tier",
+        "stated_cost",
         "tags",
         "task_source",
         "tier",
@@ -95,7 +98,8 @@ class Page:
         self.avoided_cache: Nano = ZERO
         self.avoided_routing: Nano = ZERO
         self.rates = "{}"
-        self.price_version = ""
+        self.price_version = self.service_tier = self.refused_by = ""
+        self.stated_cost: Nano | None = None
         self.model = self.provider = self.tier = ""
         self.first_byte_seconds: float | None = None
         self.finish_reason = ""
@@ -143,6 +147,7 @@ class Page:
             draft=self._record(Outcome.LOST, 0, ""),
         )
         self.hold = await self._hold(intent)
+        self.refused_by = ""  # a larger hold may have been refused before
         self._books.on_hold(self.hold)
         return self.hold
 
@@ -155,6 +160,7 @@ class Page:
                 self._books.on_refusal(self.tags, refusal)
                 accounts = self._books.accounts(self.tags, self.request.received_ns)
                 if accounts == intent.accounts:
+                    self.refused_by = _refuser(refusal)
                     raise
             intent = changed(intent, accounts=accounts)
 
@@ -170,7 +176,11 @@ class Page:
         now = {account.id: account for account in found}
         accounts = tuple(now.get(account.id, account) for account in hold.intent.accounts)
         current = changed(hold, intent=changed(hold.intent, accounts=accounts))
-        self.hold = await self._books.ledger.extend(current, amount)
+        try:
+            self.hold = await self._books.ledger.extend(current, amount)
+        except BudgetExceeded as refusal:
+            self.refused_by = _refuser(refusal)
+            raise
         self._books.on_hold(self.hold)
 
     def charge_if_sent(self) -> None:
@@ -236,7 +246,15 @@ class Page:
             error_code=error_code,
             finish_reason=self.finish_reason,
             attempts=tuple(self.attempts),
+            service_tier=self.service_tier,
+            stated_cost=self.stated_cost,
+            refused_by=self.refused_by,
         )
+
+
+def _refuser(refusal: BudgetExceeded) -> str:
+    """The budget that had too little left, as a record names it."""
+    return f"{refusal.budget['id']}|{refusal.budget['scope']}"
 
 
 class Books:

@@ -30,7 +30,7 @@ from gateway.books import Witness
 from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
-from ledger.price import version_in_tier
+from ledger.price import plain_tier, version_in_tier
 from ledger.prices import PriceBook
 
 
@@ -149,6 +149,7 @@ def _priced(event: UsageEvent, key: EventKey, tags: Tags, priced_as: str, book: 
         rates=rates,
         price_version=version,
         seconds=event.seconds,
+        service_tier=plain_tier(event.service_tier),
     )
 
 

@@ -17,7 +17,7 @@ from gateway.allowances import Allowance
 from gateway.books import Page
 from gateway.forward import Forwarded
 from gateway.pricing import ANY_TIER, Pricing, asked_tier, most_input
-from ledger.price import version_in_tier
+from ledger.price import plain_tier, version_in_tier
 from ledger.prices import CHEAPER_TIERS
 from ledger.statement import Portion, Statement
 from ledger.usage import UsageReader, estimate
@@ -67,9 +67,13 @@ class Settlement:
 
     def read(self, event: Mapping[str, Any]) -> Usage | None:
         """The usage inside an answer or a stream event, or None where it cannot be relied on."""
-        if self._call.choices > 1 and not self.deployment.provider.quirks.usage_covers_choices:
-            return None
-        return self._reader.usage if self._reader.take(event) else None
+        is_new = self._reader.take(event)
+        return self._reader.usage if is_new and self._counts_all else None
+
+    @property
+    def _counts_all(self) -> bool:
+        """True where the provider counts every choice that was asked for."""
+        return self._call.choices == 1 or self.deployment.provider.quirks.usage_covers_choices
 
     def charge(self, usage: Usage) -> Nano:
         """Book this usage, and what the answer brought besides, at the price of the deployment in the service tier of
@@ -80,6 +84,9 @@ class Settlement:
         usage = changed(usage, source=UsageSource.ESTIMATED) if bill.assumptions else usage
         page.usage, page.cost = usage, bill.cost
         page.rates, page.price_version = _rates_text(bill.rates), version_in_tier(bill.price_version, bill.service_tier)
+        page.service_tier = plain_tier(bill.service_tier)
+        # Also where its count was not the one to charge by.
+        page.stated_cost = None if (stated := self._reader.statement) is None else stated.stated_cost
         if page.attempts:
             last = page.attempts[-1]
             page.attempts[-1] = Attempt(
@@ -96,7 +103,7 @@ class Settlement:
         """What the provider said, with the output that `usage` has beyond it; `usage` alone where it did not count
         this input."""
         stated, tier = self._reader.statement, self._reader.service_tier or charged_tier(self._call)
-        if stated is None or stated.usage.input_total != usage.input_total:
+        if stated is None or not self._counts_all or stated.usage.input_total != usage.input_total:
             return Statement(portions=(Portion(usage=usage),), service_tier=tier)
         first, *others = stated.portions
         beyond = max(usage.output - stated.usage.output, 0)

@@ -80,7 +80,7 @@ def _routed(record: Record) -> str:
 def _ended(record: Record) -> str:
     if record.endpoint == EXTERNAL:
         return ""
-    text = _ENDINGS[record.outcome]
+    text = _ENDINGS[record.outcome] if not record.refused_by else _refused(record)
     if not text.endswith("."):
         text += f" ({record.error_code or 'no code'}, HTTP {record.status})."
     if failed := [attempt for attempt in record.attempts if attempt.error]:
@@ -92,6 +92,15 @@ def _ended(record: Record) -> str:
     return f"{text} It took {_span(record.seconds)}{first}."
 
 
+def _refused(record: Record) -> str:
+    """A call that was refused at first, or a stream that had no more money to go on."""
+    budget, _, scope = record.refused_by.partition("|")
+    refuser = f"budget '{budget}'" + (f" ({scope})" if scope else "")
+    if record.outcome is Outcome.REFUSED:
+        return f"It was refused by {refuser}, and nothing was sent to a model"
+    return f"It was stopped before its end, since {refuser} had too little left for more"
+
+
 def _span(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds >= 0.001 else "less than 1 ms"
 
@@ -101,7 +110,9 @@ def _paid(record: Record) -> str:
     text = f"It cost {format_usd(record.cost)} USD" if record.cost else "It cost nothing"
     if usage.input_total or usage.output_total:
         text += f" for {usage.input_total} tokens in and {usage.output_total} out, {SOURCES[usage.source]}"
-    text += "."
+    text += f", in service tier '{record.service_tier}'." if record.service_tier else "."
+    if record.stated_cost is not None:
+        text += f" The provider itself stated {format_usd(record.stated_cost)} USD."
     if record.avoided_cache:
         text += f" The cache avoided {format_usd(record.avoided_cache)} USD."
     if record.avoided_routing:

@@ -15,7 +15,7 @@ import msgspec
 from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
 from farthing.money import Nano, Rates
 from farthing.record import Record
-from ledger.price import Price, tier_in, version_in_tier
+from ledger.price import Price, version_in_tier
 from ledger.rollups import DAY_NS, DIMENSIONS, HOUR_NS, KEY_BITS, Keys
 from ledger.rows import COLUMNS, Row, record_of
 from ledger.schema import connect_reading, connect_waiting, read_statements
@@ -193,7 +193,7 @@ def _adjust(row: Row, repricing: Repricing, price_of: PriceOf, result: Repriced)
         sums.composed += 1
         return None
     try:
-        tier = tier_in(record.price_version)
+        tier = record.service_tier
         price = price_of(record.provider, record.model_served, record.received_ns, tier)
     except UnpricedModel:
         sums.unpriced += 1

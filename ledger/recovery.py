@@ -10,10 +10,11 @@ from farthing.money import Nano
 from farthing.record import Record
 from ledger import rollups
 from ledger.leases import leases_of_the_dead
-from ledger.rows import lost, row_of
+from ledger.rows import insertion, lost, row_of
 from ledger.schema import STATEMENTS, connect_waiting
 
 _decode_ids: Final = msgspec.json.Decoder(list[str]).decode
+_INSERT_RECORD: Final = insertion(STATEMENTS["insert_record"])
 
 
 def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> list[Record]:
@@ -52,7 +53,7 @@ def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int
 def _charge(connection: sqlite3.Connection, hold: str, amount: int, accounts: str, draft: str) -> Record | None:
     connection.execute(STATEMENTS["remove_hold"], (hold,))
     record = lost(draft, Nano(amount))
-    written = connection.execute(STATEMENTS["insert_record"], row_of(record)).rowcount
+    written = connection.execute(_INSERT_RECORD, row_of(record)).rowcount
     # A record of that id on the books has been charged already: then the hold is only let go.
     cost = amount if written == 1 else 0
     connection.executemany(STATEMENTS["charge_account"], [(cost, amount, account) for account in _decode_ids(accounts)])

@@ -10,6 +10,7 @@ from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage, UsageSource
 from farthing.value import changed
+from ledger.price import tier_in
 
 Row = tuple[Any, ...]
 
@@ -57,12 +58,23 @@ COLUMNS: Final = (
     "error_code",
     "finish_reason",
     "attempts",
+    "service_tier",
+    "stated_cost",
+    "refused_by",
 )
 """The columns of `records`; migrations append, they never reorder."""
+
+_LATER: Final[Row] = ("", None, "")
+"""What the last columns are in a row that was written before there were any: in a draft, which nothing upgrades."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 _decode_draft: Final = msgspec.json.Decoder(list[Any]).decode
+
+
+def insertion(template: str) -> str:
+    """A statement with the columns of a record for `{columns}` and a place for each for `{places}`."""
+    return template.format(columns=", ".join(COLUMNS), places=", ".join("?" * len(COLUMNS)))
 
 
 def row_of(record: Record) -> Row:
@@ -112,11 +124,16 @@ def row_of(record: Record) -> Row:
         record.error_code,
         record.finish_reason,
         _encode(attempts).decode() if attempts else "[]",
+        record.service_tier,
+        record.stated_cost,
+        record.refused_by,
     )
 
 
 def record_of(row: Sequence[Any]) -> Record:
-    """The record of a row in the order of COLUMNS."""
+    """The record of a row in the order of COLUMNS; of an older one, which has fewer, too."""
+    if (missing := len(COLUMNS) - len(row)) > 0:
+        row = (*row, *_LATER[-missing:])
     return Record(
         id=row[0],
         tags=Tags(
@@ -165,6 +182,9 @@ def record_of(row: Sequence[Any]) -> Record:
         error_code=row[40],
         finish_reason=row[41],
         attempts=_decode_attempts(row[42]),
+        service_tier=row[43] or tier_in(row[37]),  # which is where it was kept before it had a column
+        stated_cost=row[44],
+        refused_by=row[45],
     )
 
 

@@ -13,14 +13,14 @@ from farthing.record import Record
 from farthing.value import changed
 from ledger import rollups
 from ledger.charges import Charge
-from ledger.rows import Row, draft_of, row_of
+from ledger.rows import Row, draft_of, insertion, row_of
 from ledger.schema import STATEMENTS
 
 Outcome = Hold | BudgetExceeded | bool
 """What came of one operation: the hold, the refusal, or whether a settlement wrote its record."""
 
 _encode: Final = msgspec.json.Encoder().encode
-_INSERT_RECORD: Final = STATEMENTS["insert_record"]
+_INSERT_RECORD: Final = insertion(STATEMENTS["insert_record"])
 _INSERT_HOLD: Final = STATEMENTS["insert_hold"]
 _INSERT_CHARGE: Final = STATEMENTS["insert_charge"]
 _EXTEND_HOLD: Final = STATEMENTS["extend_hold"]

@@ -1,14 +1,5 @@
 -- name: insert_record
-INSERT OR IGNORE INTO records (
-    id, tenant, key_id, feature, task, run, environment, team, endpoint, stream, received_ns, outcome, status,
-    model_requested, model_served, provider, deployment, tier, reference_tier, policy, route_reason, task_source,
-    cache, input_uncached, cache_read, cache_write_5m, cache_write_1h, output, reasoning, input_audio,
-    output_audio, input_image, usage_source, cost, avoided_cache, avoided_routing, rates, price_version, seconds,
-    first_byte_seconds, error_code, finish_reason, attempts
-) VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    ?, ?, ?, ?, ?, ?
-);
+INSERT OR IGNORE INTO records ({columns}) VALUES ({places});
 
 -- name: insert_hold
 INSERT INTO holds (id, instance, amount, accounts, expires_ns, draft) VALUES (?, ?, ?, ?, ?, ?);

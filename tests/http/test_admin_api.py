@@ -116,6 +116,8 @@ async def test_a_record_comes_with_exact_amounts(installation: Installation) -> 
     body = found.json()
     assert (body["cost"], body["cost_usd"], body["tags"]["feature"]) == (2_000_000, "0.002000000", "search")
     assert body["rates"] == {"input_uncached": 10**9, "output": 5 * 10**9}
+    assert (body["service_tier"], body["stated_cost"], body["stated_cost_usd"]) == ("", None, None)
+    assert body["refused_by"] == ""
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
 
 

@@ -139,6 +139,7 @@ async def test_a_batch_job_is_priced_in_its_service_tier_and_stays_there_when_pr
 
     told = answer.json()
     assert told["cost_usd"] == "0.625000000", told
+    assert gateway.records()[0].service_tier == "batch"
     prices = Prices(gateway.application.house.runtime.generation.pricing.book)
     assert reprice(path, Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
 

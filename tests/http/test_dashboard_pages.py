@@ -270,6 +270,22 @@ async def test_a_request_page_tells_the_story_and_adds_up_the_bill(
     assert "Booked 0.002000000" in page
 
 
+async def test_a_request_page_shows_who_refused_the_tier_and_the_provider_s_own_figure(
+    installation: Installation, browser: httpx.AsyncClient
+) -> None:
+    told = {"service_tier": "flex", "stated_cost": Nano(1_900_000), "refused_by": "monthly|feature=search"}
+    await write_ledger(installation.ledger_path, [make_record("req-1", **told), make_record("req-2")])
+    await log_in(browser)
+
+    page = text_of(await browser.get("/dashboard/requests/req-1"))
+    plain = text_of(await browser.get("/dashboard/requests/req-2"))
+
+    assert "Stated by the provider 0.001900000" in page
+    assert "Service tier flex" in page
+    assert "Refused by monthly, feature=search" in page
+    assert "Stated by the provider" not in plain
+
+
 async def test_an_unknown_request_gets_a_page_that_says_so(browser: httpx.AsyncClient) -> None:
     await log_in(browser)
 

@@ -141,6 +141,7 @@ async def test_a_stream_stops_where_the_budget_has_no_more_and_is_booked_by_what
     assert stair.upstream.answers[0].closed
     record = stair.record
     assert (record.outcome, record.status, record.error_code) == (Outcome.ABORTED, 402, "budget_exceeded")
+    assert record.refused_by == f"all|{told['budget']['scope']}"
     assert record.usage.source is UsageSource.ESTIMATED
     assert 0 < record.cost <= LEARNED * TOKEN + INPUT
     assert (stair.ledger.overages, sum(stair.ledger.held.values())) == (0, 0)

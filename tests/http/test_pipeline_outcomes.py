@@ -125,7 +125,8 @@ async def test_a_refusal_over_the_cap_is_402_and_tells_clients_not_to_retry(gate
         "insufficient_quota",
         "capped-day",
     )
-    assert gateway.record_of(refused).outcome is Outcome.REFUSED
+    record = gateway.record_of(refused)
+    assert (record.outcome, record.refused_by) == (Outcome.REFUSED, f"capped-day|{error['budget']['scope']}")
     assert not gateway.mock.requests
 
 

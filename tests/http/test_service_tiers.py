@@ -69,6 +69,7 @@ async def test_an_answer_is_charged_in_the_tier_that_it_names(
     await built.ask(**asked)
 
     assert (built.record.cost, built.record.usage.source) == (cost, UsageSource.PROVIDER)
+    assert built.record.service_tier == tier_in(built.record.price_version)
     assert built.ledger.overages == 0
 
 
@@ -79,7 +80,7 @@ async def test_a_stream_is_charged_in_the_tier_that_its_usage_names() -> None:
     await built.ask(stream=True, service_tier="flex")
 
     assert built.record.cost == STANDARD // 2
-    assert tier_in(built.record.price_version) == "flex"
+    assert (built.record.service_tier, tier_in(built.record.price_version)) == ("flex", "flex")
 
 
 async def test_a_response_names_its_tier_inside() -> None:

@@ -34,6 +34,7 @@ RECORDS = [
         cost=Nano(number * 1_000),
         first_byte_seconds=None if number % 2 else 0.25,
         attempts=(Attempt(deployment="a", status=200, error="", seconds=0.5),),
+        stated_cost=None if number % 3 else Nano(number),
     )
     for number in range(15)
 ]

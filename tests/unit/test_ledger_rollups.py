@@ -30,7 +30,8 @@ def old_file(path: Path, records: int) -> Path:
         "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);"
         "INSERT INTO meta VALUES ('schema', '1')"
     )
-    insert = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    names = COLUMNS[: COLUMNS.index("service_tier")]
+    insert = f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for number in range(records):
         record = example_record(
             f"r{number:03}",
@@ -38,7 +39,7 @@ def old_file(path: Path, records: int) -> Path:
             tags=Tags(tenant="acme", key_id="key-1", feature=("search", "chat")[number % 2]),
             cost=Nano(number * 1_000),
         )
-        connection.execute(insert, row_of(record))
+        connection.execute(insert, row_of(record)[: len(names)])
     connection.commit()
     connection.close()
     return path
@@ -53,6 +54,7 @@ def read(path: Path, statement: str) -> list[tuple[int, ...]]:
 
 async def test_opening_an_old_file_builds_what_writing_would_have_built(tmp_path: Path) -> None:
     old = old_file(tmp_path / "old.db", 30)
+    schema.prepare(old)
     written = await SQLiteLedger.open(tmp_path / "new.db", ManualClock())
     for record in reversed(reports.recent(old, 100)):
         await written.settle(None, record)

@@ -1,11 +1,14 @@
 """Records as rows."""
 
+import msgspec
 import pytest
 
 from farthing.money import Nano
 from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage, UsageSource
+from farthing.value import changed
+from ledger.price import version_in_tier
 from ledger.rows import COLUMNS, draft_of, lost, record_of, row_of
 from ledger.testing import example_record
 
@@ -52,7 +55,12 @@ FULL = Record(
         Attempt(deployment="p/a", status=503, error="overloaded", seconds=0.5),
         Attempt(deployment="p/gpt", status=200, error="", seconds=1.0, cost=Nano(10)),
     ),
+    service_tier="flex",
+    stated_cost=Nano(9),
+    refused_by="monthly|feature=f",
 )
+AT_FIRST = COLUMNS.index("service_tier")
+"""Columns of a row before there were more."""
 
 
 @pytest.mark.parametrize("record", [FULL, example_record("plain")])
@@ -66,6 +74,30 @@ def test_a_record_survives_the_journey_through_its_row(record: Record) -> None:
 def test_a_row_holds_only_exact_sqlite_types() -> None:
     # sqlite3 adapts subclasses (StrEnum, bool) several times slower than it binds exact types.
     assert {type(value) for value in row_of(FULL)} <= {str, int, float, type(None)}
+
+
+@pytest.mark.parametrize("kept", range(AT_FIRST, len(COLUMNS)))
+def test_a_row_with_fewer_columns_reads_as_one_without_the_later_facts(kept: int) -> None:
+    later = {"service_tier": "", "stated_cost": None, "refused_by": ""}
+    missing = {name: later[name] for name in COLUMNS[kept:]}
+
+    assert record_of(row_of(FULL)[:kept]) == changed(FULL, **missing)
+
+
+def test_an_old_row_has_its_service_tier_in_the_version_of_its_price() -> None:
+    old = row_of(changed(FULL, service_tier="", price_version=version_in_tier("book 7", "flex")))
+
+    assert record_of(old).service_tier == "flex"
+    assert record_of(old[:AT_FIRST]).service_tier == "flex"
+
+
+def test_the_draft_of_an_older_version_can_still_be_charged() -> None:
+    draft = msgspec.json.encode(row_of(FULL)[:AT_FIRST]).decode()
+
+    record = lost(draft, Nano(700))
+
+    assert (record.outcome, record.cost, record.tags) == (Outcome.LOST, 700, FULL.tags)
+    assert (record.service_tier, record.stated_cost, record.refused_by) == ("", None, "")
 
 
 def test_a_lost_call_keeps_its_draft_and_is_charged_the_hold() -> None:
