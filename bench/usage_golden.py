@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from genai_prices.data_snapshot import get_snapshot
+
 from bench.results import DIRECTORY, write_result
 from farthing.errors import UnpricedModel
 from farthing.money import Nano, format_usd
@@ -73,7 +75,7 @@ def _row(book: PriceBook, entry: Mapping[str, str]) -> dict[str, str | int | Non
         reader.take(event)
     at = _when(stream)
     statement, source = _statement(reader, stream, entry)
-    provider = _provider(book, entry["url"])
+    provider = _provider(entry["url"])
     bill = _bill(book, provider, entry["model"], statement, at) if statement else None
     if bill is not None and bill.assumptions:
         source = f"estimated: {'; '.join(bill.assumptions)}"
@@ -121,9 +123,12 @@ def _bill(book: PriceBook, provider: str, model: str, statement: Statement, at: 
         return None
 
 
-def _provider(book: PriceBook, url: str) -> str:
+def _provider(url: str) -> str:
     """The provider's name in the price list, empty for one that is not there."""
-    return book.provider_at(url) or ""
+    try:
+        return str(get_snapshot().find_provider(None, None, url).id)
+    except LookupError:
+        return ""
 
 
 def _when(stream: list[dict[str, Any]]) -> datetime:

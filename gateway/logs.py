@@ -6,7 +6,6 @@ freely (the model's name) is escaped to printable ASCII, so a line can neither b
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, BinaryIO, Final
 
@@ -140,17 +139,3 @@ def _members(record: Record, level: Level) -> dict[str, Any]:
     if len(record.attempts) > 1:
         members["attempts"] = [[attempt.deployment, attempt.error] for attempt in record.attempts]
     return members
-
-
-class StartupLog:
-    """Plain lines for whoever started the gateway: `2026-11-24T05:40:00Z farthing: text`."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def say(self, text: str, now_ns: int) -> None:
-        """One line for each line of `text`, stamped with the wall time."""
-        stamp = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines = [f"{stamp} farthing: {printable(line)}\n" for line in text.splitlines()]
-        self._stream.write("".join(lines).encode())
-        self._stream.flush()

@@ -57,7 +57,7 @@ CONFIG_GENERATION: Final = Family(
 PRICE_AGE: Final = Family(
     name="farthing_price_catalog_age_seconds",
     kind=Kind.GAUGE,
-    help="Seconds since the date of the price catalogue in use.",
+    help="Seconds since the packaged price catalogue was published.",
     unit=Unit.SECONDS,
 )
 BUILD_INFO: Final = Family(
@@ -119,9 +119,10 @@ class Metrics:
         use."""
         self._config_ok, self._generation = ok, generation
 
-    def note_prices(self, as_of_ns: int) -> None:
-        """The date of the price catalogue in use, wall ns."""
-        self._prices_ns = as_of_ns
+    def note_prices(self, published_ns: int | None) -> None:
+        """When the packaged price catalogue was published, wall ns; None where that is not known, and no age is
+        shown."""
+        self._prices_ns = published_ns
 
     def add_source(self, source: Callable[[], Iterable[str]]) -> None:
         """Have `render` append the lines of `source` (see `gateway.exposition.value_lines`), e.g. ledger

@@ -48,6 +48,7 @@ from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
 from ledger.charges import charged_accounts
 from ledger.outputs import latest_outputs
+from ledger.prices import published_ns
 from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
 
@@ -88,6 +89,7 @@ class House:
             path.touch(mode=0o600)  # records and eval items name people's features and keys
         self._scorecards = ScorecardStore(self.files.scorecards)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
+        self.metrics.note_prices(published_ns())
         self.metrics.add_source(self._budget_lines)
         logging_ = settings.logging
         self.log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format), self._soon)

@@ -7,7 +7,7 @@ variants of the model that hold at that moment, and one that is not there has no
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant
 
 __all__ = ["Price", "PriceBook", "UnpricedTier"]
+
+PUBLISHED: Final = ("0.2.3", date(2026, 11, 10))
+"""The version of genai-prices that we pin and the day on which the package index got it (`upload-time` in the lock that
+`uv lock` writes). Its data has no date of its own, and the times of its files are those of an installation."""
 
 _DAY_NS: Final = 86_400 * 10**9
 _MINUTE_NS: Final = 60 * 10**9
@@ -101,13 +105,6 @@ class PriceBook:
         if not plain_tier(service_tier) or service_tier in CHEAPER_TIERS:
             return standard
         return highest([standard, self.price(provider, model, at_ns, service_tier).ceiling()])
-
-    def provider_at(self, url: str) -> str | None:
-        """The snapshot's name for the provider that answers at a URL, None for one that it does not know."""
-        try:
-            return str(self._snapshot.find_provider(None, None, url).id)
-        except LookupError:
-            return None
 
     def tiers(self, provider: str, model: str, at_ns: int) -> tuple[str, ...]:
         """The service tiers, beside the standard one, in which the model has a price at `at_ns`."""
@@ -260,6 +257,16 @@ def _at_context(value: Any, input_tokens: int) -> Decimal:
 def _depends_on_time_of_day(info: "ModelInfo") -> bool:
     prices = info.prices if isinstance(info.prices, list) else []
     return any(hasattr(price.constraint, "start_time") for price in (*prices, *(info.price_variants or ())))
+
+
+def published_ns(installed: str = "") -> int | None:
+    """When the packaged price list was published: the begin of its day, wall ns, so that its age is never told too
+    small. None where another version is `installed` (that of this environment if not given) than the one whose day is
+    known."""
+    named, day = PUBLISHED
+    if (installed or version("genai-prices")) != named:
+        return None
+    return int(datetime.combine(day, time(), UTC).timestamp()) * 10**9
 
 
 def _version_of(snapshot: "DataSnapshot", overrides: Sequence[PriceOverride]) -> str:

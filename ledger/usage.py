@@ -18,22 +18,6 @@ _MOST_CHOICES: Final = 128
 """OpenAI's bound on `n`: output may pass the window, by so many choices at most."""
 
 
-def usage_of(answer: Mapping[str, Any], *, context_window: int | None = None) -> Usage | None:
-    """The usage inside one parsed OpenAI-shaped object: a whole answer, a stream chunk or a Responses event.
-
-    None where there is none, or where it cannot be true: negative, not whole, no tokens at all, or more input than
-    the window of `context_window` tokens. Of a stream, the last that is not None counts; they are never summed.
-    """
-    figures = find_openai(answer)
-    if figures is None:
-        return None
-    try:
-        usage = read_openai(figures).usage
-    except AbsurdError:
-        return None
-    return usage if _is_plausible(usage, context_window) else None
-
-
 def estimate(*, input_tokens: int, output_tokens: int) -> Usage:
     """A usage counted by us, because the provider gave none."""
     return Usage(input_uncached=input_tokens, output=output_tokens, source=UsageSource.ESTIMATED)
@@ -44,7 +28,8 @@ class UsageReader:
     Responses with their many variants, Anthropic Messages, Gemini. A plain answer is a stream of one object.
 
     `statement` is what the provider has said so far, None before its first usage that can be true. What cannot be
-    true (see `usage_of`) changes nothing.
+    true changes nothing: negative, not whole, no tokens at all, or more input than the window of `context_window`
+    tokens. Of a stream the last usage that can be true counts; they are never summed.
     """
 
     __slots__ = ("_anthropic", "_searches", "_stated", "_tier", "_window")
@@ -141,16 +126,10 @@ class UsageReader:
         return True
 
 
-def _is_plausible(usage: Usage, context_window: int | None) -> bool:
-    return not _is_empty(usage) and _fits(usage, context_window)
-
-
 def _is_empty(usage: Usage) -> bool:
     """No call is."""
     return usage.input_total == 0 and usage.output_total == 0
 
 
-def _fits(usage: Usage, context_window: int | None) -> bool:
-    if context_window is None:
-        return True
+def _fits(usage: Usage, context_window: int) -> bool:
     return usage.input_total <= context_window and usage.output_total <= context_window * _MOST_CHOICES

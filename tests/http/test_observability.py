@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from bench.mock_upstream import MockSettings, running_mock
+from ledger import prices
 from tests.gateway import ADMIN_KEY, KEY, OTHER_KEY, RunningGateway, running_gateway
 from tests.processes import GatewayProcess, gateway_process, records, write_config
 
@@ -57,6 +58,14 @@ async def test_metrics_are_shown_on_this_machine_but_not_through_a_proxy(gateway
 
     assert direct.status_code == 200
     assert passed_on.status_code == 403
+
+
+async def test_the_age_of_the_price_list_is_shown(gateway: RunningGateway) -> None:
+    age_s = await gateway.metric("farthing_price_catalog_age_seconds")
+
+    published_ns = prices.published_ns()
+    assert published_ns is not None
+    assert 0 <= gateway.application.house.clock.wall_ns() / 1e9 - published_ns / 1e9 - age_s < 60
 
 
 @pytest.mark.parametrize("path", ["/api/spend", "/api/budgets", "/api/records/req-none"])

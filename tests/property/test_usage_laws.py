@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from farthing.usage import TOKEN_CLASSES, Usage
 from ledger.statement import Statement
-from ledger.usage import UsageReader, usage_of
+from ledger.usage import UsageReader
 
 unhurried = settings(deadline=None)  # the first example may meet a busy machine
 
@@ -97,6 +97,13 @@ COUNTED_IN = {
     "input_video": "input_uncached",
     "output_image": "output",
 }
+
+
+def usage_of(event: dict[str, Any]) -> Usage | None:
+    """What a reader makes of this object alone."""
+    reader = UsageReader()
+    reader.take(event)
+    return reader.usage
 
 
 def classes(usage: Usage) -> list[int]:

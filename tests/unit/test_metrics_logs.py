@@ -7,7 +7,7 @@ import pytest
 
 from farthing.record import Attempt, Outcome
 from farthing.tags import Tags
-from gateway.logs import Level, LogFormat, RequestLog, StartupLog, printable
+from gateway.logs import Level, LogFormat, RequestLog, printable
 from tests.unit.test_metrics_requests import make_record
 
 
@@ -75,16 +75,6 @@ def test_a_closed_stream_loses_the_line_and_not_the_request() -> None:
     stream.close()
 
     RequestLog(stream).write(make_record())
-
-
-def test_a_start_up_line_is_stamped_and_escaped() -> None:
-    stream = io.BytesIO()
-
-    StartupLog(stream).say("ready\x1b[31m\nsecond", 0)
-
-    assert stream.getvalue() == (
-        b"1970-01-01T00:00:00Z farthing: ready\\x1b[31m\n1970-01-01T00:00:00Z farthing: second\n"
-    )
 
 
 def test_printable_leaves_printable_text_alone() -> None:

@@ -212,6 +212,14 @@ def test_gauges_tell_the_state_of_the_configuration_and_the_age_of_the_prices() 
     assert value(page, "farthing_build_info", version="1.2.3") == 1
 
 
+def test_prices_of_an_unknown_day_have_no_age() -> None:
+    metrics = make_metrics()
+
+    metrics.note_prices(None)
+
+    assert b"farthing_price_catalog_age_seconds" not in metrics.render()
+
+
 def test_label_values_with_quotes_and_line_breaks_stay_one_line() -> None:
     metrics = make_metrics()
     odd = 'a"b\\c\nd'

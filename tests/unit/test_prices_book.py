@@ -1,8 +1,10 @@
 """The price book: golden costs, and the traps of price lists."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from farthing.catalog import PriceOverride
 from farthing.errors import ConfigError, UnpricedModel
 from farthing.money import format_usd
 from farthing.usage import TOKEN_CLASSES, Usage
-from ledger.prices import PriceBook
+from ledger.prices import PUBLISHED, PriceBook, published_ns
 
 
 def at(text: str) -> int:
@@ -201,6 +203,19 @@ def test_an_override_without_any_rate_is_an_error_not_a_gift() -> None:
 def test_an_override_with_an_absurd_rate_is_an_error(field: str, rate: Decimal) -> None:
     with pytest.raises(ConfigError, match="'tiny'"):
         PriceBook([override(**{field: rate})])
+
+
+def test_the_day_of_the_price_list_is_that_of_the_version_we_pin() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+
+    pinned = re.findall(r'"genai-prices==([^"]+)"', project)
+
+    assert pinned == [PUBLISHED[0]], "a new pin needs the day on which that version was published, in PUBLISHED"
+    assert published_ns() == at(f"{PUBLISHED[1]}T00:00")
+
+
+def test_of_another_version_no_day_is_claimed() -> None:
+    assert published_ns(installed="0.2.4") is None
 
 
 def test_the_version_names_package_date_and_overrides() -> None:

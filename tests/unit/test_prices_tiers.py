@@ -198,8 +198,3 @@ def test_extras_follow_the_context_tier() -> None:
     assert price.extra_rates(200_000) is price.extras[0]
     assert price.extra_rates(200_001) is price.extras[1]
     assert price.extra_rates(0) is price.extras[0]
-
-
-def test_the_provider_at_a_url_is_found() -> None:
-    assert BOOK.provider_at("https://api.anthropic.com/v1/messages") == "anthropic"
-    assert BOOK.provider_at("https://models.example.org/v1/chat/completions") is None

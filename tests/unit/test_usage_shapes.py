@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from farthing.usage import Usage, UsageSource
-from ledger.usage import estimate, usage_of
+from ledger.usage import UsageReader, estimate
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "sse" / "pydantic-ai"
 
@@ -99,6 +99,14 @@ SHAPES: dict[str, tuple[dict[str, Any], Usage]] = {
 }
 
 
+def usage_of(*events: dict[str, Any], window: int | None = None) -> Usage | None:
+    """What a reader makes of an answer, or of the events of a stream."""
+    reader = UsageReader(context_window=window)
+    for event in events:
+        reader.take(event)
+    return reader.usage
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_becomes_disjoint_classes(name: str) -> None:
     sent, expected = SHAPES[name]
@@ -170,15 +178,15 @@ def test_more_input_than_the_context_window_holds_is_absurd() -> None:
     at_the_edge = {"usage": {"prompt_tokens": 1000, "completion_tokens": 1}}
     beyond = {"usage": {"prompt_tokens": 1001, "completion_tokens": 1}}
 
-    assert usage_of(at_the_edge, context_window=1000) is not None
-    assert usage_of(beyond, context_window=1000) is None
+    assert usage_of(at_the_edge, window=1000) is not None
+    assert usage_of(beyond, window=1000) is None
 
 
 def test_many_choices_may_pass_the_context_window_together() -> None:
     answer = {"usage": {"prompt_tokens": 10, "completion_tokens": 5000}}
 
-    assert usage_of(answer, context_window=1000) is not None
-    assert usage_of(answer, context_window=30) is None  # 128 choices of 30 tokens are fewer
+    assert usage_of(answer, window=1000) is not None
+    assert usage_of(answer, window=30) is None  # 128 choices of 30 tokens are fewer
 
 
 def test_an_estimate_says_that_it_is_one() -> None:
@@ -209,14 +217,15 @@ def events(path: Path) -> Iterator[dict[str, Any]]:
 def test_the_last_usage_of_every_recorded_stream_is_read_whole() -> None:
     read = 0
     for row in recordings():
-        found = [usage for event in events(RECORDINGS / row["file"]) if (usage := usage_of(event))]
+        found = usage_of(*events(RECORDINGS / row["file"]))
         if not row["last_usage"]:
-            assert not found, row["file"]
+            assert found is None, row["file"]
             continue
+        assert found is not None, row["file"]
         last = json.loads(row["last_usage"])
         sent_input = last.get("prompt_tokens", last.get("input_tokens"))
-        assert found[-1].input_total == sent_input, row["file"]
-        assert found[-1].output_total == last["total_tokens"] - sent_input, row["file"]
+        assert found.input_total == sent_input, row["file"]
+        assert found.output_total == last["total_tokens"] - sent_input, row["file"]
         read += 1
 
     assert read > 90
