@@ -10,6 +10,8 @@ from farthing.record import Record
 from farthing.routing import Choice, RouteQuestion
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     import numpy as np
     import numpy.typing as npt
 
@@ -45,12 +47,13 @@ class Ledger(Protocol):
         Raises BudgetExceeded (the hold stays as it was) or LedgerUnavailable (the same, or it is gone).
         """
 
-    def settle(self, hold: Hold | None, record: Record) -> Awaitable[bool]:
+    def settle(self, hold: Hold | None, record: Record) -> "Future[bool]":
         """Write the record; with a hold, replace it by `record.cost` in its accounts, in the same transaction.
 
         The write is queued before this returns, so it happens even if the awaiting task is cancelled; the result
         itself cannot be cancelled: a cancelled caller is told so only once the write is done. A second settlement of
-        one hold or record id changes nothing. True where the record was written. Raises LedgerUnavailable.
+        one hold or record id changes nothing. True where the record was written. Raises LedgerUnavailable, and where
+        there is money in it goes on trying until the ledger is closed.
         """
 
     async def close(self) -> None:

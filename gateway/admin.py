@@ -138,7 +138,7 @@ class Doors:
         record = await run_in_threadpool(find_record, self._view, request.path_params["request_id"])
         if record is None:
             raise NotFound("The ledger has no request of this id; it may still be under way.")
-        corrections = await run_in_threadpool(adjustments_of, self._view.ledger_path, record.id)
+        corrections = await run_in_threadpool(adjustments_of, self._view.database, record.id)
         return reply({**record_members(record), "adjustments": [adjustment_members(one) for one in corrections]})
 
     async def spend(self, request: Request) -> Response:
@@ -151,15 +151,15 @@ class Doors:
             where=asked.getlist("where"),
             now_ns=self._view.clock.wall_ns(),
         )
-        rows = await run_in_threadpool(query.answer, self._view.ledger_path)
+        rows = await run_in_threadpool(query.answer, self._view.database)
         return reply({"by": query.by, "rows": [as_members(row, query.by) for row in rows]})
 
     async def budgets(self, _: Request) -> Response:
         """GET /api/budgets: the accounts of every budget in their present windows, fullest first."""
-        path = self._view.ledger_path
-        check_ledger(path)
+        database = self._view.database
+        check_ledger(database)
         now_ns = self._view.clock.wall_ns()
-        lines = await run_in_threadpool(read_budgets, path, self._view.budgets(), now_ns)
+        lines = await run_in_threadpool(read_budgets, database, self._view.budgets(), now_ns)
         return reply(
             {
                 "budgets": [

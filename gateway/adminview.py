@@ -1,13 +1,13 @@
 """AdminView: all that the admin API and the pages may know of a running gateway; the wiring fills it in."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from farthing.catalog import Budget, VirtualKey
 from farthing.ports import Clock
 from gateway.chargesapi import ChargeDesk
 from gateway.settings.values import MetricsAccess
+from ledger.database import Database
 
 __all__ = ["AdminView", "MetricsAccess", "Problem"]
 
@@ -24,6 +24,10 @@ class Problem:
     blocking: bool = True
 
 
+async def _nothing_to_do() -> None:
+    """Where nobody keeps amendments in memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminView:
     """Callables are asked at each request, so that a reload shows at once.
@@ -36,7 +40,7 @@ class AdminView:
 
     clock: Clock
     secret: bytes = field(repr=False)
-    ledger_path: Path
+    database: Database
     authenticate: Callable[[bytes], VirtualKey]
     find_key: Callable[[str], VirtualKey | None]
     metrics_access: Callable[[], MetricsAccess]
@@ -45,4 +49,4 @@ class AdminView:
     budgets: Callable[[], Sequence[Budget]]
     charges: ChargeDesk | None = None
     features: Callable[[], Collection[str]] = tuple
-    on_amended: Callable[[], None] = lambda: None
+    on_amended: Callable[[], Awaitable[None]] = _nothing_to_do

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -17,6 +16,7 @@ from gateway.periods import moment_of
 from gateway.settings import AlertSettings
 from gateway.tasks import Background
 from ledger import notices
+from ledger.database import Database
 
 _LOG: Final = logging.getLogger("farthing.alerts")
 PAUSES_S: Final = (0.5, 2.0)
@@ -34,14 +34,14 @@ class Alerts:
     def __init__(
         self,
         *,
-        ledger_path: Path,
+        database: Database,
         clock: Clock,
         background: Background,
         settings: Callable[[], AlertSettings],
         on_told: Callable[[str], None],
         pauses_s: tuple[float, ...] = PAUSES_S,
     ) -> None:
-        self._path, self._clock, self._background = ledger_path, clock, background
+        self._database, self._clock, self._background = database, clock, background
         self._settings, self._on_told, self._pauses_s = settings, on_told, pauses_s
 
     def tell(self, account: Account, threshold: Threshold, used: int) -> None:
@@ -51,7 +51,7 @@ class Alerts:
     async def _tell(self, account: Account, threshold: Threshold, used: int) -> None:
         now_ns, name = self._clock.wall_ns(), f"{threshold.at} {threshold.do.value}"
         try:
-            mine = await asyncio.to_thread(notices.claim, self._path, account.id, name, now_ns=now_ns)
+            mine = await asyncio.to_thread(notices.claim, self._database, account.id, name, now_ns=now_ns)
         except LedgerUnavailable as error:
             _LOG.error("budget %s (%s) reached %s: %s", account.budget, account.scope, threshold.percent, error.message)
             return

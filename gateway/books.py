@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 from farthing.answer import Hit, StoredAnswer
@@ -137,8 +138,14 @@ class Page:
             stored_ns=self._books.clock.wall_ns(),
         )
 
+    async def know(self) -> None:
+        """See to it that the call's accounts can be told as they are now. Raises LedgerUnavailable."""
+        if self.tags.run:
+            await self._books.know(self.tags)
+
     async def reserve(self, amount: Nano, timeout_s: float) -> Hold:
         """Set `amount` aside before anything is sent; raises BudgetExceeded, RunClosed or LedgerUnavailable."""
+        await self.know()
         intent = Intent(
             id=self.request.id,
             amount=amount,
@@ -157,7 +164,7 @@ class Page:
             try:
                 return await self._books.ledger.reserve(intent)
             except BudgetExceeded as refusal:
-                self._books.on_refusal(self.tags, refusal)
+                await self._books.on_refusal(self.tags, refusal)
                 accounts = self._books.accounts(self.tags, self.request.received_ns)
                 if accounts == intent.accounts:
                     self.refused_by = _refuser(refusal)
@@ -170,6 +177,7 @@ class Page:
         hold = self.hold
         assert hold is not None
         try:
+            await self.know()
             found = self._books.accounts(self.tags, self.request.received_ns)
         except RunClosed:
             found = ()  # a run takes no more calls, but finishes those under way
@@ -198,6 +206,9 @@ class Page:
         self._books.open_pages -= 1
         record = self._record(outcome, status, error_code)
         written = self._books.ledger.settle(self.hold, record)
+        if error_code == LedgerUnavailable.code:  # the caller has waited for the ledger once already
+            written.add_done_callback(partial(self._books.witness_done, record))
+            return
         try:
             await self._books.witness_written(written, record)
         except asyncio.CancelledError:
@@ -257,9 +268,14 @@ def _refuser(refusal: BudgetExceeded) -> str:
     return f"{refusal.budget['id']}|{refusal.budget['scope']}"
 
 
+async def _nothing_to_do(*_: object) -> None:
+    """Where there is nobody to tell."""
+
+
 class Books:
-    """Opens pages. `accounts` names the budget accounts that bind some tags at a time. `on_hold` sees every hold;
-    `on_refusal` is told before a call is refused, so that `accounts` can look at the limits again."""
+    """Opens pages. `accounts` names the budget accounts that bind some tags at a time. `know` sees to it that it
+    tells how things stand now, for calls of a run. `on_hold` sees every hold; `on_refusal` is told before a call is
+    refused, so that `accounts` can look at the limits again."""
 
     def __init__(
         self,
@@ -269,7 +285,8 @@ class Books:
         witnesses: tuple[Witness, ...],
         *,
         on_hold: Callable[[Hold], None] = lambda _hold: None,
-        on_refusal: Callable[[Tags, BudgetExceeded], None] = lambda _tags, _refusal: None,
+        know: Callable[[Tags], Awaitable[None]] = _nothing_to_do,
+        on_refusal: Callable[[Tags, BudgetExceeded], Awaitable[None]] = _nothing_to_do,
     ) -> None:
         self.ledger = ledger
         self.clock = clock
@@ -277,7 +294,7 @@ class Books:
         self.unwritten = 0
         self.open_pages = 0
         self.witnesses = witnesses
-        self.on_hold, self.on_refusal = on_hold, on_refusal
+        self.on_hold, self.on_refusal, self.know = on_hold, on_refusal, know
 
     def open(self, request: Request) -> Page:
         """A page for this request; whoever opens it closes it."""
@@ -288,6 +305,13 @@ class Books:
         """Tell metrics and log about a committed record."""
         for tell in self.witnesses:
             tell(record)
+
+    def witness_done(self, record: Record, written: "asyncio.Future[bool]") -> None:
+        """`witness_written` for a write that has ended."""
+        if written.exception() is not None:
+            self.unwritten += 1
+        elif written.result():
+            self.witness(record)
 
     async def witness_written(self, written: Awaitable[bool], record: Record) -> None:
         """The same once the write has ended, where it put the record on the books: not so when the disk failed, or

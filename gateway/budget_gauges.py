@@ -1,7 +1,6 @@
 """Budget gauges: how full the budgets are, read from the ledger when Prometheus asks."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Budget
@@ -9,6 +8,7 @@ from farthing.errors import LedgerUnavailable
 from gateway.exposition import Family, Kind, Unit, value_lines
 from ledger import raises, reports
 from ledger.amendments import raised
+from ledger.database import Database
 from ledger.reports import BudgetState
 
 MOST_ACCOUNTS: Final = 1_000
@@ -30,7 +30,7 @@ RESERVED: Final = _gauge("reserved", "USD set aside for calls under way.")
 BUDGET_GAUGES: Final = (LIMIT, SPENT, RESERVED)
 
 
-def budget_lines(path: Path, budgets: Sequence[Budget], now_ns: int) -> list[str]:
+def budget_lines(database: Database, budgets: Sequence[Budget], now_ns: int) -> list[str]:
     """The three gauges, for `Metrics.add_source`; nothing where the ledger cannot be read. Blocks.
 
     Only budgets without `per`, or with `per: [feature]`, have one account for each (budget, feature, window);
@@ -39,8 +39,8 @@ def budget_lines(path: Path, budgets: Sequence[Budget], now_ns: int) -> list[str
     """
     shown = [budget for budget in budgets if set(budget.per) <= {"feature"}]
     try:
-        live = raises.live(path, now_ns=now_ns)
-        states = [(budget, state) for budget in shown for state in _states(path, budget, now_ns)]
+        live = raises.live(database, now_ns=now_ns)
+        states = [(budget, state) for budget in shown for state in _states(database, budget, now_ns)]
     except LedgerUnavailable:
         return []
     labels = [_labels(state) for _, state in states]
@@ -52,8 +52,8 @@ def budget_lines(path: Path, budgets: Sequence[Budget], now_ns: int) -> list[str
     ]
 
 
-def _states(path: Path, budget: Budget, now_ns: int) -> list[BudgetState]:
-    return reports.budget_states(path, now_ns=now_ns, budget=budget.id, limit=MOST_ACCOUNTS)
+def _states(database: Database, budget: Budget, now_ns: int) -> list[BudgetState]:
+    return reports.budget_states(database, now_ns=now_ns, budget=budget.id, limit=MOST_ACCOUNTS)
 
 
 def _labels(state: BudgetState) -> tuple[str, str, str]:

@@ -3,36 +3,46 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Window
 from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.hold import Account, Hold
 from farthing.money import Nano
-from farthing.ports import Clock
 from farthing.tags import Tags
 from gateway.tasks import Background
 from gateway.thresholds import Tell, Thresholds
 from ledger import runs
-from ledger.amendment_file import AmendmentFile
+from ledger.amendments import SharedAmendments
 from ledger.budgets import BudgetBook
+from ledger.database import Database
 
 _MOST_REFUSED: Final = 10_000
 
 
 class BudgetDesk:
-    """Belongs to the loop. `book` gives the budgets of the present configuration, which are to be read with this
-    desk's `amendments`; `tell` is told of thresholds."""
+    """Belongs to the loop, and never blocks it. `book` gives the budgets of the present configuration, which are to be
+    read with this desk's `amendments`; `tell` is told of thresholds."""
 
     def __init__(
-        self, ledger_path: Path, clock: Clock, background: Background, *, book: Callable[[], BudgetBook], tell: Tell
+        self,
+        database: Database,
+        amendments: SharedAmendments,
+        background: Background,
+        *,
+        book: Callable[[], BudgetBook],
+        tell: Tell,
     ) -> None:
-        self._path, self._background, self._book = ledger_path, background, book
-        self.amendments = AmendmentFile(ledger_path, clock)
+        self._database, self._background, self._book = database, background, book
+        self.amendments = amendments
         self.thresholds = Thresholds(tell, self._spent)
         self._refused: dict[tuple[str, str], Nano] = {}
         self._writing = asyncio.Lock()
+
+    async def know(self, tags: Tags) -> None:
+        """See to it that `accounts` tells how things stand now. Raises LedgerUnavailable."""
+        if tags.run:
+            await self.amendments.know(tags.tenant, tags.run)
 
     def accounts(self, tags: Tags, now_ns: int) -> tuple[Account, ...]:
         """The accounts that bind a call. Raises RunClosed, LedgerUnavailable."""
@@ -46,28 +56,24 @@ class BudgetDesk:
         if self._refused:
             self._resume(hold)
 
-    def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> None:
+    async def on_refusal(self, tags: Tags, refusal: BudgetExceeded) -> None:
         """Look at raises and runs again, since the refusal may be out of date; if it is not, its run is paused."""
-        self.take_up()
+        await self.take_up()
         if tags.run and refusal.budget["window"] == Window.RUN:
             self._pause(tags, refusal)
 
-    def take_up(self) -> None:
-        """Take up what has been changed; if the file does not answer now, the next look does it."""
+    async def take_up(self) -> None:
+        """Take up what has been changed; if the ledger does not answer now, the next look does it."""
         with suppress(LedgerUnavailable):
-            self.amendments.refresh()
+            await self.amendments.refresh()
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Once a second: take up what other workers have changed and spent. Raises LedgerUnavailable."""
-        self.amendments.refresh()
-        self.thresholds.look()
+        await self.amendments.refresh()
+        await self.thresholds.look()
 
-    def close(self) -> None:
-        """Let the ledger's file go."""
-        self.amendments.close()
-
-    def _spent(self, accounts: Sequence[str]) -> Mapping[str, int]:
-        return {id_: balance.spent for id_, balance in self.amendments.balances(accounts).items()}
+    async def _spent(self, accounts: Sequence[str]) -> Mapping[str, int]:
+        return {id_: drawn.spent for id_, drawn in (await self.amendments.balances(accounts)).items()}
 
     def _pause(self, tags: Tags, refusal: BudgetExceeded) -> None:
         """Write down what did not fit, where the run would not look paused without it; so a client that asks again and
@@ -89,4 +95,4 @@ class BudgetDesk:
 
     async def _write_down(self, run: tuple[str, str], needed: Nano | None) -> None:
         async with self._writing:  # first come, first written
-            await asyncio.to_thread(runs.refuse, self._path, tenant=run[0], name=run[1], needed=needed)
+            await asyncio.to_thread(runs.refuse, self._database, tenant=run[0], name=run[1], needed=needed)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
@@ -30,6 +29,7 @@ from gateway.books import Witness
 from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
+from ledger.database import Database
 from ledger.price import plain_tier, version_in_tier
 from ledger.prices import PriceBook
 
@@ -48,7 +48,7 @@ class ChargeDesk:
     `body_bytes` is the longest body taken."""
 
     ledger: Booking
-    ledger_path: Path
+    database: Database
     clock: Clock
     catalog: Callable[[], Catalog]
     accounts: Callable[[Tags, int], tuple[Account, ...]]
@@ -75,7 +75,7 @@ class ChargeDesk:
         return told
 
     async def _look_up(self, record_ids: Sequence[str]) -> Mapping[str, Booked]:
-        return await run_in_threadpool(booked, self.ledger_path, record_ids)
+        return await run_in_threadpool(booked, self.database, record_ids)
 
     async def _book(self, charges: Sequence[Charge]) -> set[str]:
         """The ids of the records that are new."""

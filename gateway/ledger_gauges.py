@@ -1,12 +1,12 @@
 """Ledger gauges: how the ledger's file and this worker's writing to it fare, read when Prometheus asks."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from farthing.errors import LedgerUnavailable
 from gateway.exposition import Family, Kind, value_lines
 from ledger import reports
+from ledger.database import Database
 
 
 def _gauge(part: str, text: str) -> Family:
@@ -14,8 +14,8 @@ def _gauge(part: str, text: str) -> Family:
 
 
 OPEN_HOLDS: Final = _gauge("open_holds", "Calls under way that have money set aside, of all workers.")
-FILE_BYTES: Final = _gauge("file_bytes", "Size of the ledger's file.")
-LOG_BYTES: Final = _gauge("log_bytes", "Size of the ledger's write-ahead log.")
+FILE_BYTES: Final = _gauge("file_bytes", "Size of the ledger's file, or of its PostgreSQL tables.")
+LOG_BYTES: Final = _gauge("log_bytes", "Size of the ledger's write-ahead log; SQLite only.")
 RECOVERED: Final = _gauge("recovered_holds", "Holds of dead workers and expired ones that this worker charged.")
 LATE: Final = _gauge("late_settlements", "Settlements of this worker that came after their hold was charged.")
 FAILURES: Final = _gauge("failed_batches", "Transactions of this worker that the disk or a long lock made fail.")
@@ -33,28 +33,21 @@ class LedgerCounts:
     unwritten: int
 
 
-def ledger_lines(path: Path, counts: LedgerCounts) -> list[str]:
-    """The gauges, for `Metrics.add_source`; those of the file only where it can be read. Blocks."""
+def ledger_lines(database: Database, counts: LedgerCounts) -> list[str]:
+    """The gauges, for `Metrics.add_source`; those of the database only where it can be read. Blocks."""
     own = zip(
         (RECOVERED, LATE, FAILURES, UNWRITTEN),
         (counts.recovered, counts.late, counts.failures, counts.unwritten),
         strict=True,
     )
-    samples = [*_of_file(path), *own]
+    samples = [*_of(database), *own]
     return [line for family, number in samples for line in value_lines(family, [((), number)])]
 
 
-def _of_file(path: Path) -> list[tuple[Family, int]]:
+def _of(database: Database) -> list[tuple[Family, int]]:
     try:
-        holds = reports.open_holds(path)
+        holds = reports.open_holds(database)
+        tables, log = database.sizes()
     except LedgerUnavailable:
         return []
-    log = path.with_name(path.name + "-wal")
-    return [(OPEN_HOLDS, holds), (FILE_BYTES, _size(path)), (LOG_BYTES, _size(log))]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    return [(OPEN_HOLDS, holds), (FILE_BYTES, tables), *([] if log is None else [(LOG_BYTES, log)])]

@@ -91,7 +91,7 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         page.cache = lookup.outcome
 
         # route: a threshold of a budget may lower it, to a tier whose answers are kept as its own
-        lowered = runtime.lower(destination, generation, page, feature, task)
+        lowered = await runtime.lower(destination, generation, page, feature, task)
         if lowered.partition != destination.partition:
             lookup.turn_to(lowered.partition)
             if hit := await lookup.find():

@@ -32,7 +32,7 @@ def raise_routes(
         """GET /api/budgets/{id}/raises: all that were made, latest first."""
         require_admin(request)
         budget = _budget(view.budgets(), request)
-        found = await run_in_threadpool(raises.of_budget, view.ledger_path, budget.id)
+        found = await run_in_threadpool(raises.of_budget, view.database, budget.id)
         now_ns = view.clock.wall_ns()
         return reply({"raises": [raise_members(one, now_ns) for one in found]})
 
@@ -40,8 +40,8 @@ def raise_routes(
         """POST /api/budgets/{id}/raises."""
         key = require_admin(request)
         made = await _made(request, _budget(view.budgets(), request), key, view.clock.wall_ns())
-        await run_in_threadpool(raises.add, view.ledger_path, made)
-        view.on_amended()
+        await run_in_threadpool(raises.add, view.database, made)
+        await view.on_amended()
         return reply(raise_members(made, made.made_ns), 201)
 
     async def ended(request: Request) -> Response:
@@ -49,9 +49,9 @@ def raise_routes(
         require_admin(request)
         now_ns = view.clock.wall_ns()
         budget, id_ = request.path_params["budget"], request.path_params["raise_id"]
-        if not await run_in_threadpool(raises.end, view.ledger_path, budget, id_, now_ns=now_ns):
+        if not await run_in_threadpool(raises.end, view.database, budget, id_, now_ns=now_ns):
             raise NotFound("There is no such raise of this budget, or it is over already.")
-        view.on_amended()
+        await view.on_amended()
         return reply({"ended": id_})
 
     path = "/api/budgets/{budget:path}/raises"

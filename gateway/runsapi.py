@@ -36,7 +36,7 @@ def run_routes(view: AdminView, reply: Callable[..., Response]) -> list[Route]:
         return key
 
     async def found(tenant: str, name: str) -> RunAccount:
-        run = await run_in_threadpool(runs.look_up, view.ledger_path, view.budgets(), tenant=tenant, name=name)
+        run = await run_in_threadpool(runs.look_up, view.database, view.budgets(), tenant=tenant, name=name)
         if run is None:
             raise NotFound("The tenant of this key has no such run.")
         return run
@@ -51,7 +51,7 @@ def run_routes(view: AdminView, reply: Callable[..., Response]) -> list[Route]:
         now_ns, ttl_s = view.clock.wall_ns(), _ttl(members)
         await run_in_threadpool(
             runs.open_,
-            view.ledger_path,
+            view.database,
             tenant=key.tenant,
             name=name,
             cap=cap,
@@ -60,7 +60,7 @@ def run_routes(view: AdminView, reply: Callable[..., Response]) -> list[Route]:
             until_ns=None if ttl_s is None else now_ns + ttl_s * 10**9,
             now_ns=now_ns,
         )
-        view.on_amended()
+        await view.on_amended()
         return reply(run_members(await found(key.tenant, name), now_ns), 201)
 
     async def shown(request: Request) -> Response:
@@ -73,8 +73,8 @@ def run_routes(view: AdminView, reply: Callable[..., Response]) -> list[Route]:
         """POST /api/runs/{run}/close."""
         key, now_ns = caller(request), view.clock.wall_ns()
         name = (await found(key.tenant, request.path_params["run"])).run.name
-        await run_in_threadpool(runs.close, view.ledger_path, tenant=key.tenant, name=name, now_ns=now_ns)
-        view.on_amended()
+        await run_in_threadpool(runs.close, view.database, tenant=key.tenant, name=name, now_ns=now_ns)
+        await view.on_amended()
         return reply(run_members(await found(key.tenant, name), now_ns))
 
     return [

@@ -56,7 +56,7 @@ class Runtime:
     """Told of each call whose route a threshold has changed, by its feature."""
     _turns: "count[int]" = field(default_factory=count)
 
-    def lower(
+    async def lower(
         self, destination: Destination, generation: Generation, page: Page, feature: Feature, task: Task | None
     ) -> Destination:
         """The destination under the thresholds that the call's budgets have reached. Raises RunClosed,
@@ -64,8 +64,9 @@ class Runtime:
         by_budget = generation.budgets.thresholds
         if not by_budget or not destination.is_routed:
             return destination
+        await page.know()
         accounts = generation.budgets.accounts(page.tags, page.request.received_ns)
-        reached = self.thresholds.reached(accounts, by_budget)
+        reached = await self.thresholds.reached(accounts, by_budget)
         if reached is None:
             return destination
         lowered = generation.destinations.lower(destination, feature, task, reached)

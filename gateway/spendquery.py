@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from farthing.errors import InvalidParameter, LedgerUnavailable
@@ -12,6 +11,7 @@ from farthing.money import format_usd
 from farthing.usage import TOKEN_CLASSES
 from gateway.periods import parse_moment, printed
 from ledger import reports
+from ledger.database import Database
 from ledger.reports import SpendRow
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -26,10 +26,10 @@ class SpendQuery:
     until_ns: int
     where: Mapping[str, str]
 
-    def answer(self, ledger_path: Path) -> list[SpendRow]:
-        """The rows, dearest first. Raises LedgerUnavailable where there is no ledger file."""
-        check_ledger(ledger_path)
-        return reports.spend(ledger_path, by=self.by, since_ns=self.since_ns, until_ns=self.until_ns, where=self.where)
+    def answer(self, database: Database) -> list[SpendRow]:
+        """The rows, dearest first. Raises LedgerUnavailable where there is no ledger."""
+        check_ledger(database)
+        return reports.spend(database, by=self.by, since_ns=self.since_ns, until_ns=self.until_ns, where=self.where)
 
 
 def read_query(*, by: str, since: str, until: str, where: Iterable[str], now_ns: int) -> SpendQuery:
@@ -54,11 +54,11 @@ def _dimension(name: str, param: str) -> str:
     return name
 
 
-def check_ledger(path: Path) -> None:
-    """Raises LedgerUnavailable where the file is missing: a report on nothing would look like no spend."""
-    if not path.is_file():
+def check_ledger(database: Database) -> None:
+    """Raises LedgerUnavailable where there is none: a report on nothing would look like no spend."""
+    if not database.is_there():
         raise LedgerUnavailable(
-            f"There is no ledger at {path}. It is made when the gateway first runs: start `farthing serve`, "
+            f"There is no ledger at {database.label}. It is made when the gateway first runs: start `farthing serve`, "
             "or name the right place with --config or --data-dir."
         )
 

@@ -1,6 +1,6 @@
 """Thresholds: which step each budget account has reached, as far as this worker has seen it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING
 from typing import Final
@@ -20,7 +20,7 @@ _NEVER: Final = 2**127
 ByBudget = Mapping[str, tuple[Threshold, ...]]
 Tell = Callable[[Account, Threshold, int], None]
 """Told of an account, a threshold that it has reached, and the nano-dollars used."""
-Spent = Callable[[Sequence[str]], Mapping[str, int]]
+Spent = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
 """Nano-dollars spent by account id; accounts without any may be left out. Raises LedgerUnavailable."""
 
 
@@ -100,7 +100,7 @@ class Thresholds:
                 if used >= seen.amount:
                     self._climb(seen)
 
-    def reached(self, accounts: Iterable[Account], by_budget: ByBudget) -> Reached | None:
+    async def reached(self, accounts: Iterable[Account], by_budget: ByBudget) -> Reached | None:
         """The strictest step that binds a call on these accounts, None where there is none but telling."""
         found, budget = None, ""
         for account in accounts:
@@ -108,13 +108,13 @@ class Thresholds:
             if thresholds:
                 seen = self._seen.get(account.id)
                 if seen is None or seen.limit != account.limit or seen.thresholds is not thresholds:
-                    seen = self._weigh(account, thresholds, self._ask(account) if seen is None else seen.used)
+                    seen = self._weigh(account, thresholds, await self._ask(account) if seen is None else seen.used)
                 last = seen.last
                 if last is not None and (found is None or stricter(last.do, found.do)):
                     found, budget = last, account.budget
         return None if found is None else Reached(budget=budget, percent=found.percent, do=found.do)
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Read what has been spent, by all workers, on accounts that this one has seen; if there are many, on others at
         each look. Raises LedgerUnavailable."""
         if self._spent is None:
@@ -122,16 +122,16 @@ class Thresholds:
         if not self._unread:
             self._unread = list(self._seen.values())
         batch, self._unread = self._unread[-MOST_READ:], self._unread[:-MOST_READ]
-        spent = self._spent([seen.account.id for seen in batch]) if batch else {}
+        spent = await self._spent([seen.account.id for seen in batch]) if batch else {}
         for seen in batch:
             seen.used = spent.get(seen.account.id, 0)
             self._climb(seen)
 
-    def _ask(self, account: Account) -> int:
+    async def _ask(self, account: Account) -> int:
         """What has been spent of an account that this worker has not seen; 0 if that cannot be read now, since the
         reservation that follows is the one to refuse."""
         try:
-            return self._spent([account.id]).get(account.id, 0) if self._spent else 0
+            return (await self._spent([account.id])).get(account.id, 0) if self._spent else 0
         except LedgerUnavailable:
             return 0
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from gateway.forward import Cooldowns, Forwarder
 from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of, vanished
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
+from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
@@ -49,7 +49,6 @@ from gateway.version import own_version
 from ledger.charges import charged_accounts
 from ledger.outputs import latest_outputs
 from ledger.prices import published_ns
-from ledger.sqlite import SQLiteLedger
 from router_policies.registry import policies
 
 _LOG: Final = logging.getLogger("farthing")
@@ -85,8 +84,8 @@ class House:
         self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
         self._unusable = self._problem = ""
-        for path in (self.files.ledger, self.files.scorecards):
-            path.touch(mode=0o600)  # records and eval items name people's features and keys
+        self.files.scorecards.touch(mode=0o600)  # eval items may name people's features
+        self._engine = LedgerEngine(settings.ledger, self.files.ledger)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
@@ -101,11 +100,9 @@ class House:
         later.callback(self._scorecards.close)
         later.callback(self.log.flush)
         self._prepare_adapters(settings)
-        self.ledger = await SQLiteLedger.open(
-            self.files.ledger, clock, synchronous=settings.ledger.synchronous, on_lost=self._witness
-        )
+        self.ledger = await self._engine.open(clock, self._witness)
         later.push_async_callback(self.ledger.close)
-        self._budgets = self._open_budgets()
+        self._budgets = await self._open_budgets()
         await self._learn_outputs()
         caches = self._open_caches()
         later.push_async_callback(self._upstreams.close)
@@ -120,6 +117,7 @@ class House:
                 clock,
                 self._budgets.accounts,
                 (self._witness,),
+                know=self._budgets.know,
                 on_hold=self._budgets.on_hold,
                 on_refusal=self._budgets.on_refusal,
             ),
@@ -153,7 +151,7 @@ class House:
             self._refresh()
             await self.ledger.recover()
         self._note_config()
-        self._budgets.look()
+        await self._budgets.look()
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection, the last opened first."""
@@ -234,42 +232,42 @@ class House:
             recovered=ledger.recovered,
             late=ledger.late_settlements,
             failures=ledger.failures,
-            unwritten=self.runtime.books.unwritten,
+            unwritten=self.runtime.books.unwritten - ledger.made_up,
         )
-        return ledger_lines(self.files.ledger, counts)
+        return ledger_lines(self._engine.database, counts)
 
     def _budget_lines(self) -> list[str]:
-        return budget_lines(self.files.ledger, self.settings.budgets, self.clock.wall_ns())
+        return budget_lines(self._engine.database, self.settings.budgets, self.clock.wall_ns())
 
     async def _learn_outputs(self) -> None:
         """Begin with what earlier answers were like, where a feature bounds its output by them."""
         features = self.settings.catalog.features.values()
         learned = [feature.name for feature in features if feature.output_bound is OutputBound.LEARNED]
         if learned:
-            self._outputs.seed(await asyncio.to_thread(latest_outputs, self.files.ledger, learned))
+            self._outputs.seed(await asyncio.to_thread(latest_outputs, self._engine.database, learned))
 
     # --- rooms -----------------------------------------------------------------------------------
 
     def _open_wire(self) -> Upstream:
         return native(self.settings.upstream)
 
-    def _open_budgets(self) -> BudgetDesk:
+    async def _open_budgets(self) -> BudgetDesk:
         alerts = Alerts(
-            ledger_path=self.files.ledger,
+            database=self._engine.database,
             clock=self.clock,
             background=self._telling,
             settings=lambda: self.settings.alerts,
             on_told=lambda feature: self.metrics.note_decision(feature, Step.NOTIFY.value),
         )
         desk = BudgetDesk(
-            self.files.ledger,
-            self.clock,
+            self._engine.database,
+            await self._engine.open_amendments(self.clock),
             self._telling,
             book=lambda: self.runtime.generation.budgets,  # so that a reload changes the budgets of the next call
             tell=alerts.tell,
         )
-        self._open_things.callback(desk.close)
-        desk.take_up()
+        self._open_things.push_async_callback(desk.amendments.close)
+        await desk.take_up()
         return desk
 
     def _open_caches(self) -> CacheDesk:
@@ -318,7 +316,7 @@ class House:
         return AdminView(
             clock=self.clock,
             secret=self.secret,
-            ledger_path=self.files.ledger,
+            database=self._engine.database,
             authenticate=lambda key: authenticate(self.runtime.generation.keys, key, self.clock.wall_ns()),
             find_key=self._find_key,
             metrics_access=lambda: self.settings.server.metrics_access,
@@ -329,7 +327,7 @@ class House:
             on_amended=self._budgets.take_up,
             charges=ChargeDesk(
                 ledger=self.ledger,
-                ledger_path=self.files.ledger,
+                database=self._engine.database,
                 clock=self.clock,
                 catalog=lambda: self.runtime.generation.catalog,
                 accounts=lambda tags, at_ns: charged_accounts(
@@ -346,8 +344,8 @@ class House:
 
     def _problems(self) -> list[Problem]:
         found = []
-        if not os.access(self.files.ledger, os.W_OK):
-            found.append(Problem(reason="ledger", detail=f"{self.files.ledger} cannot be written"))
+        if problem := self._engine.database.problem():
+            found.append(Problem(reason="ledger", detail=problem))
         if self._watcher is not None and self._watcher.finding is not None:
             found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
         if self._unusable:

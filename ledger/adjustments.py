@@ -1,24 +1,22 @@
 """Adjustments: what records would cost at today's price book, written beside them and never over them."""
 
-import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from farthing.errors import InvalidParameter, LedgerUnavailable, UnpricedModel
+from farthing.errors import InvalidParameter, UnpricedModel
 from farthing.money import Nano, Rates
 from farthing.record import Record
+from ledger.database import Database, Session, read_statements
 from ledger.price import Price, version_in_tier
 from ledger.rollups import DAY_NS, DIMENSIONS, HOUR_NS, KEY_BITS, Keys
 from ledger.rows import COLUMNS, Row, record_of
-from ledger.schema import connect_reading, connect_waiting, read_statements
 
 CHUNK: Final = 1_000
 """Records in one transaction, which is some ten milliseconds, so that the gateway's own commits need not wait long."""
@@ -106,68 +104,64 @@ class Adjustment:
     created_ns: int
 
 
-def reprice(path: Path, repricing: Repricing, price_of: PriceOf, *, dry_run: bool = False) -> Repriced:
+def reprice(database: Database, repricing: Repricing, price_of: PriceOf, *, dry_run: bool = False) -> Repriced:
     """Write an adjustment for each record that costs something else at the present price book for its own time.
 
     Records whose cost was stated, not computed, are left alone. A second run finds nothing to do. Blocks; raises
     LedgerUnavailable, with what was committed until then (a run that is repeated goes on from there).
     """
     result = Repriced()
-    with _writing(path, dry_run) as connection:
+    with database.reading() if dry_run else database.working() as session:
         last: tuple[int, int] | None = (-1, 0)
         while last is not None:
-            rows = connection.execute(_PRICED, _asked(repricing, last)).fetchall()
+            rows = session.execute(_PRICED, _asked(repricing, last)).fetchall()
             chunk, new = _price_anew(rows, repricing, price_of)
-            if not dry_run and new and not _insert(connection, new):
+            if not dry_run and new and not _insert(session, new):
                 continue  # another run has corrected some of them since they were read: read them again
             result.add(chunk)
             last = (rows[-1][2 + _RECEIVED], rows[-1][0]) if len(rows) == CHUNK else None
     return result
 
 
-def adjustments_of(path: Path, record_id: str) -> list[Adjustment]:
+def adjustments_of(database: Database, record_id: str) -> list[Adjustment]:
     """The corrections of one record, oldest first. Blocks; raises LedgerUnavailable."""
-    with _told(path):
-        connection = connect_reading(path)
-        try:
-            rows = connection.execute(_STATEMENTS["of_record"], {"id": record_id}).fetchall()
-        finally:
-            connection.close()
+    with database.reading() as session:
+        rows = session.execute(_STATEMENTS["of_record"], {"id": record_id}).fetchall()
     names = Adjustment.__dataclass_fields__
     return [Adjustment(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _price_anew(rows: Sequence[Row], repricing: Repricing, price_of: PriceOf) -> tuple[Repriced, list[Row]]:
-    """What becomes of some records, and the adjustments to be written; the lock of the file is not needed yet."""
+    """What becomes of some records, and the adjustments to be written; the lock of the ledger is not needed yet."""
     result = Repriced()
     new = [_adjust(row, repricing, price_of, result) for row in rows]
     return result, [row for row in new if row is not None]
 
 
-def _insert(connection: sqlite3.Connection, new: Sequence[Row]) -> bool:
+class _Outrun(Exception):
+    """Another run has corrected some of the records meanwhile."""
+
+
+def _insert(session: Session, new: Sequence[Row]) -> bool:
     """Write all, in one transaction; False, with nothing done, where a record has other corrections than were seen."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        written = connection.executemany(_STATEMENTS["insert"], new).rowcount
-        _sum_up(connection, new)
-        connection.execute("COMMIT" if written == len(new) else "ROLLBACK")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return written == len(new)
+    with suppress(_Outrun), session.transaction():
+        if session.executemany(_STATEMENTS["insert"], new).rowcount != len(new):
+            raise _Outrun
+        _sum_up(session, new)
+        return True
+    return False
 
 
-def _sum_up(connection: sqlite3.Connection, new: Sequence[Row]) -> None:
+def _sum_up(session: Session, new: Sequence[Row]) -> None:
     """Count new adjustments in the sums from which reports read whole hours and days."""
     keys, hours, days = Keys(), defaultdict[int, int](int), defaultdict[int, int](int)
     for row in new:
-        key = keys.find(connection, _rolled_up_by(row))[0]
+        key = keys.find(session, _rolled_up_by(row))[0]
         delta = row[_DELTA]
         hours[row[_AT] // HOUR_NS << KEY_BITS | key] += delta
         days[row[_AT] // DAY_NS << KEY_BITS | key] += delta
     for table, sums in (("adjusted_hours", hours), ("adjusted_days", days)):
-        connection.executemany(_STATEMENTS["add_sum"].format(table=table), sorted(sums.items()))
+        session.executemany(_STATEMENTS["add_sum"].format(table=table), sorted(sums.items()))
 
 
 def _asked(repricing: Repricing, last: tuple[int, int]) -> dict[str, Any]:
@@ -237,24 +231,3 @@ def priced_part(record: Record) -> Nano | None:
 @lru_cache(maxsize=1_024)
 def _rates_of(text: str) -> Rates:
     return Rates(**_decode_rates(text))  # type: ignore[arg-type]
-
-
-@contextmanager
-def _writing(path: Path, dry_run: bool) -> Iterator[sqlite3.Connection]:
-    with _told(path):
-        connection = connect_reading(path) if dry_run else connect_waiting(path)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(
-            f"The ledger {path} cannot be used ({error}): check `ledger.path`, the disk, and that this version of the "
-            "gateway has run once."
-        ) from error

@@ -1,8 +1,9 @@
 """Amendments: what was changed beside the configuration: raises of limits, and runs with caps of their own."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from farthing.money import ZERO, Nano
 
@@ -67,6 +68,14 @@ class Run:
         return RunState.PAUSED if stuck else RunState.OPEN
 
 
+class Drawn(NamedTuple):
+    """An account as it stands, nano-dollars."""
+
+    cap: int
+    spent: int
+    held: int
+
+
 class Amendments(Protocol):
     """What one process knows of them; `version` changes with any of it."""
 
@@ -77,6 +86,22 @@ class Amendments(Protocol):
 
     def run(self, tenant: str, name: str) -> Run | None:
         """The run, None where nothing is known of it. Raises LedgerUnavailable."""
+
+
+class SharedAmendments(Amendments, Protocol):
+    """The same, shared with other processes by way of the ledger's tables. Nothing here blocks."""
+
+    async def refresh(self) -> bool:
+        """Look for changes; True where there were any. Raises LedgerUnavailable."""
+
+    async def know(self, tenant: str, name: str) -> None:
+        """See to it that `run` tells how this run stands now. Raises LedgerUnavailable."""
+
+    async def balances(self, accounts: Sequence[str]) -> Mapping[str, Drawn]:
+        """Those of the accounts on which something was drawn. Raises LedgerUnavailable."""
+
+    async def close(self) -> None:
+        """Let go."""
 
 
 class Unamended:

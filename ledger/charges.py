@@ -1,22 +1,19 @@
 """Charges: usage that tools outside of the gateway report, booked once for each event as a record like any other."""
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Budget
-from farthing.errors import LedgerUnavailable
 from farthing.hold import Account
 from farthing.money import Nano
 from farthing.record import Record
 from farthing.tags import Tags
 from ledger.amendments import Amendments, Raise, Run
 from ledger.budgets import BudgetBook
+from ledger.database import Database, read_statements
 from ledger.rows import Row
-from ledger.schema import connect_reading, read_statements
 
 EXTERNAL: Final = "external"
 """The endpoint of such records: what tells them from calls that went through the gateway."""
@@ -93,17 +90,11 @@ class Booked:
     booked_ns: int
 
 
-def booked(path: Path, record_ids: Iterable[str]) -> Mapping[str, Booked]:
-    """Those of the charges that the ledger file has, by record id. Raises LedgerUnavailable. Blocks."""
+def booked(database: Database, record_ids: Iterable[str]) -> Mapping[str, Booked]:
+    """Those of the charges that the ledger has, by record id. Raises LedgerUnavailable. Blocks."""
     found: dict[str, Booked] = {}
-    try:
-        connection = connect_reading(path)
-        try:
-            for id_ in record_ids:
-                for cost, version, booked_ns in connection.execute(_FIND, {"record_id": id_}):
-                    found[id_] = Booked(record_id=id_, cost=Nano(cost), price_version=version, booked_ns=booked_ns)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(f"The ledger {path.name} cannot be read ({error}), so nothing was booked.") from error
+    with database.reading() as session:
+        for id_ in record_ids:
+            for cost, version, booked_ns in session.execute(_FIND, {"record_id": id_}):
+                found[id_] = Booked(record_id=id_, cost=Nano(cost), price_version=version, booked_ns=booked_ns)
     return found

@@ -1,19 +1,17 @@
-"""Check: whether roll-ups and accounts say what records and holds say, asked of the file itself."""
+"""Check: whether roll-ups and accounts say what records and holds say, asked of the tables themselves."""
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from farthing.catalog import Window
 from farthing.errors import ConfigError
 from ledger import rollups
-from ledger.reports import DIMENSIONS, read_state, reading
+from ledger.database import Database, Session, read_statements
+from ledger.reports import DIMENSIONS, read_state
 from ledger.rollups import DAY_NS, FIGURES, HOUR_NS, INFERENCES, SUMMED, read_days_until
-from ledger.schema import read_statements
 from ledger.spans import Spans, spans
 
 _LONGEST_HOURS: Final[Mapping[str, int]] = {
@@ -73,25 +71,27 @@ class Checked:
     differences: tuple[Difference, ...]
 
 
-def check(path: Path) -> Checked:
+def check(database: Database) -> Checked:
     """Compare every roll-up with the records it sums (or, where those are archived, days with hours), what accounts
     hold with the open holds, and what they spent with all that can have been booked to them.
 
-    Each day is one snapshot, so a gateway may write meanwhile. Raises LedgerUnavailable; ConfigError for a file whose
+    Each day is one snapshot, so a gateway may write meanwhile. Raises LedgerUnavailable; ConfigError for a ledger whose
     roll-ups are not built yet. Blocks: about 5 s for a million records.
     """
-    with reading(path) as connection:
-        if not read_state(connection).rolled_up:
-            raise ConfigError(f"{path} was written by an older Farthing: start the gateway once, which upgrades it.")
-        first, last = connection.execute(_STATEMENTS["first_and_last_day"]).fetchone()
+    with database.reading() as session:
+        if not read_state(session).rolled_up:
+            raise ConfigError(
+                f"{database.label} was written by an older Farthing: start the gateway once, which upgrades it."
+            )
+        first, last = session.execute(_STATEMENTS["first_and_last_day"]).fetchone()
     differences: list[Difference] = []
     damaged: list[int] = []
     days = range(first, last + 1) if first is not None else range(0)
     for day in days:
-        found = _check_day(path, day)
+        found = _check_day(database, day)
         differences += found
         damaged += [day] if found else []
-    accounts, unknowable, found = _check_accounts(path)
+    accounts, unknowable, found = _check_accounts(database)
     return Checked(
         days=len(days),
         accounts=accounts,
@@ -101,49 +101,44 @@ def check(path: Path) -> Checked:
     )
 
 
-def repair(path: Path, days: tuple[int, ...]) -> None:
+def repair(database: Database, days: tuple[int, ...]) -> None:
     """Make the roll-ups of these days anew, each in one transaction, which a running gateway waits for. Accounts are
-    never touched. Raises sqlite3.Error."""
-    connection = rollups.connect_rebuilding(path)
-    try:
+    never touched. Raises LedgerUnavailable."""
+    with database.working() as session:
         for day in days:
-            connection.execute("BEGIN IMMEDIATE")
-            if (day + 1) * DAY_NS <= read_state(connection).archived_ns:
-                rollups.rebuild_day_from_hours(connection, day)
-            else:
-                rollups.rebuild_day(connection, day)
-            _rebuild_adjusted(connection, day)
-            connection.execute("COMMIT")
-    finally:
-        connection.close()
+            with session.transaction():
+                if (day + 1) * DAY_NS <= read_state(session).archived_ns:
+                    rollups.rebuild_day_from_hours(session, day)
+                else:
+                    rollups.rebuild_day(session, day)
+                _rebuild_adjusted(session, day)
 
 
-def _rebuild_adjusted(connection: sqlite3.Connection, day: int) -> None:
+def _rebuild_adjusted(session: Session, day: int) -> None:
     values = {"since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
     for table, unit_ns in _ADJUSTED:
         for name in ("forget_adjusted", "rebuild_adjusted"):
-            connection.execute(_STATEMENTS[name].format(table=table, unit=unit_ns), values)
+            session.execute(_STATEMENTS[name].format(table=table, unit=unit_ns), values)
 
 
 # --- roll-ups ----------------------------------------------------------------------------------------
 
 
-def _check_day(path: Path, day: int) -> list[Difference]:
+def _check_day(database: Database, day: int) -> list[Difference]:
     values = {"day": day, "since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
-    with reading(path) as connection:
-        connection.create_function("cost_bucket", 1, rollups.bucket_of, deterministic=True)
+    with database.reading() as session:
         found: list[Difference] = []
-        state = read_state(connection)
+        state = read_state(session)
         values["days_until"] = state.days_until
         if values["until_ns"] > state.archived_ns:
-            rows = connection.execute(_STATEMENTS["hours"], values).fetchall()
+            rows = session.execute(_STATEMENTS["hours"], values).fetchall()
             found += [difference for row in rows for difference in _of_sums(row, HOUR_NS, "the sum of its records")]
-            rows = connection.execute(_STATEMENTS["costs"], values).fetchall()
+            rows = session.execute(_STATEMENTS["costs"], values).fetchall()
             found += [_of_histogram(*row) for row in rows]
-        rows = connection.execute(_STATEMENTS["days"], values).fetchall()
+        rows = session.execute(_STATEMENTS["days"], values).fetchall()
         found += [difference for row in rows for difference in _of_sums(row, DAY_NS, "the sum of its hours")]
         for table, unit_ns in _ADJUSTED:
-            rows = connection.execute(_STATEMENTS["adjusted"].format(table=table, unit=unit_ns), values).fetchall()
+            rows = session.execute(_STATEMENTS["adjusted"].format(table=table, unit=unit_ns), values).fetchall()
             found += [_of_adjustments(row, unit_ns) for row in rows]
     return found
 
@@ -180,17 +175,17 @@ def _moment(at_ns: int) -> str:
 # --- accounts ----------------------------------------------------------------------------------------
 
 
-def _check_accounts(path: Path) -> tuple[int, int, list[Difference]]:
+def _check_accounts(database: Database) -> tuple[int, int, list[Difference]]:
     """Accounts seen, those of which nothing can be said, and what is wrong."""
-    with reading(path) as connection:
+    with database.reading() as session:
         found = [
             Difference(place=f"account {id_}", figure="held", excess=excess, source="its open holds")
-            for id_, excess in connection.execute(_STATEMENTS["held"]).fetchall()
+            for id_, excess in session.execute(_STATEMENTS["held"]).fetchall()
         ]
-        accounts = connection.execute(_STATEMENTS["accounts"]).fetchall()
+        accounts = session.execute(_STATEMENTS["accounts"]).fetchall()
         unknowable = 0
         for id_, scope, window, resets_at, spent in accounts:
-            bound = _most_booked(connection, scope, window, resets_at)
+            bound = _most_booked(session, scope, window, resets_at)
             if bound is None:
                 unknowable += 1
             elif spent > bound:
@@ -199,26 +194,26 @@ def _check_accounts(path: Path) -> tuple[int, int, list[Difference]]:
     return len(accounts), unknowable, found
 
 
-def _most_booked(connection: sqlite3.Connection, scope: str, window: str, resets_at: str | None) -> int | None:
+def _most_booked(session: Session, scope: str, window: str, resets_at: str | None) -> int | None:
     """The cost of all records of the account's scope that were received around its window. An upper bound: budgets
     may be younger than their window, whose turns are taken at their longest."""
     pairs = [pair.partition("=")[::2] for pair in scope.split(",")] if scope != "all" else []
     values: dict[str, Any] = {f"where_{name}": value for name, value in pairs}
     conditions = "".join(f" AND {DIMENSIONS[name]} = :where_{name}" for name, _ in pairs)
     if any(name == "run" for name, _ in pairs):
-        if read_state(connection).archived_ns:
+        if read_state(session).archived_ns:
             return None
         conditions += " AND run <> ''"  # else SQLite does not see that the index of runs will do
         statement = _STATEMENTS["spent_of_records"].format(conditions=conditions)
     else:
-        cut = _around(window, resets_at, read_days_until(connection))
+        cut = _around(window, resets_at, read_days_until(session))
         spent = 0
         for table, ranges in (("rollup_hours", cut.hours), ("rollup_days", cut.days)):
             statement = _STATEMENTS["spent_of_sums"].format(table=table, conditions=conditions)
             for first, last in ranges:
-                spent += connection.execute(statement, {**values, "first": first, "last": last}).fetchone()[0]
+                spent += session.execute(statement, {**values, "first": first, "last": last}).fetchone()[0]
         return spent
-    return int(connection.execute(statement, values).fetchone()[0])
+    return int(session.execute(statement, values).fetchone()[0])
 
 
 def _around(window: str, resets_at: str | None, days_until: int) -> Spans:

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from ledger.schema import connect_waiting
+from ledger.sqlite_file import connect_waiting
 
 COPY_BYTES: Final = 4 << 20
 """A log larger than this is copied; nobody waits for that."""
@@ -39,7 +39,7 @@ class Checkpointer:
         self._thread.join()
 
     def _run(self) -> None:
-        connection = connect_waiting(self._path, busy_ms=BUSY_MS)
+        connection = connect_waiting(self._path, BUSY_MS / 1000)
         try:
             while not self._stop.wait(INTERVAL_S):
                 self.check(connection)

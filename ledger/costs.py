@@ -1,19 +1,17 @@
 """Costs: what one inference costs at the median and at the 99th percentile."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Final
 
 from farthing.errors import InvalidParameter
 from farthing.money import Nano
-from ledger.reports import read_state, reading
+from ledger.database import Database, Session, read_statements
+from ledger.reports import read_state
 from ledger.rollups import DAY_NS, INFERENCES, cost_of
-from ledger.schema import read_statements
 from ledger.spans import days_around
 
 DIMENSIONS: Final[Mapping[str, str]] = {"feature": "feature", "tier": "tier", "model": "model_served"}
@@ -46,21 +44,21 @@ class CostReport:
     rows: tuple[CostRow, ...]
 
 
-def costs(path: Path, *, by: Sequence[str], since_ns: int, until_ns: int, few: int = FEW) -> CostReport:
+def costs(database: Database, *, by: Sequence[str], since_ns: int, until_ns: int, few: int = FEW) -> CostReport:
     """Costs of the inferences received in [since_ns, until_ns), as they were booked: later adjustments are not in.
 
     Exact where there are at most `few` records, else from the histogram. Raises InvalidParameter for a dimension that
-    the histogram does not know, LedgerUnavailable where the file cannot be read.
+    the histogram does not know, LedgerUnavailable where it cannot be read.
     """
     keys = ", ".join(_column(name) for name in by)
-    with reading(path) as connection:
-        exact = _is_told_exactly(connection, since_ns, until_ns, few)
+    with database.reading() as session:
+        exact = _is_told_exactly(session, since_ns, until_ns, few)
         if exact:
-            found = _of_records(connection, keys, since_ns, until_ns)
+            found = _of_records(session, keys, since_ns, until_ns)
         else:
             first, last = days_around(since_ns, until_ns)
             since_ns, until_ns = first * DAY_NS, last * DAY_NS
-            found = _of_histogram(connection, keys, first, last)
+            found = _of_histogram(session, keys, first, last)
     rows = [_row(key, [(cost, number) for _, cost, number in group]) for key, group in groupby(found, itemgetter(0))]
     rows.sort(key=lambda row: (-row.inferences, row.keys))
     return CostReport(exact=exact, since_ns=since_ns, until_ns=until_ns, rows=tuple(rows))
@@ -79,24 +77,24 @@ _Found = Iterable[tuple[str, int, int]]
 """Keys as JSON text, a cost in nano-dollars, how many cost it; in the order of both."""
 
 
-def _is_told_exactly(connection: sqlite3.Connection, since_ns: int, until_ns: int, few: int) -> bool:
-    state = read_state(connection)
+def _is_told_exactly(session: Session, since_ns: int, until_ns: int, few: int) -> bool:
+    state = read_state(session)
     if not state.rolled_up:
         return True
     if since_ns < state.archived_ns:
         return False
     values = {"since_ns": since_ns, "until_ns": until_ns, "most": few}
-    return bool(connection.execute(_STATEMENTS["few"], values).fetchone()[0] <= few)
+    return bool(session.execute(_STATEMENTS["few"], values).fetchone()[0] <= few)
 
 
-def _of_records(connection: sqlite3.Connection, keys: str, since_ns: int, until_ns: int) -> _Found:
+def _of_records(session: Session, keys: str, since_ns: int, until_ns: int) -> _Found:
     statement = _STATEMENTS["of_records"].format(keys=keys, inferences=_INFERENCES)
-    return connection.execute(statement, {"since_ns": since_ns, "until_ns": until_ns}).fetchall()
+    return session.execute(statement, {"since_ns": since_ns, "until_ns": until_ns}).fetchall()
 
 
-def _of_histogram(connection: sqlite3.Connection, keys: str, first: int, last: int) -> _Found:
+def _of_histogram(session: Session, keys: str, first: int, last: int) -> _Found:
     statement = _STATEMENTS["of_histogram"].format(keys=keys)
-    rows = connection.execute(statement, {"first_day": first, "last_day": last}).fetchall()
+    rows = session.execute(statement, {"first_day": first, "last_day": last}).fetchall()
     return [(key, cost_of(bucket), number) for key, bucket, number in rows]
 
 

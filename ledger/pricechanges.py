@@ -1,10 +1,8 @@
 """Price changes: how the prices of two moments, or of two books, differ, and what that means for traffic there was."""
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,9 +11,8 @@ from farthing.errors import UnpricedModel
 from farthing.money import Nano, Rates
 from farthing.record import CacheOutcome
 from farthing.usage import TOKEN_CLASSES, Usage
+from ledger.database import Database, Session, read_statements
 from ledger.prices import Price
-from ledger.reports import reading
-from ledger.schema import read_statements
 
 RATES: Final = (*TOKEN_CLASSES, "per_request", "per_second")
 _HITS: Final = ", ".join(f"'{outcome.value}'" for outcome in CacheOutcome if outcome.is_hit)
@@ -116,7 +113,9 @@ class Effect:
     new: Nano | None
 
 
-def effect(path: Path, change: ModelChange, providers: Sequence[str], *, since_ns: int, until_ns: int) -> Effect:
+def effect(
+    database: Database, change: ModelChange, providers: Sequence[str], *, since_ns: int, until_ns: int
+) -> Effect:
     """The effect on the calls of a model received in [since_ns, until_ns) at a provider that the ledger has under one
     of these names, each with its own tokens. Blocks; raises LedgerUnavailable."""
     asked = {
@@ -126,16 +125,16 @@ def effect(path: Path, change: ModelChange, providers: Sequence[str], *, since_n
         "providers": msgspec.json.encode(list(providers)).decode(),
     }
     requests, old, new = 0, 0, 0
-    with reading(path) as connection:
-        for usage, seconds in _calls(connection, asked):
+    with database.reading() as session:
+        for usage, seconds in _calls(session, asked):
             requests += 1
             old += _cost(change.old, usage, seconds)
             new += _cost(change.new, usage, seconds)
     return Effect(requests, Nano(old) if change.old else None, Nano(new) if change.new else None)
 
 
-def _calls(connection: sqlite3.Connection, asked: dict[str, object]) -> Iterable[tuple[Usage, float]]:
-    for seconds, attempts, *tokens in connection.execute(_TRAFFIC, asked):
+def _calls(session: Session, asked: dict[str, object]) -> Iterable[tuple[Usage, float]]:
+    for seconds, attempts, *tokens in session.execute(_TRAFFIC, asked):
         last = _decode_attempts(attempts)[-1:]
         worked = float(str(last[0]["seconds"])) if last else seconds
         yield Usage(**dict(zip(TOKEN_CLASSES, tokens, strict=True))), worked

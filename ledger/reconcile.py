@@ -1,14 +1,12 @@
 """Reconcile: the ledger beside a provider's invoice, by period, model and meter, with the likely cause of each gap."""
 
 import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,9 +15,9 @@ from farthing.errors import InvalidParameter
 from farthing.money import FEMTO_PER_NANO, Nano
 from farthing.record import CacheOutcome
 from farthing.usage import TOKEN_CLASSES
+from ledger.database import Database, Session, read_statements
 from ledger.invoices import Broken, Invoice, Line, Meter
-from ledger.reports import read_state, reading
-from ledger.schema import read_statements
+from ledger.reports import read_state
 
 METERS: Final[Mapping[str, Meter]] = {
     "input_uncached": Meter.INPUT,
@@ -155,7 +153,7 @@ class Reconciliation:
         return abs(Decimal(ledger - invoice)) / abs(invoice) if invoice else Decimal(1)
 
 
-def read_booked(path: Path, providers: Sequence[str], since: date, until: date) -> list[Booked]:
+def read_booked(database: Database, providers: Sequence[str], since: date, until: date) -> list[Booked]:
     """What the ledger has of these providers from `since` to before `until` (UTC days), corrections included. Raises
     LedgerUnavailable, and InvalidParameter where records of then are in an archive. Blocks."""
     since_ns = _day_ns(since)
@@ -164,9 +162,9 @@ def read_booked(path: Path, providers: Sequence[str], since: date, until: date) 
         "until_ns": _day_ns(until),
         "providers": msgspec.json.encode(list(providers)).decode(),
     }
-    with reading(path) as connection:
-        _refuse_archived(connection, since_ns)
-        rows = connection.execute(_BOOKED, asked).fetchall()
+    with database.reading() as session:
+        _refuse_archived(session, since_ns)
+        rows = session.execute(_BOOKED, asked).fetchall()
     return [booked for row in rows for booked in _booked(*row[:6], tokens=row[6:])]
 
 
@@ -174,8 +172,8 @@ def _day_ns(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**9
 
 
-def _refuse_archived(connection: sqlite3.Connection, since_ns: int) -> None:
-    archived_ns = read_state(connection).archived_ns
+def _refuse_archived(session: Session, since_ns: int) -> None:
+    archived_ns = read_state(session).archived_ns
     if since_ns < archived_ns:
         day = datetime.fromtimestamp(archived_ns // 10**9, UTC).date()
         raise InvalidParameter(

@@ -1,7 +1,6 @@
 """Recovery: holds that nobody will settle become charges, estimated at the whole hold."""
 
-import sqlite3
-from pathlib import Path
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -9,52 +8,39 @@ import msgspec
 from farthing.money import Nano
 from farthing.record import Record
 from ledger import rollups
-from ledger.leases import leases_of_the_dead
+from ledger.database import Session, read_statements
 from ledger.rows import insertion, lost, row_of
-from ledger.schema import STATEMENTS, connect_waiting
 
+_STATEMENTS: Final = read_statements("statements")
+_INSERT_RECORD: Final = insertion(_STATEMENTS["insert_record"])
+_encode: Final = msgspec.json.Encoder().encode
 _decode_ids: Final = msgspec.json.Decoder(list[str]).decode
-_INSERT_RECORD: Final = insertion(STATEMENTS["insert_record"])
 
 
-def recover(path: Path, folder: Path, *, instance: str, now_ns: int) -> list[Record]:
-    """Charge the holds of dead processes and those that expired; returns the records that were written.
-
-    Waits for the disk and other writers: for threads, not for the event loop. Several processes may do it at
-    once; each hold is charged once. Raises sqlite3.Error with nothing done.
-    """
-    connection = connect_waiting(path)
-    try:
-        holders = [row[0] for row in connection.execute(STATEMENTS["holding_instances"]) if row[0] != instance]
-        with leases_of_the_dead(folder, holders) as dead:
-            charged = _charge_orphans(connection, dead, now_ns)
-        rollups.close_days(connection, now_ns)
-        return charged
-    finally:
-        connection.close()
+def holders(session: Session) -> set[str]:
+    """The instances that have set money aside."""
+    return {row[0] for row in session.execute(_STATEMENTS["holding_instances"])}
 
 
-def _charge_orphans(connection: sqlite3.Connection, dead: list[str], now_ns: int) -> list[Record]:
-    names = msgspec.json.encode(dead).decode()
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        orphans = connection.execute(STATEMENTS["orphans"], (now_ns, names)).fetchall()
-        charged = [_charge(connection, *orphan) for orphan in orphans]
-        written = [row_of(record) for record in charged if record is not None]
-        rollups.add(connection, written, rollups.Keys())
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return [record for record in charged if record is not None]
+def charge_orphans(session: Session, dead: Collection[str], now_ns: int) -> list[Record]:
+    """Charge the holds of dead instances and those that expired before wall ns `now_ns`; returns the records that were
+    written. Several processes may do it at once: each hold is charged once."""
+    names = _encode(sorted(dead)).decode()
+    with session.transaction():
+        orphans = session.execute(_STATEMENTS["orphans"], (now_ns, names)).fetchall()
+        charged = [_charge(session, *orphan) for orphan in orphans]
+        written = [record for record in charged if record is not None]
+        if written:
+            rollups.add(session, [row_of(record) for record in written], rollups.Keys())
+    return written
 
 
-def _charge(connection: sqlite3.Connection, hold: str, amount: int, accounts: str, draft: str) -> Record | None:
-    connection.execute(STATEMENTS["remove_hold"], (hold,))
+def _charge(session: Session, hold: str, amount: int, accounts: str, draft: str) -> Record | None:
+    session.execute(_STATEMENTS["remove_hold"], (hold,))
     record = lost(draft, Nano(amount))
-    written = connection.execute(_INSERT_RECORD, row_of(record)).rowcount
+    written = session.execute(_INSERT_RECORD, row_of(record)).rowcount
     # A record of that id on the books has been charged already: then the hold is only let go.
     cost = amount if written == 1 else 0
-    connection.executemany(STATEMENTS["charge_account"], [(cost, amount, account) for account in _decode_ids(accounts)])
+    changes = [{"cost": cost, "held": amount, "id": account} for account in _decode_ids(accounts)]
+    session.executemany(_STATEMENTS["charge_account"], changes)
     return record if written == 1 else None

@@ -1,26 +1,23 @@
-"""Reports: questions to the ledger file, on connections that cannot write; sync, so for threads and the CLI.
+"""Reports: questions to the ledger in sessions that cannot write; they block, so for threads and the CLI.
 
 Spend is told from the roll-ups for the whole hours of a period and from the records for the rest, in one snapshot.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from farthing.errors import InvalidParameter, LedgerUnavailable
+from farthing.errors import InvalidParameter
 from farthing.hold import Account
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Record
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
-from ledger.rollups import HOUR_NS
+from ledger.database import Database, Session, read_statements
+from ledger.rollups import HOUR_NS, KEY_BITS
 from ledger.rows import COLUMNS, record_of
-from ledger.schema import connect_reading, read_statements
 from ledger.spans import Range, Spans, spans
 
 OTHER: Final = "__other__"
@@ -85,7 +82,7 @@ class BudgetState:
 
 
 def spend(
-    path: Path,
+    database: Database,
     *,
     by: Sequence[str],
     since_ns: int,
@@ -96,20 +93,20 @@ def spend(
     """Requests received in [since_ns, until_ns), grouped by dimensions, dearest first.
 
     At most `limit` rows: the last then folds the rest under `__other__`, so the rows always sum to the total.
-    Raises InvalidParameter for an unknown dimension, LedgerUnavailable where the file cannot be read.
+    Raises InvalidParameter for an unknown dimension, LedgerUnavailable where it cannot be read.
     """
-    with reading(path) as connection:
-        return spend_in(connection, by=by, since_ns=since_ns, until_ns=until_ns, where=where, limit=limit)
+    with database.reading() as session:
+        return spend_in(session, by=by, since_ns=since_ns, until_ns=until_ns, where=where, limit=limit)
 
 
-def totals(path: Path, *, since_ns: int, until_ns: int, where: Mapping[str, str] = _NOWHERE) -> SpendRow:
+def totals(database: Database, *, since_ns: int, until_ns: int, where: Mapping[str, str] = _NOWHERE) -> SpendRow:
     """All requests received in [since_ns, until_ns) as one row; zeros where there are none."""
-    rows = spend(path, by=(), since_ns=since_ns, until_ns=until_ns, where=where)
+    rows = spend(database, by=(), since_ns=since_ns, until_ns=until_ns, where=where)
     return rows[0] if rows else _spend_row(("[]", *[0] * (5 + len(TOKEN_CLASSES))), 0)
 
 
 def spend_in(
-    connection: sqlite3.Connection,
+    session: Session,
     *,
     by: Sequence[str],
     since_ns: int,
@@ -117,10 +114,10 @@ def spend_in(
     where: Mapping[str, str] = _NOWHERE,
     limit: int = 1_000,
 ) -> list[SpendRow]:
-    """`spend` on a connection that has a transaction open, so that other questions see the same moment."""
+    """`spend` on a session that has a transaction open, so that other questions see the same moment."""
     for name in (*by, *where):
         _check_dimension(name)
-    sources = _sources(read_state(connection), by, since_ns, until_ns, where)
+    sources = _sources(read_state(session), by, since_ns, until_ns, where)
     if not sources:  # a period without an instant
         return []
     names = ["everything", *(f"key_{place}" for place in range(len(by)))]
@@ -132,13 +129,13 @@ def spend_in(
         sums=_SUMS,
     )
     values = {f"where_{name}": value for name, value in where.items()}
-    rows = connection.execute(statement, {**values, "row_limit": max(limit, 1)}).fetchall()
+    rows = session.execute(statement, {**values, "row_limit": max(limit, 1)}).fetchall()
     return [_spend_row(row, len(by)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What of a file decides how a report may be answered: whether its roll-ups are complete, whether it knows
+    """What of a ledger decides how a report may be answered: whether its roll-ups are complete, whether it knows
     corrections, and the wall ns before which its records are in an archive (0: none are).
     `days_until` as in the roll-ups."""
 
@@ -148,9 +145,9 @@ class State:
     days_until: int
 
 
-def read_state(connection: sqlite3.Connection) -> State:
-    """The state of a file, be it one that an older Farthing wrote."""
-    meta = dict(connection.execute(_STATEMENTS["state"]).fetchall())
+def read_state(session: Session) -> State:
+    """The state of a ledger, be it one that an older Farthing wrote."""
+    meta = dict(session.execute(_STATEMENTS["state"]).fetchall())
     schema = int(meta["schema"])
     rolled_up = schema >= _ROLLED_UP_SINCE_SCHEMA and "rollups_pending" not in meta
     adjusted = schema >= _ADJUSTED_SINCE_SCHEMA
@@ -185,25 +182,26 @@ def _sources(state: State, by: Sequence[str], since_ns: int, until_ns: int, wher
     ]
 
 
-_NANOSECONDS: Final = ("records", "received_ns / 1000000000")
-_HOURS: Final = ("rollup_hours", "(sums.id >> 32) * 3600")
-_DAYS: Final = ("rollup_days", "(sums.id >> 32) * 86400")
-_ADJUSTED_HOURS: Final = ("adjusted_hours", _HOURS[1])
-_ADJUSTED_DAYS: Final = ("adjusted_days", _DAYS[1])
+_NANOSECONDS: Final = ("records", "received_ns / 1000000000", 0)
+_HOURS: Final = ("rollup_hours", "(sums.id >> 32) * 3600", KEY_BITS)
+_DAYS: Final = ("rollup_days", "(sums.id >> 32) * 86400", KEY_BITS)
+_ADJUSTED_HOURS: Final = ("adjusted_hours", *_HOURS[1:])
+_ADJUSTED_DAYS: Final = ("adjusted_days", *_DAYS[1:])
 
 
 def _source(
-    name: str, by: Sequence[str], where: Mapping[str, str], span: Range, table: tuple[str, str] = _NANOSECONDS
+    name: str, by: Sequence[str], where: Mapping[str, str], span: Range, table: tuple[str, str, int] = _NANOSECONDS
 ) -> str:
-    """One select: `table` is the one it reads and its time in seconds."""
+    """One select: `table` is the one it reads, its time in seconds, and the bits below the time in what is compared."""
+    shift = table[2]
     columns = {**DIMENSIONS, "day": DAY.format(seconds=table[1])}
     keys = ["''", *(columns[dimension] for dimension in by)]
     return _STATEMENTS[name].format(
         columns=", ".join(keys),
         conditions="".join(f" AND {columns[dimension]} = :where_{dimension}" for dimension in where),
         table=table[0],
-        since=span[0],
-        until=span[1],
+        since=span[0] << shift,
+        until=span[1] << shift,
         hit=_HITS,
         classes=_CLASSES,
         zeros=", ".join("0" * len(TOKEN_CLASSES)),
@@ -219,33 +217,33 @@ def _archived(state: State) -> InvalidParameter:
     )
 
 
-def record(path: Path, request_id: str) -> Record | None:
+def record(database: Database, request_id: str) -> Record | None:
     """The record of one request."""
-    with reading(path) as connection:
+    with database.reading() as session:
         statement = _STATEMENTS["record"].format(columns=", ".join(COLUMNS))
-        row = connection.execute(statement, {"id": request_id}).fetchone()
+        row = session.execute(statement, {"id": request_id}).fetchone()
     return record_of(row) if row else None
 
 
-def recent(path: Path, limit: int = 50) -> list[Record]:
+def recent(database: Database, limit: int = 50) -> list[Record]:
     """The latest records, newest first; at most 1,000."""
-    with reading(path) as connection:
+    with database.reading() as session:
         statement = _STATEMENTS["recent"].format(columns=", ".join(COLUMNS))
-        rows = connection.execute(statement, {"row_limit": max(0, min(limit, 1_000))}).fetchall()
+        rows = session.execute(statement, {"row_limit": max(0, min(limit, 1_000))}).fetchall()
     return [record_of(row) for row in rows]
 
 
-def open_holds(path: Path) -> int:
+def open_holds(database: Database) -> int:
     """How many calls have money set aside."""
-    with reading(path) as connection:
-        return int(connection.execute(_STATEMENTS["open_holds"]).fetchone()[0])
+    with database.reading() as session:
+        return int(session.execute(_STATEMENTS["open_holds"]).fetchone()[0])
 
 
-def budget_states(path: Path, *, now_ns: int, budget: str = "", limit: int = 1_000) -> list[BudgetState]:
+def budget_states(database: Database, *, now_ns: int, budget: str = "", limit: int = 1_000) -> list[BudgetState]:
     """The accounts whose window has not ended at `now_ns`, fullest first; of one budget where one is named."""
     now = datetime.fromtimestamp(now_ns // 10**9, UTC).isoformat()
-    with reading(path) as connection:
-        rows = connection.execute(
+    with database.reading() as session:
+        rows = session.execute(
             _STATEMENTS["budget_states"], {"budget": budget, "now": now, "row_limit": max(limit, 1)}
         ).fetchall()
     return [_budget_state(*row) for row in rows]
@@ -275,19 +273,3 @@ def _budget_state(
 ) -> BudgetState:
     account = Account(id=id_, budget=budget, scope=scope, window=window, limit=Nano(cap), resets_at=resets_at)
     return BudgetState(account=account, spent=Nano(spent), held=Nano(held))
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """One snapshot of the file. Raises LedgerUnavailable where it cannot be read."""
-    try:
-        connection = connect_reading(path)
-        try:
-            connection.execute("BEGIN")
-            yield connection
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(
-            f"The ledger {path} cannot be read ({error}): check `ledger.path`, and that the gateway has run once."
-        ) from error

@@ -4,19 +4,16 @@ A day is summed up from its hours once it is over. Exact integers; periods are U
 many values as there are runs.
 """
 
-import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from operator import add as plus
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from farthing.record import Outcome
 from farthing.usage import TOKEN_CLASSES
+from ledger.database import Session, read_statements
 from ledger.rows import COLUMNS, Row
-from ledger.schema import connect_waiting, read_statements
 
 HOUR_NS: Final = 3_600 * 10**9
 DAY_NS: Final = 24 * HOUR_NS
@@ -48,7 +45,6 @@ FIGURES: Final = ("requests", *SUMMED)
 INFERENCES: Final = (Outcome.SUCCESS.value, Outcome.ABORTED.value, Outcome.LOST.value)
 """An inference is a request that ended in one of these ways, or that cost something."""
 
-_encode: Final = msgspec.json.Encoder().encode
 _dimensions_of: Final = itemgetter(*map(COLUMNS.index, DIMENSIONS))
 _summed_of: Final = itemgetter(*map(COLUMNS.index, SUMMED))
 _group_of: Final = itemgetter(*map(DIMENSIONS.index, GROUP))
@@ -65,7 +61,7 @@ def _statements() -> dict[str, str]:
         "equal": " AND ".join(f"{name} = ?" for name in DIMENSIONS),
         "figures": ", ".join(FIGURES),
         "sums": ", ".join(f"sum({name})" for name in SUMMED),
-        "added": ", ".join(f"{name} = {name} + excluded.{name}" for name in FIGURES),
+        "added": ", ".join(f"{name} = {{table}}.{name} + excluded.{name}" for name in FIGURES),
         "inferences": ", ".join(f"'{outcome}'" for outcome in INFERENCES),
     }
     texts = read_statements("rollups")
@@ -98,7 +94,7 @@ def cost_of(bucket: int) -> int:
     return (top << shift) + ((1 << shift) >> 1)
 
 
-_Key = tuple[int, int, bool]
+Key = tuple[int, int, bool]
 """The id in rollup_keys, the bits of the cost group in a cell of the histogram, whether even free ones are counted."""
 
 
@@ -108,53 +104,80 @@ class Keys:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], _Key] = {}
+        self._known: dict[tuple[str, ...], Key] = {}
 
-    def find(self, connection: sqlite3.Connection, key: tuple[str, ...]) -> _Key:
-        """What is known of these values of DIMENSIONS, which may be new."""
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            id_, group = _key_in(connection, key)
-            found = self._known[key] = id_, group << BUCKET_BITS, key[_OUTCOME] in INFERENCES
+    def get(self, key: tuple[str, ...]) -> Key | None:
+        """What is known of these values of DIMENSIONS."""
+        return self._known.get(key)
+
+    def put(self, key: tuple[str, ...], id_: int, group: int) -> Key:
+        """Remember ids of `rollup_keys` and `cost_groups`."""
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        found = self._known[key] = id_, group << BUCKET_BITS, key[_OUTCOME] in INFERENCES
         return found
+
+    def find(self, session: Session, key: tuple[str, ...]) -> Key:
+        """What is known of values that may be new: then they get their ids in the open transaction."""
+        return self._known.get(key) or self.put(key, *_ids_in(session, key))
 
     def forget(self) -> None:
         """A transaction was rolled back: ids that it made are given to others."""
         self._known.clear()
 
 
-def _key_in(connection: sqlite3.Connection, key: tuple[str, ...]) -> tuple[int, int]:
-    found = connection.execute(_STATEMENTS["find_key"], key).fetchone()
+def _ids_in(session: Session, key: tuple[str, ...]) -> tuple[int, int]:
+    found = session.execute(_STATEMENTS["find_key"], key).fetchone()
     if found is None:
         group = _group_of(key)
-        connection.execute(_STATEMENTS["add_group"], group)
-        connection.execute(_STATEMENTS["add_key"], (*key, *group))
-        found = connection.execute(_STATEMENTS["find_key"], key).fetchone()
+        session.execute(_STATEMENTS["add_group"], group)
+        session.execute(_STATEMENTS["add_key"], (*key, *group))
+        found = session.execute(_STATEMENTS["find_key"], key).fetchone()
     return int(found[0]), int(found[1])
 
 
-def add(connection: sqlite3.Connection, rows: Sequence[Row], keys: Keys) -> None:
+class Added:
+    """What some new rows of records add to the roll-ups: figures by the id in rollup_hours, inferences by that in
+    cost_histogram."""
+
+    __slots__ = ("costs", "hours")
+
+    def __init__(self, rows: Iterable[Row], find: Callable[[tuple[str, ...]], Key]) -> None:
+        hours: dict[int, tuple[int, ...]] = {}
+        costs: list[int] = []
+        for row in rows:
+            hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
+            id_, group, counts_all = find(_dimensions_of(row))
+            cell = hour << KEY_BITS | id_
+            before = hours.get(cell)
+            hours[cell] = (1, *figures) if before is None else (before[0] + 1, *map(plus, before[1:], figures))
+            cost = figures[0]
+            if cost > 0 or counts_all:
+                costs.append((hour // 24 << _DAY_SHIFT) + group + bucket_of(cost))
+        self.hours, self.costs = hours, Counter(costs)
+
+    def hour_rows(self) -> list[Row]:
+        """Rows of rollup_hours, in an order that is the same for everybody who locks some of them."""
+        return [(cell, *figures) for cell, figures in sorted(self.hours.items())]
+
+    def day_rows(self, days_until: int) -> list[Row]:
+        """Rows of rollup_days, for days that have been summed up already: several of one day may be among them."""
+        first_open = (days_until * 24) << KEY_BITS
+        return [(_of_day(cell), *figures) for cell, figures in sorted(self.hours.items()) if cell < first_open]
+
+    def cost_rows(self) -> list[Row]:
+        """Rows of cost_histogram."""
+        return sorted(self.costs.items())
+
+
+def add(session: Session, rows: Sequence[Row], keys: Keys) -> None:
     """Count new rows of records in the open transaction; call `keys.forget` where it is rolled back."""
-    sums: dict[int, tuple[int, ...]] = {}
-    costs: list[int] = []
-    for row in rows:
-        hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
-        id_, group, counts_all = keys.find(connection, _dimensions_of(row))
-        cell = hour << KEY_BITS | id_
-        before = sums.get(cell)
-        sums[cell] = (1, *figures) if before is None else (before[0] + 1, *map(plus, before[1:], figures))
-        cost = figures[0]
-        if cost > 0 or counts_all:
-            costs.append((hour // 24 << _DAY_SHIFT) + group + bucket_of(cost))
-    connection.executemany(_ADD_HOURS, [(cell, *figures) for cell, figures in sums.items()])
-    first_open = (read_days_until(connection) * 24) << KEY_BITS
-    late = [(_of_day(cell), *figures) for cell, figures in sums.items() if cell < first_open]
-    if late:
-        connection.executemany(_ADD_DAYS, late)
-    if costs:
-        connection.execute(_ADD_COSTS, (_encode(costs).decode(),))
+    added = Added(rows, lambda key: keys.find(session, key))
+    session.executemany(_ADD_HOURS, added.hour_rows())
+    if late := added.day_rows(read_days_until(session)):
+        session.executemany(_ADD_DAYS, late)
+    if costs := added.cost_rows():
+        session.executemany(_ADD_COSTS, costs)
 
 
 def _of_day(cell: int) -> int:
@@ -162,88 +185,65 @@ def _of_day(cell: int) -> int:
     return (cell >> KEY_BITS) // 24 << KEY_BITS | cell & ((1 << KEY_BITS) - 1)
 
 
-def read_days_until(connection: sqlite3.Connection) -> int:
+def read_days_until(session: Session) -> int:
     """The UTC day (since 1970) before which days are summed up; what is written for them goes there too."""
-    row = connection.execute(_DAYS_UNTIL).fetchone()
+    row = session.execute(_DAYS_UNTIL).fetchone()
     return int(row[0]) if row else 0
 
 
-def close_days(connection: sqlite3.Connection, now_ns: int) -> None:
+def close_days(session: Session, now_ns: int) -> None:
     """Sum up the days that are over: a transaction each, so that a gateway waits some milliseconds at midnight."""
     today = now_ns // DAY_NS
-    while (day := read_days_until(connection)) < today:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if day == read_days_until(connection):  # no other process was faster
-                _close_day(connection, day, today)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    while (day := read_days_until(session)) < today:
+        with session.transaction():
+            if day == read_days_until(session):  # no other process was faster
+                _close_day(session, day, today)
 
 
-def _close_day(connection: sqlite3.Connection, day: int, today: int) -> None:
+def _close_day(session: Session, day: int, today: int) -> None:
     """Go on to the next day that has sums; if that is before today, sum it up."""
-    (hour,) = connection.execute(_STATEMENTS["next_hour"], (day * 24,)).fetchone()
+    (hour,) = session.execute(_STATEMENTS["next_hour"], (day * 24,)).fetchone()
     found = today if hour is None else min(hour // 24, today)
-    connection.execute(_STATEMENTS["set_days_until"], (str(min(found + 1, today)),))
+    session.execute(_STATEMENTS["set_days_until"], (str(min(found + 1, today)),))
     if found < today:
-        rebuild_day_from_hours(connection, found)
+        rebuild_day_from_hours(session, found)
 
 
 # --- from the records --------------------------------------------------------------------------------
 
 
-def connect_rebuilding(path: Path) -> sqlite3.Connection:
-    """A connection on which `rebuild_day` works."""
-    connection = connect_waiting(path)
-    connection.create_function("cost_bucket", 1, bucket_of, deterministic=True)
-    return connection
-
-
-def rebuild_day(connection: sqlite3.Connection, day: int) -> None:
+def rebuild_day(session: Session, day: int) -> None:
     """Make the roll-ups of one UTC day (since 1970) anew from its records, in the open transaction."""
     values: dict[str, Any] = {"day": day, "since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
     for name in ("rebuild_groups", "rebuild_keys", "clear_hours", "rebuild_hours", "clear_costs", "rebuild_costs"):
-        connection.execute(_STATEMENTS[name], values)
-    rebuild_day_from_hours(connection, day)
+        session.execute(_STATEMENTS[name], values)
+    rebuild_day_from_hours(session, day)
 
 
-def rebuild_day_from_hours(connection: sqlite3.Connection, day: int) -> None:
+def rebuild_day_from_hours(session: Session, day: int) -> None:
     """Make only the sums of the day anew: all that can be done where its records are in an archive."""
     for name in ("clear_days", "rebuild_days"):
-        connection.execute(_STATEMENTS[name], {"day": day})
+        session.execute(_STATEMENTS[name], {"day": day})
 
 
-def catch_up(path: Path) -> int:
+def catch_up(session: Session) -> int:
     """Build the roll-ups of records that are older than these tables; returns the number of days it took.
 
     One transaction a day, so whoever is killed in the middle goes on where it was. Blocks: for threads, and before
-    anybody else has the file open for writing.
+    anybody else has the ledger open for writing.
     """
-    connection = connect_rebuilding(path)
     days = 0
-    try:
-        while (row := connection.execute(_STATEMENTS["pending_day"]).fetchone()) is not None:
-            _build_next(connection, int(row[0]))
-            days += 1
-    finally:
-        connection.close()
+    while (row := session.execute(_STATEMENTS["pending_day"]).fetchone()) is not None:
+        _build_next(session, int(row[0]))
+        days += 1
     return days
 
 
-def _build_next(connection: sqlite3.Connection, day: int) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        rebuild_day(connection, day)
-        (next_ns,) = connection.execute(_STATEMENTS["next_record"], ((day + 1) * DAY_NS,)).fetchone()
+def _build_next(session: Session, day: int) -> None:
+    with session.transaction():
+        rebuild_day(session, day)
+        (next_ns,) = session.execute(_STATEMENTS["next_record"], ((day + 1) * DAY_NS,)).fetchone()
         if next_ns is None:
-            connection.execute(_STATEMENTS["nothing_pending"])
+            session.execute(_STATEMENTS["nothing_pending"])
         else:
-            connection.execute(_STATEMENTS["set_pending_day"], (str(next_ns // DAY_NS),))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+            session.execute(_STATEMENTS["set_pending_day"], (str(next_ns // DAY_NS),))

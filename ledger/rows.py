@@ -8,7 +8,7 @@ import msgspec
 from farthing.money import Nano
 from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.tags import Tags
-from farthing.usage import Usage, UsageSource
+from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
 from farthing.value import changed
 from ledger.price import tier_in
 
@@ -63,7 +63,12 @@ COLUMNS: Final = (
     "refused_by",
 )
 """The columns of `records`; migrations append, they never reorder."""
-
+REALS: Final = ("seconds", "first_byte_seconds")
+INTEGERS: Final = (
+    *("stream", "received_ns", "status", "cost", "avoided_cache", "avoided_routing", "stated_cost"),
+    *TOKEN_CLASSES,
+)
+"""Those that hold numbers; all others hold text."""
 _LATER: Final[Row] = ("", None, "")
 """What the last columns are in a row that was written before there were any: in a draft, which nothing upgrades."""
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from sqlite3 import Connection
 
 import msgspec
 
@@ -11,9 +9,10 @@ from farthing.catalog import Budget
 from farthing.errors import RunClosed
 from farthing.hold import Account
 from farthing.money import ZERO, Nano
-from ledger.amendment_file import SQL, changing, reading, run_of, writing
+from ledger.amendment_rows import SQL, changing, run_of
 from ledger.amendments import Run, RunState
 from ledger.budgets import opened_run, run_account
+from ledger.database import Database, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +35,26 @@ class RunAccount:
 
 
 def open_(
-    path: Path, *, tenant: str, name: str, cap: Nano, feature: str, author: str, until_ns: int | None, now_ns: int
+    database: Database,
+    *,
+    tenant: str,
+    name: str,
+    cap: Nano,
+    feature: str,
+    author: str,
+    until_ns: int | None,
+    now_ns: int,
 ) -> None:
     """Open the run, or give an open one another cap; what it has cost so far counts.
 
     Blocks. Raises RunClosed, LedgerUnavailable.
     """
     account = opened_run(tenant, name, cap)
-    with changing(path) as connection:
-        run = _find(connection, tenant, name)
+    with changing(database) as session:
+        run = _find(session, tenant, name)
         if run is not None and run.is_closed_at(now_ns):
             raise RunClosed
-        connection.execute(
+        session.execute(
             SQL["open_run"],
             {
                 "tenant": tenant,
@@ -59,7 +66,7 @@ def open_(
                 "until_ns": until_ns,
             },
         )
-        connection.execute(
+        session.execute(
             SQL["open_run_account"],
             {
                 "id": account.id,
@@ -73,27 +80,27 @@ def open_(
         )
 
 
-def close(path: Path, *, tenant: str, name: str, now_ns: int) -> None:
+def close(database: Database, *, tenant: str, name: str, now_ns: int) -> None:
     """Take no more calls of it; those under way are finished. Blocks. Raises LedgerUnavailable."""
-    with changing(path) as connection:
-        connection.execute(SQL["close_run"], {"tenant": tenant, "run": name, "now_ns": now_ns})
+    with changing(database) as session:
+        session.execute(SQL["close_run"], {"tenant": tenant, "run": name, "now_ns": now_ns})
 
 
-def refuse(path: Path, *, tenant: str, name: str, needed: Nano | None) -> None:
+def refuse(database: Database, *, tenant: str, name: str, needed: Nano | None) -> None:
     """Note what the call needed at most that did not fit, by which the run is paused; None: it goes on. Blocks. Raises
     LedgerUnavailable."""
-    with writing(path) as connection:
-        connection.execute(SQL["refuse_run"], (tenant, name, needed))
+    with database.working() as session:
+        session.execute(SQL["refuse_run"], (tenant, name, needed))
 
 
-def look_up(path: Path, budgets: Sequence[Budget], *, tenant: str, name: str) -> RunAccount | None:
+def look_up(database: Database, budgets: Sequence[Budget], *, tenant: str, name: str) -> RunAccount | None:
     """The run and its money, None where the tenant has no such run. Blocks. Raises LedgerUnavailable."""
     accounts = [account for budget in budgets if (account := run_account(budget, tenant, name))]
-    with reading(path) as connection:
-        run = _find(connection, tenant, name)
+    with database.reading() as session:
+        run = _find(session, tenant, name)
         if run is not None and run.cap is not None:
             accounts.append(opened_run(tenant, name, run.cap))
-        drawn = _drawn(connection, accounts)
+        drawn = _drawn(session, accounts)
     if run is None and not drawn:
         return None
     run = run or Run(tenant=tenant, name=name, cap=None)
@@ -103,11 +110,11 @@ def look_up(path: Path, budgets: Sequence[Budget], *, tenant: str, name: str) ->
     return min(found, key=lambda one: one.left) if found else RunAccount(run=run, cap=ZERO, spent=ZERO, held=ZERO)
 
 
-def _find(connection: Connection, tenant: str, name: str) -> Run | None:
-    rows = connection.execute(SQL["run"], (tenant, name)).fetchall()
+def _find(session: Session, tenant: str, name: str) -> Run | None:
+    rows = session.execute(SQL["run"], (tenant, name)).fetchall()
     return run_of(rows[0]) if rows else None
 
 
-def _drawn(connection: Connection, accounts: Sequence[Account]) -> dict[str, tuple[int, int, int]]:
+def _drawn(session: Session, accounts: Sequence[Account]) -> dict[str, tuple[int, int, int]]:
     ids = msgspec.json.encode([account.id for account in accounts]).decode()
-    return {row[0]: row[1:] for row in connection.execute(SQL["balances"], (ids,))}
+    return {row[0]: row[1:] for row in session.execute(SQL["balances"], (ids,))}

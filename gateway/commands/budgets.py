@@ -3,7 +3,15 @@
 from typing import TYPE_CHECKING
 
 from farthing.money import format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, load_settings, print_table
+from gateway.commands.surroundings import (
+    CLOCK,
+    ConfigOption,
+    DataOption,
+    find_ledger,
+    ledger_of,
+    load_settings,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from gateway.pages.figures import BudgetLine
@@ -13,12 +21,11 @@ _RIGHT = ("used", "spent USD", "held USD", "left USD", "limit USD")
 
 def budgets(config: ConfigOption = None, data_dir: DataOption = None) -> None:
     """How full every budget is in its present window, fullest first, with the raises that count now."""
-    from gateway.files import Files
     from gateway.pages.figures import read_budgets
     from gateway.spendquery import check_ledger
 
     settings = load_settings(config)
-    ledger = Files.below(data_dir if data_dir is not None else settings.data_dir).ledger
+    ledger = find_ledger(config, data_dir) if data_dir is not None else ledger_of(settings)
     check_ledger(ledger)
     lines = read_budgets(ledger, settings.budgets, CLOCK.wall_ns())
     print_table(["budget", "scope", "window", *_RIGHT, "until", "raises"], map(_cells, lines), right=_RIGHT)

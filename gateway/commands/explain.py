@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from farthing.errors import InvalidParameter
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files, load_settings
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger, load_settings
 from gateway.files import Files
 from gateway.logs import printable
 
 if TYPE_CHECKING:
     from farthing.catalog import Catalog, Deployment, Feature, Task
     from farthing.routing import Scorecard
+    from ledger.database import Database
 
 
 def explain(
@@ -26,25 +27,25 @@ def explain(
     """Tell the story of a request, or with --feature where a call would go now and why."""
     if bool(request_id) == bool(feature):
         raise InvalidParameter("Give a request id, or --feature for a dry run.")
-    lines = _story(request_id, find_files(config, data_dir)) if request_id else _dry_run(feature, task, model, config)
+    lines = _story(request_id, find_ledger(config, data_dir)) if request_id else _dry_run(feature, task, model, config)
     for line in lines:
         typer.echo(printable(line))
 
 
-def _story(request_id: str, files: Files) -> Iterator[str]:
+def _story(request_id: str, database: "Database") -> Iterator[str]:
     from gateway.spendquery import check_ledger
     from gateway.story import charges, tell, tell_corrections
     from ledger import reports
     from ledger.adjustments import adjustments_of
 
-    check_ledger(files.ledger)
-    record = reports.record(files.ledger, request_id)
+    check_ledger(database)
+    record = reports.record(database, request_id)
     if record is None:
         raise InvalidParameter(f"The ledger has no request '{printable(request_id[:80])}'; it may still be under way.")
     yield from tell(record)
     for charge in charges(record):
         yield f"  {charge.name}: {charge.quantity} at {charge.rate} USD per million = {charge.amount} USD"
-    yield from tell_corrections(adjustments_of(files.ledger, record.id))
+    yield from tell_corrections(adjustments_of(database, record.id))
 
 
 def _dry_run(feature_name: str, task_name: str, model: str, config: "ConfigOption") -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger
 from gateway.periods import moment_of, parse_moment
 
 MOST_SHOWN = 100
@@ -21,9 +21,9 @@ def ledger_check(
     from gateway.spendquery import check_ledger
     from ledger import check
 
-    path = find_files(config, data_dir).ledger
-    check_ledger(path)
-    checked = check.check(path)
+    database = find_ledger(config, data_dir)
+    check_ledger(database)
+    checked = check.check(database)
     for difference in checked.differences[:MOST_SHOWN]:
         typer.echo(str(difference))
     if len(checked.differences) > MOST_SHOWN:
@@ -33,7 +33,7 @@ def ledger_check(
         f"{checked.days} days and {checked.accounts} accounts{unknowable}: {len(checked.differences)} differences"
     )
     if repair and checked.damaged:
-        check.repair(path, checked.damaged)
+        check.repair(database, checked.damaged)
         typer.echo(f"made the roll-ups of {len(checked.damaged)} days anew; check again to see what is left")
     if checked.differences:
         raise typer.Exit(DIFFERENT)
@@ -49,12 +49,12 @@ def ledger_archive(
     from gateway.spendquery import check_ledger
     from ledger.archive import archive
 
-    path = find_files(config, data_dir).ledger
-    check_ledger(path)
+    database = find_ledger(config, data_dir)
+    check_ledger(database)
     now_ns = CLOCK.wall_ns()
     before_ns = min(parse_moment(before, now_ns), now_ns)
     moved = 0
-    for archived in archive(path, before_ns=before_ns, folder=to):
+    for archived in archive(database, before_ns=before_ns, folder=to):
         moved += archived.records
         again = " (written by an earlier run that was killed)" if archived.finished else ""
         typer.echo(f"{archived.path}: {archived.records:,} records{again}")

@@ -16,7 +16,7 @@ from gateway.commands.surroundings import (
     DataOption,
     config_path,
     default_config,
-    find_files,
+    find_ledger,
     print_table,
 )
 from gateway.periods import moment_of, parse_moment
@@ -145,9 +145,9 @@ def _tell_effects(
 
     if data_dir is None and config is None and default_config() is None:
         return
-    ledger = find_files(config, data_dir).ledger
-    if not ledger.is_file():
-        typer.echo(f"no ledger at {ledger}: the effect on traffic is not known")
+    ledger = find_ledger(config, data_dir)
+    if not ledger.is_there():
+        typer.echo(f"no ledger at {ledger.label}: the effect on traffic is not known")
         return
     since_ns = now_ns - MONTH_NS
     rows = reports.spend(ledger, by=("provider", "model"), since_ns=since_ns, until_ns=now_ns, limit=MOST_MODELS)

@@ -9,7 +9,7 @@ import typer
 
 from farthing.errors import InvalidParameter
 from gateway.commands.report import Format
-from gateway.commands.surroundings import ConfigOption, DataOption, default_config, find_files, load_settings
+from gateway.commands.surroundings import ConfigOption, DataOption, default_config, find_ledger, load_settings
 from gateway.periods import printed
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def reconcile(  # noqa: PLR0913, PLR0917 - the options of a command are its argu
     invoice = read_invoice(file, kind.value, billed_names(billed_as or {provider, priced_as.get(provider, provider)}))
     _refuse_nothing(invoice, provider)
     since, until = period_of(invoice)
-    ledger = find_files(config, data_dir).ledger
+    ledger = find_ledger(config, data_dir)
     check_ledger(ledger)
     names = sorted({provider, *(name for name, priced in priced_as.items() if priced == provider)})
     compared = Comparison(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from farthing.money import format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_files, print_table
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger, print_table
 from gateway.periods import moment_of, parse_moment
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def report_spend(
     from gateway.spendquery import as_csv, as_members, read_query
 
     query = read_query(by=by, since=since, until=until, where=where, now_ns=CLOCK.wall_ns())
-    rows = query.answer(find_files(config, data_dir).ledger)
+    rows = query.answer(find_ledger(config, data_dir))
     if format_ is Format.CSV:
         typer.echo(as_csv(rows, query.by), nl=False)
     elif format_ is Format.JSON:
@@ -87,11 +87,11 @@ def report_inference(
     from gateway.spendquery import check_ledger
     from ledger.costs import costs
 
-    path, now_ns = find_files(config, data_dir).ledger, CLOCK.wall_ns()
-    check_ledger(path)
+    database, now_ns = find_ledger(config, data_dir), CLOCK.wall_ns()
+    check_ledger(database)
     names = tuple(name.strip() for name in by.split(","))
     until_ns = parse_moment(until, now_ns) if until else now_ns
-    report = costs(path, by=names, since_ns=parse_moment(since, now_ns), until_ns=until_ns)
+    report = costs(database, by=names, since_ns=parse_moment(since, now_ns), until_ns=until_ns)
     heads = (*names, "inferences", "median_usd", "p99_usd")
     figures = [(*row.keys, row.inferences, format_usd(row.median), format_usd(row.p99)) for row in report.rows]
     lines = [tuple(map(str, line)) for line in figures]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from farthing.money import format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, environment, find_files, print_table
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, environment, find_ledger, print_table
 from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def prices_reprice(  # noqa: PLR0913, PLR0917 - each is an option
     from ledger.adjustments import Repricing, reprice
 
     now_ns = CLOCK.wall_ns()
-    ledger, prices = find_files(config, data_dir).ledger, load_prices(config)
+    ledger, prices = find_ledger(config, data_dir), load_prices(config)
     check_ledger(ledger)
     asked = Repricing(
         since_ns=parse_moment(since, now_ns),

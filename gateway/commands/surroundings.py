@@ -14,6 +14,7 @@ from gateway.logs import printable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+    from ledger.database import Database
 
 OWN_CONFIG: Final = Path("config")
 DEMO_CONFIG: Final = Path(".farthing/config")
@@ -70,9 +71,20 @@ def load_settings(given: Path | None) -> "Settings":
         raise
 
 
-def find_files(config: Path | None, data_dir: Path | None) -> Files:
-    """The files below `data_dir`, or below that of the configuration."""
-    return Files.below(data_dir if data_dir is not None else load_settings(config).data_dir)
+def find_ledger(config: Path | None, data_dir: Path | None) -> "Database":
+    """The ledger's file below `data_dir`, or the ledger that the configuration names."""
+    from ledger.sqlite_file import SQLiteFile
+
+    if data_dir is not None:
+        return SQLiteFile(Files.below(data_dir).ledger)
+    return ledger_of(load_settings(config))
+
+
+def ledger_of(settings: "Settings") -> "Database":
+    """The ledger that a configuration names."""
+    from gateway.ledgers import LedgerEngine
+
+    return LedgerEngine(settings.ledger, Files.below(settings.data_dir).ledger).database
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:

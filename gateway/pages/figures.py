@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Budget, Window
@@ -11,6 +10,7 @@ from farthing.record import CacheOutcome, Outcome, Record
 from gateway.periods import NS, month_start
 from ledger import raises, reports
 from ledger.amendments import Raise, raised
+from ledger.database import Database
 from ledger.reports import BudgetState, SpendRow
 
 DAYS: Final = 30
@@ -110,16 +110,16 @@ class Overview:
     recent: tuple[Record, ...]
 
 
-def read_budgets(path: Path, budgets: Sequence[Budget], now_ns: int) -> tuple[BudgetLine, ...]:
+def read_budgets(database: Database, budgets: Sequence[Budget], now_ns: int) -> tuple[BudgetLine, ...]:
     """The accounts of these budgets in their present windows, fullest first, at most ACCOUNTS_A_BUDGET of
     each.
 
     A budget that nothing drew on yet has a line as well. Blocks: run it in a thread.
     """
     lines: list[BudgetLine] = []
-    live = raises.live(path, now_ns=now_ns)
+    live = raises.live(database, now_ns=now_ns)
     for budget in budgets:
-        states = reports.budget_states(path, now_ns=now_ns, budget=budget.id, limit=ACCOUNTS_A_BUDGET)
+        states = reports.budget_states(database, now_ns=now_ns, budget=budget.id, limit=ACCOUNTS_A_BUDGET)
         mine = tuple(one for one in live if one.budget == budget.id)
         lines += [_used(state, budget, mine) for state in states] or [_unused(budget, mine)]
     return tuple(sorted(lines, key=lambda line: (-line.used, line.budget, line.scope)))
@@ -156,19 +156,19 @@ def _unused(budget: Budget, live: tuple[Raise, ...]) -> BudgetLine:
     )
 
 
-def read_overview(path: Path, budgets: Sequence[Budget], now_ns: int) -> Overview | None:
+def read_overview(database: Database, budgets: Sequence[Budget], now_ns: int) -> Overview | None:
     """The figures at this moment, None where nothing was recorded yet. Blocks: run it in a thread."""
-    if not path.is_file():
+    if not database.is_there():
         return None
-    recent = tuple(reports.recent(path, MOST_ROWS))
+    recent = tuple(reports.recent(database, MOST_ROWS))
     if not recent:
         return None
     since = now_ns - DAYS * 86_400 * NS
     until = now_ns + 1
-    by_cache = reports.spend(path, by=("feature", "cache"), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
-    by_tier = reports.spend(path, by=("tier",), since_ns=since, until_ns=until)
-    by_outcome = reports.spend(path, by=("outcome",), since_ns=now_ns - 86_400 * NS, until_ns=until)
-    month = reports.totals(path, since_ns=month_start(now_ns), until_ns=until)
+    by_cache = reports.spend(database, by=("feature", "cache"), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
+    by_tier = reports.spend(database, by=("tier",), since_ns=since, until_ns=until)
+    by_outcome = reports.spend(database, by=("outcome",), since_ns=now_ns - 86_400 * NS, until_ns=until)
+    month = reports.totals(database, since_ns=month_start(now_ns), until_ns=until)
     rates = _hit_rates(by_cache)
     return Overview(
         month_cost=month.cost,
@@ -178,7 +178,7 @@ def read_overview(path: Path, budgets: Sequence[Budget], now_ns: int) -> Overvie
         avoided_routing=_sum(row.avoided_routing for row in by_cache),
         overall=_joined(rates),
         unanswered=_unanswered(by_outcome),
-        budgets=read_budgets(path, budgets, now_ns),
+        budgets=read_budgets(database, budgets, now_ns),
         features=_bars(by_cache),
         hit_rates=rates[:MOST_ROWS],
         tiers=_bars(by_tier),

@@ -63,7 +63,7 @@ class Pages:
     async def overview(self, request: Request, key: VirtualKey) -> Response:
         """The figures, or how to make the first request."""
         now_ns = self._view.clock.wall_ns()
-        figures = await run_in_threadpool(read_overview, self._view.ledger_path, self._view.budgets(), now_ns)
+        figures = await run_in_threadpool(read_overview, self._view.database, self._view.budgets(), now_ns)
         problems = await run_in_threadpool(self._view.problems)
         if figures is None:
             base_url = str(request.base_url).rstrip("/")
@@ -78,7 +78,7 @@ class Pages:
         if record is None:
             text = "The ledger has no request of this id. It may still be under way."
             return page("message.html", status=404, key=key, title="No such request", text=text)
-        corrections = await run_in_threadpool(adjustments_of, self._view.ledger_path, record.id)
+        corrections = await run_in_threadpool(adjustments_of, self._view.database, record.id)
         return page(
             "request.html",
             key=key,
@@ -119,7 +119,7 @@ class Pages:
 
 def find_record(view: AdminView, request_id: str) -> Record | None:
     """The record, None also where there is no ledger yet. Blocks."""
-    return reports.record(view.ledger_path, request_id) if view.ledger_path.is_file() else None
+    return reports.record(view.database, request_id) if view.database.is_there() else None
 
 
 def _to(path: str) -> Response:

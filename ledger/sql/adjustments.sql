@@ -20,4 +20,4 @@ SELECT old_cost, new_cost, delta, rates, price_version, reason, author, created_
 WHERE record_id = :id ORDER BY id;
 
 -- name: add_sum
-INSERT INTO {table} (id, delta) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET delta = delta + excluded.delta;
+INSERT INTO {table} (id, delta) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET delta = {table}.delta + excluded.delta;

@@ -2,7 +2,7 @@
 SELECT value FROM meta WHERE name = 'amendments';
 
 -- name: count_change
-UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'amendments';
+UPDATE meta SET value = CAST(CAST(value AS BIGINT) + 1 AS TEXT) WHERE name = 'amendments';
 
 -- name: insert_raise
 INSERT INTO raises (id, budget, scope, amount, made_ns, until_ns, author, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
@@ -28,10 +28,10 @@ INSERT INTO runs (tenant, run, cap, feature, author, opened_ns, until_ns)
 VALUES (:tenant, :run, :cap, :feature, :author, :now_ns, :until_ns)
 ON CONFLICT (tenant, run) DO UPDATE SET
     cap = excluded.cap,
-    feature = CASE excluded.feature WHEN '' THEN feature ELSE excluded.feature END,
+    feature = CASE excluded.feature WHEN '' THEN runs.feature ELSE excluded.feature END,
     author = excluded.author,
-    opened_ns = coalesce(opened_ns, excluded.opened_ns),
-    until_ns = coalesce(excluded.until_ns, until_ns);
+    opened_ns = coalesce(runs.opened_ns, excluded.opened_ns),
+    until_ns = coalesce(excluded.until_ns, runs.until_ns);
 
 -- name: open_run_account
 -- What the run has cost before it was opened counts too.
@@ -41,14 +41,14 @@ ON CONFLICT (id) DO UPDATE SET cap = excluded.cap;
 
 -- name: close_run
 INSERT INTO runs (tenant, run, closed_ns) VALUES (:tenant, :run, :now_ns)
-ON CONFLICT (tenant, run) DO UPDATE SET closed_ns = coalesce(closed_ns, excluded.closed_ns);
+ON CONFLICT (tenant, run) DO UPDATE SET closed_ns = coalesce(runs.closed_ns, excluded.closed_ns);
 
 -- name: refuse_run
 INSERT INTO runs (tenant, run, refused) VALUES (?, ?, ?)
 ON CONFLICT (tenant, run) DO UPDATE SET refused = excluded.refused;
 
 -- name: balances
-SELECT id, cap, spent, held FROM accounts WHERE id IN (SELECT value FROM json_each(?));
+SELECT id, cap, spent, held FROM accounts WHERE id IN (SELECT value FROM json_each(?) AS each);
 
 -- name: claim_notice
-INSERT OR IGNORE INTO notices (account, threshold, told_ns) VALUES (?, ?, ?);
+INSERT INTO notices (account, threshold, told_ns) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;

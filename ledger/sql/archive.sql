@@ -9,15 +9,15 @@ ORDER BY received_ns, rowid LIMIT :most;
 SELECT value FROM meta WHERE name = 'archiving';
 
 -- name: begin
-INSERT OR REPLACE INTO meta VALUES ('archiving', ?);
+INSERT INTO meta (name, value) VALUES ('archiving', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: end
 DELETE FROM meta WHERE name = 'archiving';
 
 -- name: archived_until
 -- From here on reports do not look for records of that time.
-INSERT INTO meta VALUES ('archived_ns', :until_ns)
-ON CONFLICT (name) DO UPDATE SET value = max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER));
+INSERT INTO meta (name, value) VALUES ('archived_ns', :until_ns)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT);
 
 -- name: remove
-DELETE FROM records WHERE id IN (SELECT value FROM json_each(?));
+DELETE FROM records WHERE id IN (SELECT value FROM json_each(?) AS each);

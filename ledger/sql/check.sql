@@ -5,13 +5,13 @@ SELECT min(first), max(last) FROM (
     UNION ALL SELECT (min(id) >> 32) / 24, (max(id) >> 32) / 24 FROM rollup_hours
     UNION ALL SELECT min(id) >> 32, max(id) >> 32 FROM rollup_days
     UNION ALL SELECT min(id) >> 42, max(id) >> 42 FROM cost_histogram
-);
+) AS days;
 
 -- name: hours
 -- Where the sums of a day's hours are not those of its records: by how much they are too large.
 WITH told AS (
     SELECT rollup_hours.id >> 32 AS at, {dimensions}, {figures} FROM rollup_hours
-    LEFT JOIN rollup_keys ON rollup_keys.id = rollup_hours.id & 0xFFFFFFFF
+    LEFT JOIN rollup_keys ON rollup_keys.id = rollup_hours.id & 4294967295
     WHERE rollup_hours.id >= (:day * 24) << 32 AND rollup_hours.id < (:day * 24 + 24) << 32
     UNION ALL
     SELECT received_ns / 3600000000000 AS at, {dimensions}, {negative_sums} FROM records
@@ -22,9 +22,9 @@ SELECT at, json_array({dimensions}), {sums} FROM told GROUP BY at, {dimensions} 
 -- name: days
 -- Where the sums of a day are not those of its hours, or are there before the day is over.
 WITH told AS (
-    SELECT id & 0xFFFFFFFF AS key, {figures} FROM rollup_days WHERE id >= :day << 32 AND id < (:day + 1) << 32
+    SELECT id & 4294967295 AS key, {figures} FROM rollup_days WHERE id >= :day << 32 AND id < (:day + 1) << 32
     UNION ALL
-    SELECT id & 0xFFFFFFFF, {negative} FROM rollup_hours
+    SELECT id & 4294967295, {negative} FROM rollup_hours
     WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32 AND :day < :days_until
 )
 SELECT :day, json_array({dimensions}), {sums} FROM told LEFT JOIN rollup_keys ON rollup_keys.id = key
@@ -33,8 +33,8 @@ GROUP BY key HAVING {any};
 -- name: costs
 -- Where the histogram of a day does not count its inferences.
 WITH told AS (
-    SELECT feature, tier, model_served, cost_histogram.id & 0x3FF AS bucket, requests FROM cost_histogram
-    LEFT JOIN cost_groups ON cost_groups.id = (cost_histogram.id >> 10) & 0xFFFFFFFF
+    SELECT feature, tier, model_served, cost_histogram.id & 1023 AS bucket, requests FROM cost_histogram
+    LEFT JOIN cost_groups ON cost_groups.id = (cost_histogram.id >> 10) & 4294967295
     WHERE cost_histogram.id >= :day << 42 AND cost_histogram.id < (:day + 1) << 42
     UNION ALL
     SELECT feature, tier, model_served, cost_bucket(cost), -1 FROM records
@@ -48,7 +48,7 @@ GROUP BY feature, tier, model_served, bucket HAVING sum(requests) <> 0;
 WITH told AS (
     SELECT id AS account, held FROM accounts
     UNION ALL
-    SELECT json_each.value, -amount FROM holds, json_each(holds.accounts)
+    SELECT each.value, -amount FROM holds, json_each(holds.accounts) AS each
 )
 SELECT account, sum(held) FROM told GROUP BY account HAVING sum(held) <> 0 ORDER BY account;
 
@@ -56,7 +56,7 @@ SELECT account, sum(held) FROM told GROUP BY account HAVING sum(held) <> 0 ORDER
 SELECT id, scope, budget_window, resets_at, spent FROM accounts ORDER BY id;
 
 -- name: spent_of_sums
-SELECT coalesce(sum(cost), 0) FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
+SELECT coalesce(sum(cost), 0) FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 4294967295
 WHERE sums.id >= :first << 32 AND sums.id < :last << 32 {conditions};
 
 -- name: spent_of_records
@@ -66,7 +66,7 @@ SELECT coalesce(sum(cost), 0) FROM records WHERE true {conditions};
 -- Where the sums of a day's corrections are not those of its adjustments.
 WITH told AS (
     SELECT sum_id >> 32 AS at, {dimensions}, delta FROM (SELECT id AS sum_id, delta FROM {table}) AS sums
-    JOIN rollup_keys ON rollup_keys.id = sum_id & 0xFFFFFFFF
+    JOIN rollup_keys ON rollup_keys.id = sum_id & 4294967295
     WHERE sum_id >= (:since_ns / {unit}) << 32 AND sum_id < (:until_ns / {unit}) << 32
     UNION ALL
     SELECT received_ns / {unit}, {dimensions}, -delta FROM adjustments

@@ -1,6 +1,7 @@
 -- name: few
 -- Whether the period has at most so many records: an index of their times knows.
-SELECT count(*) FROM (SELECT 1 FROM records WHERE received_ns >= :since_ns AND received_ns < :until_ns LIMIT :most + 1);
+SELECT count(*) FROM (SELECT 1 FROM records WHERE received_ns >= :since_ns AND received_ns < :until_ns LIMIT :most + 1)
+AS some;
 
 -- name: of_records
 SELECT json_array({keys}), cost, count(*) FROM records
@@ -10,9 +11,9 @@ GROUP BY 1, 2 ORDER BY 1, 2;
 -- name: of_histogram
 -- Summed over the days first, by numbers: names are looked up once for each group and bucket.
 WITH cells AS (
-    SELECT id & 0x3FFFFFFFFFF AS cell, sum(requests) AS requests FROM cost_histogram
+    SELECT id & 4398046511103 AS cell, sum(requests) AS requests FROM cost_histogram
     WHERE id >= :first_day << 42 AND id < :last_day << 42 GROUP BY cell
 )
-SELECT json_array({keys}), cell & 0x3FF, sum(requests)
+SELECT json_array({keys}), cell & 1023, sum(requests)
 FROM cells JOIN cost_groups ON cost_groups.id = cell >> 10
 GROUP BY 1, 2 ORDER BY 1, 2;

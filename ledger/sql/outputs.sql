@@ -1,6 +1,6 @@
 -- name: latest_outputs
 -- The limit is inside: a ledger of any size costs the same.
 SELECT feature, model_served, output, reasoning, output_audio
-FROM (SELECT * FROM records ORDER BY received_ns DESC LIMIT ?)
-WHERE feature IN (SELECT value FROM json_each(?)) AND outcome = 'success' AND usage_source = 'provider'
+FROM (SELECT * FROM records ORDER BY received_ns DESC LIMIT ?) AS latest
+WHERE feature IN (SELECT value FROM json_each(?) AS each) AND outcome = 'success' AND usage_source = 'provider'
   AND cache IN ('miss', 'bypass');

@@ -6,5 +6,5 @@ SELECT strftime('%Y-%m-%d', received_ns / 1000000000, 'unixepoch') AS day, model
        sum(cost + (SELECT coalesce(sum(delta), 0) FROM adjustments WHERE record_id = records.id)), {sums}
 FROM records
 WHERE received_ns >= :since_ns AND received_ns < :until_ns AND (cost <> 0 OR {tokens} > 0)
-  AND cache NOT IN ({hits}) AND provider IN (SELECT value FROM json_each(:providers))
+  AND cache NOT IN ({hits}) AND provider IN (SELECT value FROM json_each(:providers) AS each)
 GROUP BY 1, 2, 3, 4;

@@ -14,10 +14,11 @@ ranked AS (
 )
 SELECT CASE WHEN place < :row_limit OR places <= :row_limit THEN keys END AS shown, sum(requests), sum(hits), sum(cost),
        sum(avoided_cache), sum(avoided_routing), {sums}
-FROM ranked GROUP BY min(place, :row_limit) ORDER BY min(place, :row_limit);
+FROM ranked GROUP BY 1, CASE WHEN place < :row_limit THEN place ELSE :row_limit END
+ORDER BY min(place);
 
 -- name: spend_of_records
-SELECT {columns}, 1, cache IN {hit}, cost, avoided_cache, avoided_routing, {classes}
+SELECT {columns}, 1, CASE WHEN cache IN {hit} THEN 1 ELSE 0 END, cost, avoided_cache, avoided_routing, {classes}
 FROM records WHERE received_ns >= {since} AND received_ns < {until} {conditions}
 
 -- name: spend_of_adjustments
@@ -27,13 +28,13 @@ FROM adjustments WHERE received_ns >= {since} AND received_ns < {until} {conditi
 
 -- name: spend_of_adjusted
 SELECT {columns}, 0, 0, delta, 0, 0, {zeros}
-FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
-WHERE sums.id >= {since} << 32 AND sums.id < {until} << 32 {conditions}
+FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 4294967295
+WHERE sums.id >= {since} AND sums.id < {until} {conditions}
 
 -- name: spend_of_sums
-SELECT {columns}, requests, requests * (cache IN {hit}), cost, avoided_cache, avoided_routing, {classes}
-FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 0xFFFFFFFF
-WHERE sums.id >= {since} << 32 AND sums.id < {until} << 32 {conditions}
+SELECT {columns}, requests, CASE WHEN cache IN {hit} THEN requests ELSE 0 END, cost, avoided_cache, avoided_routing, {classes}
+FROM {table} AS sums JOIN rollup_keys ON rollup_keys.id = sums.id & 4294967295
+WHERE sums.id >= {since} AND sums.id < {until} {conditions}
 
 -- name: state
 -- What of the file decides how a report may be answered.
@@ -51,4 +52,4 @@ SELECT count(*) FROM holds;
 -- name: budget_states
 SELECT id, budget, scope, budget_window, cap, resets_at, spent, held FROM accounts
 WHERE (:budget = '' OR budget = :budget) AND (resets_at IS NULL OR julianday(resets_at) > julianday(:now))
-ORDER BY CAST(spent + held AS REAL) / max(cap, 1) DESC, id LIMIT :row_limit;
+ORDER BY CAST(spent + held AS REAL) / (CASE WHEN cap > 1 THEN cap ELSE 1 END) DESC, id LIMIT :row_limit;

@@ -1,5 +1,5 @@
 -- name: insert_record
-INSERT OR IGNORE INTO records ({columns}) VALUES ({places});
+INSERT INTO records ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING;
 
 -- name: insert_hold
 INSERT INTO holds (id, instance, amount, accounts, expires_ns, draft) VALUES (?, ?, ?, ?, ?, ?);
@@ -35,10 +35,10 @@ SELECT DISTINCT instance FROM holds;
 -- name: orphans
 -- Holds of a JSON array of dead instances, and those whose time is over.
 SELECT id, amount, accounts, draft FROM holds
-WHERE expires_ns <= ? OR instance IN (SELECT value FROM json_each(?));
+WHERE expires_ns <= ? OR instance IN (SELECT value FROM json_each(?) AS each);
 
 -- name: remove_hold
 DELETE FROM holds WHERE id = ?;
 
 -- name: charge_account
-UPDATE accounts SET spent = spent + ?, held = max(held - ?, 0) WHERE id = ?;
+UPDATE accounts SET spent = spent + :cost, held = CASE WHEN held > :held THEN held - :held ELSE 0 END WHERE id = :id;

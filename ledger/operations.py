@@ -1,8 +1,7 @@
-"""One transaction of the ledger: a batch of operations decided against the account rows and committed together."""
+"""Operations: what a ledger is asked to do, decided against the rows that a transaction has read, on any engine."""
 
-import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -11,34 +10,13 @@ from farthing.hold import Account, Hold, Intent
 from farthing.money import Nano
 from farthing.record import Record
 from farthing.value import changed
-from ledger import rollups
 from ledger.charges import Charge
-from ledger.rows import Row, draft_of, insertion, row_of
-from ledger.schema import STATEMENTS
+from ledger.rows import Row, draft_of, row_of
 
 Outcome = Hold | BudgetExceeded | bool
 """What came of one operation: the hold, the refusal, or whether a settlement wrote its record."""
 
 _encode: Final = msgspec.json.Encoder().encode
-_INSERT_RECORD: Final = insertion(STATEMENTS["insert_record"])
-_INSERT_HOLD: Final = STATEMENTS["insert_hold"]
-_INSERT_CHARGE: Final = STATEMENTS["insert_charge"]
-_EXTEND_HOLD: Final = STATEMENTS["extend_hold"]
-_WRITE_ACCOUNT: Final = STATEMENTS["write_account"]
-_FEW: Final = 8
-"""So many ids are bound one by one; json_each costs 8 us to set up, which only a larger batch earns back."""
-
-
-def _by_number_of_ids(name: str) -> list[str]:
-    """The statement for 0 to _FEW ids bound one by one, then for a JSON array of any length."""
-    ids = [", ".join("?" * number) for number in range(_FEW + 1)]
-    return [STATEMENTS[name].format(ids=text) for text in (*ids, "SELECT value FROM json_each(?)")]
-
-
-_TAKE_HOLDS: Final = _by_number_of_ids("take_holds")
-_READ_HOLDS: Final = _by_number_of_ids("read_holds")
-_KNOWN_RECORDS: Final = _by_number_of_ids("known_records")
-_READ_ACCOUNTS: Final = _by_number_of_ids("read_accounts")
 
 
 class Balance:
@@ -84,6 +62,7 @@ class Reserve:
 
     __slots__ = ("hold_row", "intent")
 
+    owed = False
     hold_id = record_id = extends = ""
 
     def __init__(self, intent: Intent, instance: str) -> None:
@@ -117,6 +96,7 @@ class Extend:
 
     __slots__ = ("amount", "extends", "hold")
 
+    owed = False
     hold_id = record_id = ""
 
     def __init__(self, hold: Hold, amount: Nano) -> None:
@@ -167,14 +147,19 @@ def _refusal(account: Account, balance: Balance, amount: Nano) -> BudgetExceeded
 class Settle:
     """Write a record and, with a hold, replace the hold by the record's cost."""
 
-    __slots__ = ("cost", "hold", "hold_id", "record_id", "row")
+    __slots__ = ("hold", "hold_id", "record", "record_id", "row")
 
     extends = ""
 
     def __init__(self, hold: Hold | None, record: Record) -> None:
         self.hold = hold
         self.hold_id = hold.intent.id if hold else ""
-        self.record_id, self.cost, self.row = record.id, record.cost, row_of(record)
+        self.record, self.record_id, self.row = record, record.id, row_of(record)
+
+    @property
+    def owed(self) -> bool:
+        """Whether there is money in it; that somebody was refused may be forgotten where nothing can be written."""
+        return self.hold is not None or self.record.cost != 0
 
     @property
     def accounts(self) -> Sequence[Account]:
@@ -192,7 +177,7 @@ class Settle:
             work.known.add(self.record_id)
             work.records.append(self.row)
         if self.hold and held is not None:
-            work.replace(self.hold.intent.accounts, held, self.cost if fresh else 0)
+            work.replace(self.hold.intent.accounts, held, self.record.cost if fresh else 0)
         return fresh
 
 
@@ -201,6 +186,7 @@ class Release:
 
     __slots__ = ("hold_id", "intent")
 
+    owed = True
     record_id = extends = ""
 
     def __init__(self, intent: Intent) -> None:
@@ -221,12 +207,13 @@ class Release:
 class Book:
     """Write a charge that comes from outside: the money is spent already, so no cap can refuse it."""
 
-    __slots__ = ("charge", "record_id")
+    __slots__ = ("charge", "record", "record_id")
 
+    owed = True
     hold_id = extends = ""
 
     def __init__(self, charge: Charge) -> None:
-        self.charge, self.record_id = charge, charge.record.id
+        self.charge, self.record, self.record_id = charge, charge.record, charge.record.id
 
     @property
     def accounts(self) -> Sequence[Account]:
@@ -237,16 +224,17 @@ class Book:
         """Each record id once; whatever comes later changes nothing."""
         if self.record_id in work.known:
             return False
-        record = self.charge.record
         work.known.add(self.record_id)
-        work.records.append(row_of(record))
+        work.records.append(row_of(self.record))
         work.charges.append(self.charge.row())
         for account in self.accounts:
-            work.balances[account.id].settle(account, 0, record.cost)
+            work.balances[account.id].settle(account, 0, self.record.cost)
         return True
 
 
 Operation = Reserve | Extend | Settle | Release | Book
+"""Each names the ids that have to be read for it (`hold_id` is taken, `extends` is read, `record_id` is looked up) and
+its accounts; `owed`: it is tried again where it could not be written."""
 
 
 class Work:
@@ -277,59 +265,3 @@ class Committed:
 
     def __init__(self, outcomes: list[Outcome], work: Work) -> None:
         self.outcomes, self.late, self.overages = outcomes, work.late, work.overages
-
-
-def commit(connection: sqlite3.Connection, operations: Sequence[Operation], keys: rollups.Keys) -> Committed:
-    """Run the operations in their order as one transaction; `keys` are those of the connection's file.
-
-    Raises, with nothing done, sqlite3.Error; for impossible values also ArithmeticError, TypeError, ValueError.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        work = _read(connection, operations)
-        outcomes = [operation.apply(work) for operation in operations]
-        _write(connection, work, keys)
-        connection.execute("COMMIT")
-    except BaseException:
-        keys.forget()
-        if connection.in_transaction:  # SQLite has already rolled back after some disk errors
-            connection.execute("ROLLBACK")
-        raise
-    return Committed(outcomes, work)
-
-
-def _read(connection: sqlite3.Connection, operations: Sequence[Operation]) -> Work:
-    holds = [operation.hold_id for operation in operations if operation.hold_id]
-    records = [operation.record_id for operation in operations if operation.record_id]
-    accounts = {account.id: account.limit for operation in operations for account in operation.accounts}
-    balances = {id_: Balance(limit, 0, 0) for id_, limit in accounts.items()}
-    for id_, cap, spent, held in _select(connection, _READ_ACCOUNTS, list(accounts)):
-        balances[id_] = Balance(cap, spent, held)
-    extends = [operation.extends for operation in operations if operation.extends]
-    open_ = dict(_select(connection, _READ_HOLDS, extends)) if extends else {}
-    open_.update(_select(connection, _TAKE_HOLDS, holds))
-    known = {row[0] for row in _select(connection, _KNOWN_RECORDS, records)}
-    return Work(open_, known, balances)
-
-
-def _select(connection: sqlite3.Connection, statements: list[str], ids: list[str]) -> Iterable[tuple[Any, ...]]:
-    if not ids:
-        return ()
-    if len(ids) <= _FEW:
-        return connection.execute(statements[len(ids)], ids).fetchall()
-    return connection.execute(statements[-1], (_encode(ids).decode(),)).fetchall()
-
-
-def _write(connection: sqlite3.Connection, work: Work, keys: rollups.Keys) -> None:
-    if work.records:
-        connection.executemany(_INSERT_RECORD, work.records)
-        rollups.add(connection, work.records, keys)
-    if work.holds:
-        connection.executemany(_INSERT_HOLD, work.holds)
-    if work.extended:  # of a hold that was also settled in this batch there is no row left to change
-        connection.executemany(_EXTEND_HOLD, [(amount, id_) for id_, amount in work.extended.items()])
-    if work.charges:
-        connection.executemany(_INSERT_CHARGE, work.charges)
-    accounts = [balance.row(id_) for id_, balance in work.balances.items() if balance.changed]
-    if accounts:
-        connection.executemany(_WRITE_ACCOUNT, accounts)
