@@ -1,7 +1,7 @@
 """Price: what a model costs in one price period and service tier."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from farthing.errors import UnpricedModel
@@ -13,6 +13,7 @@ TOKEN_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
     "cached_image": ("cache_image_read_mtok", "cache_read"),
     "input_video": ("input_video_mtok", "input_uncached"),
     "output_image": ("output_image_mtok", "output"),
+    "output_video": ("output_video_mtok", "output"),
     "output_citation": ("output_citation_mtok", ""),
 }
 """By name in `Portion.extras`: the price of the tokens, and the class in which they are counted already, at whose rate
@@ -35,6 +36,18 @@ class UnpricedTier(UnpricedModel):
         self.tier = tier
 
 
+class UnpricedClass(UnpricedModel):
+    """The price list charges the model by something that is not counted here, and the rest would be a guess."""
+
+    def __init__(self, provider: str, model: str, names: Iterable[str]) -> None:
+        super().__init__(provider, model)
+        self.args = (
+            f"The price list charges model '{model}' of provider '{provider}' also by {', '.join(sorted(names))}, "
+            f"which Farthing does not count. If it is used for something else, add an entry with provider: {provider}, "
+            f"model: {model}, input_per_mtok and output_per_mtok under `prices:`.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a model costs in one price period and service tier. `steps` are (input tokens above which they apply,
@@ -46,6 +59,12 @@ class Price:
     steps: tuple[tuple[int, Rates], ...]
     extras: tuple[Mapping[str, int], ...] = ()
     is_assumed: bool = False
+    _ceiling: Rates = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tables = self.extras or ({},) * len(self.steps)
+        dearest = [_with_extras(rates, table) for (_, rates), table in zip(self.steps, tables, strict=True)]
+        object.__setattr__(self, "_ceiling", highest(dearest))  # once: it is asked for by every hold
 
     def rates(self, input_tokens: int) -> Rates:
         """The rates of a request with so many input tokens, cached ones included. A context tier is a cliff: past
@@ -55,10 +74,10 @@ class Price:
         return next(rates for above, rates in reversed(self.steps) if input_tokens > above)
 
     def ceiling(self) -> Rates:
-        """For every class the highest rate of any context tier: no request in this service tier is charged more."""
-        if len(self.steps) == 1:
-            return self.steps[0][1]
-        return highest([rates for _, rates in self.steps])
+        """For every class the highest rate of any context tier, that of its dearest extra included (images in the
+        output may cost ten times the text): no token in this service tier is charged more. Things that are in no
+        class, such as searches, are not in it."""
+        return self._ceiling
 
     def extra_rates(self, input_tokens: int) -> Mapping[str, int]:
         """The rates of extras (see `extras`) in a request with so many input tokens; what is missing has no price."""
@@ -75,6 +94,14 @@ def highest(rates: Sequence[Rates]) -> Rates:
     """For every class and fee the highest of these."""
     fields = (*TOKEN_CLASSES, "per_request", "per_second")
     return Rates(**{name: max(getattr(each, name) for each in rates) for name in fields})
+
+
+def _with_extras(rates: Rates, table: Mapping[str, int]) -> Rates:
+    beyond: dict[str, int] = {}
+    for name, (_, counted_as) in TOKEN_EXTRAS.items():
+        if counted_as:
+            beyond[counted_as] = max(beyond.get(counted_as, 0), table.get(name, 0))
+    return replace(rates, **{name: getattr(rates, name) + more for name, more in beyond.items()})
 
 
 _IN_TIER: Final = ", tier "

@@ -16,7 +16,7 @@ from farthing.catalog import PriceOverride
 from farthing.errors import UnpricedModel
 from farthing.money import FEMTO_PER_NANO, Rates, femto_per_token, nano_from_usd
 from ledger.overrides import dated_prices
-from ledger.price import STANDARD, TOKEN_EXTRAS, Price, UnpricedTier, highest, plain_tier
+from ledger.price import STANDARD, TOKEN_EXTRAS, Price, UnpricedClass, UnpricedTier, highest, plain_tier
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -46,6 +46,16 @@ _FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches": "storage_searches_kcount"}
 """By name in `Portion.extras`: the price of a thousand."""
+
+_KNOWN: Final = frozenset(
+    {
+        *(name for names in _FALLBACKS.values() for name in names),
+        *(price for price, _ in TOKEN_EXTRAS.values()),
+        *_PIECE_EXTRAS.values(),
+        "requests_kcount",
+    }
+)
+"""The prices of the snapshot that are charged here."""
 
 _ANY: Final = "auto"
 """The tier of a request whose provider decides by its own settings (OpenAI: those of the project)."""
@@ -137,7 +147,7 @@ class PriceBook:
         tiers = ("", *self.tiers(provider, model, at_ns))
         periods = [self._period(provider, model, at_ns, tier) for tier in tiers]
         prices = [period.price for period in periods]
-        rates = highest([price.ceiling() for price in prices])
+        rates = highest([rates for price in prices for _, rates in price.steps])
         extras = [table for price in prices for table in price.extras]
         names = {name for table in extras for name in table}
         dearest = {name: max(table[name] for table in extras if name in table) for name in sorted(names)}
@@ -189,6 +199,8 @@ class PriceBook:
         # Without a token price it is sold by the hour, the page or the character, or the snapshot does not know.
         if "input_mtok" not in known:
             raise UnpricedModel(provider, model)
+        if unknown := [name for name in known if name not in _KNOWN and not name.startswith("_")]:
+            raise UnpricedClass(provider, model, unknown)
         thresholds = sorted({tier.start for value in known.values() for tier in getattr(value, "tiers", ())})
         steps = tuple((above, _snapshot_rates(known, above + 1)) for above in (-1, *thresholds))
         extras = tuple(_extra_rates(known, above + 1, rates) for above, rates in steps)

@@ -39,6 +39,7 @@ def read_gemini(figures: Mapping[str, Any], web_searches: int = 0) -> Portion:
     # Candidates may be left out, and then the total tells them.
     output = max(count(figures, "candidatesTokenCount"), count(figures, "totalTokenCount") - whole - reasoning)
     output_audio = min(made.get("AUDIO", 0), output)
+    image_made = min(made.get("IMAGE", 0), output - output_audio)
     cached_audio = min(cached.get("AUDIO", 0), cache_read)
     usage = Usage(
         input_uncached=rest - audio - image,
@@ -55,7 +56,8 @@ def read_gemini(figures: Mapping[str, Any], web_searches: int = 0) -> Portion:
             cached_audio=cached_audio,
             cached_image=min(cached.get("IMAGE", 0), cache_read - cached_audio),
             input_video=video,
-            output_image=min(made.get("IMAGE", 0), output - output_audio),
+            output_image=image_made,
+            output_video=min(made.get("VIDEO", 0), output - output_audio - image_made),
             web_searches=web_searches,
         ),
     )

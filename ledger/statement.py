@@ -10,7 +10,8 @@ class Portion(Value, frozen=True, kw_only=True):
     provider's word for it (Anthropic: message, compaction, advisor_message).
 
     `extras` are counts by name of what has a price beside the token classes: tokens that are in a class already but
-    cost something else than it (`cached_audio`, `cached_image`, `input_video`, `output_image`), and things that are
+    cost something else than it (`cached_audio`, `cached_image`, `input_video`, `output_image`,
+    `output_video`), and things that are
     not in any (`output_citation`, `web_searches`, `storage_searches`). See `ledger.prices`.
     """
 

@@ -96,6 +96,7 @@ COUNTED_IN = {
     "cached_image": "cache_read",
     "input_video": "input_uncached",
     "output_image": "output",
+    "output_video": "output",
 }
 
 

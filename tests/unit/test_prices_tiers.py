@@ -11,7 +11,10 @@ from farthing.catalog import PriceOverride
 from farthing.errors import UnpricedModel
 from farthing.money import format_usd
 from farthing.usage import TOKEN_CLASSES, Usage
+from ledger.bills import bill_for
+from ledger.price import TOKEN_EXTRAS
 from ledger.prices import PriceBook, UnpricedTier
+from ledger.statement import Portion, Statement
 
 
 def at(text: str) -> int:
@@ -189,6 +192,59 @@ def test_tokens_without_a_price_of_their_own_cost_what_their_class_costs() -> No
 
     assert extras["cached_audio"] == extras["cached_image"] == extras["input_video"] == extras["output_image"] == 0
     assert "output_citation" not in extras  # in no class: what has no price is missing, not free
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "class_"),
+    [
+        ("gemini-2.5-flash-image", "output_image", "output"),
+        ("gemini-omni-1.1-flash", "output_video", "output"),
+        ("gemini-embedding-2", "input_video", "input_uncached"),
+    ],
+)
+def test_a_hold_covers_tokens_that_cost_more_than_their_class(model: str, extra: str, class_: str) -> None:
+    price = BOOK.price("google", model, NOW)
+    tokens = 1000
+    sent, made = (tokens, 0) if class_ == "input_uncached" else (0, tokens)
+    statement = Statement(portions=(Portion(usage=Usage(**{class_: tokens}), extras=((extra, tokens),)),))
+
+    bill = bill_for(BOOK, "google", model, statement, at_ns=NOW)
+
+    assert price.extra_rates(1)[extra] > 0, "else this shows nothing"
+    assert bill.cost <= BOOK.ceiling("google", model, NOW).bound(sent, made)
+
+
+@pytest.mark.parametrize("provider", [provider.id for provider in BOOK._snapshot.providers])
+def test_no_token_of_the_price_list_costs_more_than_the_ceiling(provider: str) -> None:
+    models = next(one.models for one in BOOK._snapshot.providers if one.id == provider)
+    for model in models:
+        try:
+            price = BOOK.price(provider, model.id, NOW)
+        except UnpricedModel:
+            continue
+        ceiling = price.ceiling()
+        for above, rates in price.steps:
+            table = price.extra_rates(above + 1)
+            dearest = {name: getattr(rates, name) for name in TOKEN_CLASSES}
+            for name, (_, counted_as) in TOKEN_EXTRAS.items():
+                if counted_as:
+                    dearest[counted_as] = max(dearest[counted_as], getattr(rates, counted_as) + table[name])
+            assert all(getattr(ceiling, name) >= rate for name, rate in dearest.items()), model.id
+
+
+def test_a_tier_without_a_price_is_not_charged_its_extras_twice() -> None:
+    known = BOOK.price("google", "gemini-2.5-flash-image", NOW)
+
+    assumed = BOOK.answered_price("google", "gemini-2.5-flash-image", NOW, "unheard-of")
+
+    made = known.rates(1).output + known.extra_rates(1)["output_image"]
+    assert assumed.is_assumed
+    assert assumed.rates(1).output + assumed.extra_rates(1)["output_image"] == made
+
+
+def test_a_class_that_is_not_counted_here_leaves_its_model_without_a_price() -> None:
+    with pytest.raises(UnpricedModel, match=r"voxtral-small-24b-2507.* also by audio_hours, input_audio_hours, which"):
+        BOOK.price("mistral", "voxtral-small-24b-2507", NOW)
 
 
 def test_extras_follow_the_context_tier() -> None:

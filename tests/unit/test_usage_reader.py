@@ -208,6 +208,26 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], Usage, dict[str, int], str, int | 
         "flex",
         None,
     ),
+    "Gemini: images and video made": (
+        [
+            {
+                "usageMetadata": {
+                    "promptTokenCount": 9,
+                    "candidatesTokenCount": 100,
+                    "totalTokenCount": 109,
+                    "candidatesTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 10},
+                        {"modality": "IMAGE", "tokenCount": 30},
+                        {"modality": "VIDEO", "tokenCount": 60},
+                    ],
+                }
+            }
+        ],
+        Usage(input_uncached=9, output=100),
+        {"output_image": 30, "output_video": 60},
+        "",
+        None,
+    ),
     "Groq: in x_groq alone": (
         [{"choices": [{"finish_reason": "stop"}], "x_groq": {"usage": {"prompt_tokens": 21, "completion_tokens": 9}}}],
         Usage(input_uncached=21, output=9),
