@@ -165,8 +165,15 @@ def _computed(event: UsageEvent, priced_as: str, book: PriceBook) -> tuple[Nano,
         error.param = f"{event.at}data.{error.param}"  # model or service_tier
         raise
     rates = price.rates(event.usage.input_total)
+    cost = rates.cost(event.usage, event.seconds)
+    if not cost and not event.usage.input_total and not event.usage.output_total:
+        raise InvalidParameter(
+            "The usage holds no token and costs nothing, and an event is booked once: send what was used, or state "
+            "`cost_usd`.",
+            param=f"{event.at}data.usage",
+        )
     return (
-        rates.cost(event.usage, event.seconds),
+        cost,
         orjson.dumps(rates.as_dict()).decode(),
         version_in_tier(price.version, event.service_tier),
     )
