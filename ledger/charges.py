@@ -18,6 +18,12 @@ from ledger.rows import Row
 EXTERNAL: Final = "external"
 """The endpoint of such records: what tells them from calls that went through the gateway."""
 
+COLUMNS: Final = (
+    *("record_id", "tenant", "source", "event_id", "event_ns"),
+    *("cost", "price_version", "booked_ns", "booked_by"),
+)
+"""The columns of `charges`."""
+
 _FIND: Final = read_statements("charges")["find"]
 
 
@@ -49,7 +55,7 @@ class Charge:
     booked_by: str
 
     def row(self) -> Row:
-        """The row of `charges`."""
+        """The row of `charges`, in the order of COLUMNS."""
         record, key = self.record, self.key
         return (
             *(record.id, key.tenant, key.source, key.id, record.received_ns),

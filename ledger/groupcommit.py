@@ -33,13 +33,13 @@ class _Owed(asyncio.Future[Any]):
 
 
 class Entry:
-    """An operation in the queue and the future of whoever waits for it. `alone`: it goes into a batch of its own.
-    `uncertain`: it was sent to be committed and no answer came."""
+    """An operation in the queue and the future of whoever waits for it, `since` when by the loop's clock. `alone`: it
+    goes into a batch of its own. `uncertain`: it was sent to be committed and no answer came."""
 
-    __slots__ = ("alone", "future", "operation", "uncertain")
+    __slots__ = ("alone", "future", "operation", "since", "uncertain")
 
-    def __init__(self, operation: Operation, future: "asyncio.Future[Any]") -> None:
-        self.operation, self.future = operation, future
+    def __init__(self, operation: Operation, future: "asyncio.Future[Any]", since: float) -> None:
+        self.operation, self.future, self.since = operation, future, since
         self.alone = self.uncertain = False
 
     @property
@@ -108,6 +108,11 @@ class GroupCommit(ABC):
         Raises LedgerUnavailable."""
         return self._ask(Book(charge), _Owed(loop=self._loop))
 
+    @property
+    def recovery_is_due(self) -> bool:
+        """True where another process is known to have died."""
+        return False
+
     @abstractmethod
     async def recover(self) -> int:
         """Charge holds of dead processes and expired ones; returns how many. Raises LedgerUnavailable."""
@@ -127,7 +132,7 @@ class GroupCommit(ABC):
         if self._closed:
             future.set_exception(LedgerUnavailable("The ledger is closed: the gateway is shutting down."))
             return future
-        self._queue.append(Entry(operation, future))
+        self._queue.append(Entry(operation, future, self._loop.time()))
         self._wake()
         return future
 
@@ -152,15 +157,21 @@ class GroupCommit(ABC):
         self.overages += committed.overages
         self.late_settlements += committed.late
         for entry, outcome in zip(batch, committed.outcomes, strict=True):
-            if outcome is True and entry.future.done():
-                self._make_up(entry.operation)
-            entry.resolve(outcome)
+            self._conclude(entry, outcome)
 
-    def _make_up(self, operation: Operation) -> None:
-        """Its caller was told of a failure and has gone on."""
+    def _conclude(self, entry: Entry, outcome: Outcome) -> None:
+        if entry.future.done():
+            self._make_up(entry.operation, outcome)
+        entry.resolve(outcome)
+
+    def _make_up(self, operation: Operation, outcome: Outcome) -> None:
+        """Its caller was told of a failure, or was cancelled, and has gone on."""
         if isinstance(operation, Settle | Book):
-            self.made_up += 1
-            self._on_late(operation.record)
+            if outcome is True:
+                self.made_up += 1
+                self._on_late(operation.record)
+        elif isinstance(operation, Reserve) and isinstance(outcome, Hold):
+            self._ask(Release(operation.intent))
 
     def _fail(self, batch: Sequence[Entry], error: LedgerUnavailable) -> list[Entry]:
         """Nothing of the batch was done. Nobody waits any longer; what is owed to the books goes back to the queue, to

@@ -207,13 +207,14 @@ class Release:
 class Book:
     """Write a charge that comes from outside: the money is spent already, so no cap can refuse it."""
 
-    __slots__ = ("charge", "record", "record_id")
+    __slots__ = ("charge", "record", "record_id", "row")
 
     owed = True
     hold_id = extends = ""
 
     def __init__(self, charge: Charge) -> None:
         self.charge, self.record, self.record_id = charge, charge.record, charge.record.id
+        self.row = row_of(charge.record)
 
     @property
     def accounts(self) -> Sequence[Account]:
@@ -225,7 +226,7 @@ class Book:
         if self.record_id in work.known:
             return False
         work.known.add(self.record_id)
-        work.records.append(row_of(self.record))
+        work.records.append(self.row)
         work.charges.append(self.charge.row())
         for account in self.accounts:
             work.balances[account.id].settle(account, 0, self.record.cost)

@@ -45,7 +45,8 @@ FIGURES: Final = ("requests", *SUMMED)
 INFERENCES: Final = (Outcome.SUCCESS.value, Outcome.ABORTED.value, Outcome.LOST.value)
 """An inference is a request that ended in one of these ways, or that cost something."""
 
-_dimensions_of: Final = itemgetter(*map(COLUMNS.index, DIMENSIONS))
+dimensions_of: Final = itemgetter(*map(COLUMNS.index, DIMENSIONS))
+"""The values of DIMENSIONS in a row of records."""
 _summed_of: Final = itemgetter(*map(COLUMNS.index, SUMMED))
 _group_of: Final = itemgetter(*map(DIMENSIONS.index, GROUP))
 _RECEIVED: Final = COLUMNS.index("received_ns")
@@ -147,7 +148,7 @@ class Added:
         costs: list[int] = []
         for row in rows:
             hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
-            id_, group, counts_all = find(_dimensions_of(row))
+            id_, group, counts_all = find(dimensions_of(row))
             cell = hour << KEY_BITS | id_
             before = hours.get(cell)
             hours[cell] = (1, *figures) if before is None else (before[0] + 1, *map(plus, before[1:], figures))

@@ -28,7 +28,7 @@ WITH told AS (
     WHERE id >= (:day * 24) << 32 AND id < (:day * 24 + 24) << 32 AND :day < :days_until
 )
 SELECT :day, json_array({dimensions}), {sums} FROM told LEFT JOIN rollup_keys ON rollup_keys.id = key
-GROUP BY key HAVING {any};
+GROUP BY key, {dimensions} HAVING {any};
 
 -- name: costs
 -- Where the histogram of a day does not count its inferences.

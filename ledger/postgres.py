@@ -1,0 +1,268 @@
+"""PostgresLedger: the port Ledger on PostgreSQL, which the gateways of several machines share."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import psycopg
+from psycopg import errors
+
+from farthing.errors import LedgerUnavailable
+from farthing.ports import Clock
+from farthing.record import Record
+from ledger import recovery, rollups
+from ledger.database import read_statements
+from ledger.groupcommit import DEADLINE_S, OWED_WAIT_S, Entry, GroupCommit
+from ledger.operations import Book, Release, Reserve, Settle
+from ledger.postgres_commit import STATEMENTS, Connection, Known, Retry, Uncertain, commit, prepare
+from ledger.postgres_connection import Line
+from ledger.postgres_database import PostgresDatabase, reason
+
+LEASE_S: Final = 15.0
+"""A process that has not been heard of for so long is dead, and its holds are charged."""
+BEAT_S: Final = 3.0
+"""How often a process says that it lives."""
+_TRIES: Final = 10
+"""How often a batch is decided anew before it is given up."""
+_LOOK_S: Final = 0.1
+"""How often whoever waits for a server that is slow is looked at."""
+
+_AGAIN: Final = (Retry, errors.UniqueViolation, errors.SerializationFailure, errors.DeadlockDetected)
+_DATA_ERRORS: Final = (ArithmeticError, LookupError, TypeError, ValueError, errors.DataError, errors.IntegrityError)
+"""What an operation with impossible values raises; a server in trouble raises other errors."""
+
+
+class PostgresLedger(GroupCommit):
+    """Group commit by a task: what is asked for while one transaction is under way is the next one.
+
+    A process lives as long as it says so; one that was silent for LEASE_S is charged by whoever has itself been in
+    touch with the server for that long, so that after an outage everybody has time to come back.
+    """
+
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        clock: Clock,
+        name: str,
+        on_late: Callable[[Record], None] | None,
+        *,
+        lease_s: float,
+        deadline_s: float,
+    ) -> None:
+        super().__init__(name, on_late)
+        self._database, self._clock = database, clock
+        self._lease_s, self._beat_s, self._deadline_s = lease_s, min(BEAT_S, lease_s / 5), deadline_s
+        self._line = Line(database, statement_s=deadline_s)
+        self._known = Known()
+        self._awake = asyncio.Event()
+        self._beaten = self._in_touch_since = 0.0
+        self._silent = False
+        self._writer: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        database: PostgresDatabase,
+        clock: Clock,
+        *,
+        on_late: Callable[[Record], None] | None = None,
+        lease_s: float = LEASE_S,
+        deadline_s: float = DEADLINE_S,
+    ) -> "PostgresLedger":
+        """Connect, create or upgrade the tables, and charge what has expired. Raises ConfigError, LedgerUnavailable."""
+        await asyncio.to_thread(_prepare, database)
+        ledger = cls(database, clock, secrets.token_hex(8), on_late, lease_s=lease_s, deadline_s=deadline_s)
+        try:
+            await ledger._beat(await ledger._line.connection())
+            await ledger.recover()
+        except (LedgerUnavailable, psycopg.Error) as error:
+            await ledger._line.hang_up()
+            raise error if isinstance(error, LedgerUnavailable) else ledger._unavailable(error) from error
+        ledger._writer = ledger._loop.create_task(ledger._write(), name="ledger-writer")
+        return ledger
+
+    @property
+    def recovery_is_due(self) -> bool:
+        """See GroupCommit: it has fallen silent."""
+        return self._silent
+
+    async def recover(self) -> int:
+        """See GroupCommit."""
+        self._silent = False
+        now_ns, told = self._clock.wall_ns(), self._loop.time() - self._in_touch_since >= self._lease_s
+        lost = await asyncio.to_thread(_recover, self._database, now_ns, self._lease_s if told else None)
+        return self._tell_lost(lost)
+
+    async def close(self) -> None:
+        """See GroupCommit. What cannot be written within the deadline is left to a recovery."""
+        if self._closed:
+            return
+        self._closed = True
+        self._awake.set()
+        if self._writer is not None:
+            await self._writer
+        await self._line.hang_up()
+
+    def _wake(self) -> None:
+        self._awake.set()
+
+    # --- the writer ------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while self._queue or not self._closed:
+            batch = self._next_batch()
+            if batch:
+                await self._attempt(batch)
+            elif not self._queue:
+                self._awake.clear()
+                if not self._closed:
+                    await self._sleep(self._beaten + self._beat_s - self._loop.time())
+            if self._loop.time() >= self._beaten + self._beat_s:
+                await self._say_alive()
+        await self._say_goodbye()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until there is something to do, for so long at most."""
+        timer = self._loop.call_later(max(seconds, 0), self._awake.set)
+        try:
+            await self._awake.wait()
+        finally:
+            timer.cancel()
+
+    async def _attempt(self, batch: list[Entry]) -> None:
+        """Commit a batch; those who have waited too long are told so meanwhile."""
+        work = self._loop.create_task(self._commit(batch), name="ledger-commit")
+        while not (await asyncio.wait({work}, timeout=_LOOK_S))[0]:
+            self._disappoint([*batch, *self._queue])
+        await work
+
+    def _disappoint(self, entries: Sequence[Entry]) -> None:
+        late = self._loop.time() - self._deadline_s
+        for entry in entries:
+            if entry.since < late:
+                entry.fail(LedgerUnavailable(f"The ledger at {self._database.label} is slow to answer; try again."))
+
+    async def _commit(self, batch: list[Entry]) -> None:
+        for _ in range(_TRIES):
+            try:
+                connection = await self._line.connection()
+                if any(entry.uncertain for entry in batch):
+                    batch = await self._still_to_do(connection, batch)
+                operations = [entry.operation for entry in batch]
+                await prepare(connection, operations, self._known)
+                committed = await commit(connection, operations, self._known)
+            except _AGAIN:
+                self._known.forget()
+                continue
+            except _DATA_ERRORS as error:
+                self._isolate(batch, error)
+            except Uncertain:
+                await self._lose_touch()
+                self._doubt(batch)
+            except psycopg.Error as error:
+                await self._give_up(batch, error)
+            else:
+                self._resolve(batch, committed)
+            return
+        await self._give_up(batch, psycopg.OperationalError("others were faster, again and again"))
+
+    async def _still_to_do(self, connection: Connection, batch: Sequence[Entry]) -> list[Entry]:
+        """The batch without what an earlier try has written after all."""
+        ids = [entry.operation.record_id for entry in batch if entry.uncertain]
+        cursor = await connection.execute(STATEMENTS["done"], {"records": ids})
+        done = {row[0] for row in await cursor.fetchall()}
+        left = []
+        for entry in batch:
+            if entry.uncertain and entry.operation.record_id in done:
+                entry.uncertain = False
+                self._conclude(entry, True)
+            else:
+                left.append(entry)
+        return left
+
+    # --- what can go wrong -----------------------------------------------------------------------
+
+    async def _give_up(self, batch: list[Entry], error: psycopg.Error) -> None:
+        """Nothing was done. A server that restarts is given a moment before anybody is told."""
+        if self._line.is_broken:
+            await self._lose_touch()
+        patient = [entry for entry in batch if not self._closed and self._loop.time() - entry.since < self._deadline_s]
+        self._put_back(patient)
+        rest = [entry for entry in batch if entry not in patient]
+        if rest:
+            self._fail(rest, self._unavailable(error))
+        if self._queue and not self._closed:
+            await asyncio.sleep(OWED_WAIT_S)
+
+    def _doubt(self, batch: Sequence[Entry]) -> None:
+        """The batch was written or it was not. Nothing may be spent on a reservation that perhaps is none; what is owed
+        to the books is looked up and written if it is not there."""
+        error = LedgerUnavailable(f"The ledger at {self._database.label} broke off; try again shortly.")
+        kept: list[Entry] = []
+        for entry in batch:
+            if entry.operation.owed or isinstance(entry.operation, Settle | Book):
+                entry.uncertain = isinstance(entry.operation, Settle | Book)
+                kept.append(entry)
+            else:
+                entry.fail(error)
+                if isinstance(entry.operation, Reserve):
+                    kept.append(Entry(Release(entry.operation.intent), self._loop.create_future(), entry.since))
+        self.failures += 1
+        self._put_back(kept)
+
+    async def _lose_touch(self) -> None:
+        """The next connection is a new one. Whoever was silent meanwhile may only have had the same trouble."""
+        self._in_touch_since = 0.0
+        await self._line.hang_up()
+
+    def _unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
+        return LedgerUnavailable(
+            f"The ledger at {self._database.label} cannot be written ({reason(error)}), so nothing may be spent: check "
+            "`ledger.url` and the server, then try again shortly."
+        )
+
+    # --- signs of life ---------------------------------------------------------------------------
+
+    async def _say_alive(self) -> None:
+        try:
+            await self._beat(await self._line.connection())
+        except psycopg.Error:
+            await self._lose_touch()
+            self._beaten = self._loop.time() - self._beat_s + OWED_WAIT_S
+
+    async def _beat(self, connection: Connection) -> None:
+        now = self._loop.time()
+        await connection.execute(STATEMENTS["live"], {"name": self._instance})
+        self._beaten = now
+        self._in_touch_since = self._in_touch_since or now
+        if now - self._in_touch_since >= self._lease_s:
+            cursor = await connection.execute(STATEMENTS["silent"], {"seconds": self._lease_s})
+            self._silent = bool(await cursor.fetchall())
+
+    async def _say_goodbye(self) -> None:
+        try:
+            connection = await self._line.connection()
+            await connection.execute(STATEMENTS["forget"], {"names": [self._instance]})
+        except psycopg.Error:
+            pass  # the others will notice
+
+
+_SILENT: Final = read_statements("postgres")["silent"]
+_FORGET: Final = read_statements("postgres")["forget"]
+
+
+def _prepare(database: PostgresDatabase) -> None:
+    database.prepare()
+    with database.working() as session:
+        rollups.catch_up(session)
+
+
+def _recover(database: PostgresDatabase, now_ns: int, lease_s: float | None) -> list[Record]:
+    """Charge what has expired, and what silent processes hold where `lease_s` is given; blocks."""
+    with database.working() as session:
+        silent = [] if lease_s is None else [row[0] for row in session.execute(_SILENT, {"seconds": lease_s})]
+        lost = recovery.charge_orphans(session, silent, now_ns)
+        session.execute(_FORGET, {"names": silent})
+        rollups.close_days(session, now_ns)
+        return lost

@@ -1,0 +1,59 @@
+"""Line: one connection to the server for the event loop, opened when it is needed and anew after it has broken."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+
+from ledger.postgres_database import CONNECT_S, PostgresDatabase, adapt, first_words
+
+_ALIVE: Final[Mapping[str, Any]] = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # ms
+}
+"""After some ten seconds without a sign of the other machine the connection is broken."""
+
+
+class Line:
+    """Belongs to its loop; one user at a time. The server gives up what takes longer than `statement_s`."""
+
+    def __init__(self, database: PostgresDatabase, *, statement_s: float) -> None:
+        self._database, self._statement_s = database, statement_s
+        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+
+    async def connection(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """The connection, in no transaction. Raises psycopg.Error."""
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._connect()
+        return self._connection
+
+    @property
+    def is_broken(self) -> bool:
+        """True where there is no connection that works."""
+        return self._connection is None or self._connection.closed
+
+    async def hang_up(self) -> None:
+        """Let the connection go; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                await connection.close()
+
+    async def _connect(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        database = self._database
+        connection = await psycopg.AsyncConnection.connect(
+            database.url, autocommit=True, connect_timeout=CONNECT_S, application_name="farthing", **_ALIVE
+        )
+        try:
+            adapt(connection)
+            await connection.execute(
+                first_words(database.schema, lock_s=self._statement_s, statement_s=self._statement_s)
+            )
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
