@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +28,13 @@ from farthing.record import CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.clock import SystemClock
-from ledger import costs, reports, rollups, schema
+from ledger import costs, reports, rollups, sqlite_file
+from ledger.database import read_statements
+from ledger.operations import Reserve, Settle
 from ledger.rows import COLUMNS, Row, insertion, row_of
 from ledger.sqlite import SQLiteLedger
-from ledger.transaction import Reserve, Settle, commit
+from ledger.sqlite_commit import commit
+from ledger.sqlite_file import SQLiteFile
 
 BATCHES: Final = (1, 8, 32, 64)
 CALLS_A_BATCH_SIZE: Final = 12_000
@@ -100,8 +104,8 @@ def intent_of(record: Record) -> Intent:
 def cpu_of_batches(folder: Path, size: int) -> dict[str, Any]:
     """CPU microseconds a call (two commits: holds, then settlements) in batches of that size."""
     path = folder / f"batches-{size}.db"
-    schema.prepare(path)
-    connection, keys = schema.connector("normal")(path), rollups.Keys()
+    sqlite_file.prepare(path)
+    connection, keys = sqlite_file.connector("normal")(path), rollups.Keys()
     dice, spent = random.Random(1), []
     for start in range(0, CALLS_A_BATCH_SIZE, size):
         records = [record_of(number, dice) for number in range(start, start + size)]
@@ -176,11 +180,11 @@ def _us(cpu: float, taken: list[float]) -> float:
 
 def fill(path: Path, rows: int) -> None:
     """Write so many records over DAYS days, then build their roll-ups as the opening of an old file does."""
-    schema.prepare(path)
-    connection = rollups.connect_rebuilding(path)
+    sqlite_file.prepare(path)
+    connection = sqlite_file.connect_waiting(path)
     connection.execute("PRAGMA synchronous = off")
     connection.execute("PRAGMA cache_size = -262144")
-    insert = insertion(schema.STATEMENTS["insert_record"])
+    insert = insertion(read_statements("statements")["insert_record"])
     for start in range(0, rows, 200_000):
         connection.execute("BEGIN")
         connection.executemany(insert, _rows(start, min(start + 200_000, rows), rows))
@@ -206,11 +210,13 @@ def _reports(path: Path) -> dict[str, Callable[[], object]]:
     period: dict[str, Any] = {"since_ns": START_NS + 10**12, "until_ns": START_NS + DAYS * rollups.DAY_NS - 10**12}
     day: dict[str, Any] = {"since_ns": START_NS + 12 * rollups.DAY_NS, "until_ns": START_NS + 13 * rollups.DAY_NS}
     return {
-        "month by feature": lambda: reports.spend(path, by=["feature"], **period),
-        "month by day and model": lambda: reports.spend(path, by=["day", "model"], **period),
-        "one day by model": lambda: reports.spend(path, by=["model"], **day),
-        "month, median and p99 of cost per inference by feature": lambda: costs.costs(path, by=["feature"], **period),
-        "month, the same by feature and tier": lambda: costs.costs(path, by=["feature", "tier"], **period),
+        "month by feature": lambda: reports.spend(SQLiteFile(path), by=["feature"], **period),
+        "month by day and model": lambda: reports.spend(SQLiteFile(path), by=["day", "model"], **period),
+        "one day by model": lambda: reports.spend(SQLiteFile(path), by=["model"], **day),
+        "month, median and p99 of cost per inference by feature": lambda: costs.costs(
+            SQLiteFile(path), by=["feature"], **period
+        ),
+        "month, the same by feature and tier": lambda: costs.costs(SQLiteFile(path), by=["feature", "tier"], **period),
     }
 
 
@@ -235,10 +241,9 @@ def on_many_rows(folder: Path, rows: int) -> list[dict[str, Any]]:
     began = time.perf_counter()
     fill(path, rows)
     filled = time.perf_counter()
-    rollups.catch_up(path)
-    with rollups.connect_rebuilding(path) as connection:
-        rollups.close_days(connection, START_NS + (DAYS - 1) * rollups.DAY_NS)
-    connection.close()
+    with closing(sqlite_file.connect_waiting(path)) as session:
+        rollups.catch_up(session)
+        rollups.close_days(session, START_NS + (DAYS - 1) * rollups.DAY_NS)
     built = time.perf_counter()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

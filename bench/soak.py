@@ -26,6 +26,7 @@ from bench.run import BenchmarkFailed
 from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
 from ledger import reports
 from ledger.check import check
+from ledger.sqlite_file import SQLiteFile
 
 CALLERS: Final = 12
 PAUSE_S: Final = 0.02
@@ -115,7 +116,7 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
         # A call that was killed has no attempts on its row: it may account for all that the mock saw of it.
         told[word_of(run)] += 9 if outcome == "lost" else attempts.count(FAILING)
     cost = sum(cost for _, _, cost, _, _ in rows)
-    told_cost = reports.totals(victim.ledger, since_ns=0, until_ns=2**62).cost
+    told_cost = reports.totals(SQLiteFile(victim.ledger), since_ns=0, until_ns=2**62).cost
     return Audit(
         missing=sum((seen.billed - words).values()),
         doubled=sum(count - 1 for count in runs.values()),
@@ -124,7 +125,7 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
         lost_attempts=sum((seen.failed - told).values()),
         holds=victim.held(),
         off_accounts=_off_accounts(victim, cost),
-        off_sums=(told_cost != cost) + (len(check(victim.ledger).differences) if sums else 0),
+        off_sums=(told_cost != cost) + (len(check(SQLiteFile(victim.ledger)).differences) if sums else 0),
         estimated=sum(estimated.values()),
         never_sent=sum(surplus.values()),
         charges=len(charged),

@@ -18,6 +18,7 @@ from gateway.server import Application
 from gateway.settings import load
 from gateway.wire import PatientProtocol
 from ledger import reports
+from ledger.sqlite_file import SQLiteFile
 
 KEY = "fk-test-key-of-the-first-tenant"
 OTHER_KEY = "fk-test-key-of-the-other-tenant"
@@ -145,17 +146,19 @@ class RunningGateway:
 
     def records(self) -> Sequence[Record]:
         """Every record on the books, oldest first."""
-        return list(reversed(reports.recent(self.application.house.files.ledger, 10_000)))
+        return list(reversed(reports.recent(SQLiteFile(self.application.house.files.ledger), 10_000)))
 
     def record_of(self, response: httpx.Response) -> Record:
         """The record of one answer."""
-        record = reports.record(self.application.house.files.ledger, response.headers["x-farthing-request-id"])
+        record = reports.record(
+            SQLiteFile(self.application.house.files.ledger), response.headers["x-farthing-request-id"]
+        )
         assert record is not None
         return record
 
     def holds(self) -> int:
         """How many calls have money set aside."""
-        return reports.open_holds(self.application.house.files.ledger)
+        return reports.open_holds(SQLiteFile(self.application.house.files.ledger))
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of a metric that carry these labels."""

@@ -17,6 +17,7 @@ import httpx
 
 from farthing.record import Record
 from ledger import reports
+from ledger.sqlite_file import SQLiteFile
 from tests import gateway
 from tests.gateway import KEY, write_tree
 
@@ -137,4 +138,4 @@ def holds(folder: Path) -> int:
 
 def records(folder: Path) -> Sequence[Record]:
     """Every record, oldest first; at most 1,000."""
-    return list(reversed(reports.recent(folder / "data" / "ledger.db", 1_000)))
+    return list(reversed(reports.recent(SQLiteFile(folder / "data" / "ledger.db"), 1_000)))

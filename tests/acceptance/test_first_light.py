@@ -17,6 +17,7 @@ from openai import APIStatusError, OpenAI
 
 from farthing.record import Outcome, Record
 from ledger import reports
+from ledger.sqlite_file import SQLiteFile
 
 ROOT = Path(__file__).parents[2]
 START_S = 90
@@ -61,7 +62,7 @@ class Demo:
 
     def ledger(self) -> list[Record]:
         """Every record, newest first."""
-        return reports.recent(self.folder / ".farthing" / "ledger.db", 1000)
+        return reports.recent(SQLiteFile(self.folder / ".farthing" / "ledger.db"), 1000)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
 from ledger.charges import Charge, EventKey, booked
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
 
 DAY = example_account(limit=1000)
@@ -69,7 +70,7 @@ async def test_what_was_booked_is_found_by_its_record_id(tmp_path: Path) -> None
     one = charge("a", 300)
     await ledger.book(one)
 
-    found = booked(tmp_path / "ledger.db", [one.record.id, "ext-unknown"])
+    found = booked(SQLiteFile(tmp_path / "ledger.db"), [one.record.id, "ext-unknown"])
 
     assert {id_: (entry.cost, entry.price_version, entry.booked_ns) for id_, entry in found.items()} == {
         one.record.id: (300, "v1", 7)
@@ -79,7 +80,7 @@ async def test_what_was_booked_is_found_by_its_record_id(tmp_path: Path) -> None
 
 def test_a_ledger_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(LedgerUnavailable):
-        booked(tmp_path / "none.db", ["x"])
+        booked(SQLiteFile(tmp_path / "none.db"), ["x"])
 
 
 def test_no_two_events_share_a_record_id() -> None:

@@ -13,6 +13,7 @@ from farthing.usage import UsageSource
 from farthing.value import changed
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
 
 AnyLedger = SQLiteLedger | MemoryLedger
@@ -27,12 +28,12 @@ class Books:
     def record(self, id_: str) -> Record | None:
         if isinstance(self.ledger, MemoryLedger):
             return self.ledger.records.get(id_)
-        return reports.record(self._path, id_)
+        return reports.record(SQLiteFile(self._path), id_)
 
     def balance(self, id_: str) -> tuple[int, int]:
         if isinstance(self.ledger, MemoryLedger):
             return self.ledger.spent.get(id_, 0), self.ledger.held.get(id_, 0)
-        states = {state.account.id: state for state in reports.budget_states(self._path, now_ns=0)}
+        states = {state.account.id: state for state in reports.budget_states(SQLiteFile(self._path), now_ns=0)}
         return (states[id_].spent, states[id_].held) if id_ in states else (0, 0)
 
 

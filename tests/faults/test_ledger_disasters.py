@@ -15,8 +15,8 @@ from farthing.money import Nano
 from farthing.record import Outcome
 from farthing.usage import UsageSource
 from ledger import reports
-from ledger.schema import connect_waiting, connector
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import FileSession, SQLiteFile, connect_waiting, connector
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 
 ROOT = Path(__file__).parents[2]
@@ -105,12 +105,12 @@ async def test_a_call_in_flight_when_the_process_is_killed_is_charged_once(tmp_p
     await first.close()
     await second.close()
 
-    record = reports.record(path, "in-flight")
+    record = reports.record(SQLiteFile(path), "in-flight")
     assert record is not None
     assert recovered == 1
     assert (record.outcome, record.cost, record.usage.source) == (Outcome.LOST, 700, UsageSource.ESTIMATED)
     assert count(path, "holds") == 0
-    assert [(state.spent, state.held) for state in reports.budget_states(path, now_ns=0)] == [(700, 0)]
+    assert [(state.spent, state.held) for state in reports.budget_states(SQLiteFile(path), now_ns=0)] == [(700, 0)]
 
 
 async def test_the_holds_of_a_living_process_are_left_alone(tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ async def test_two_processes_on_one_file_share_one_cap(tmp_path: Path) -> None:
 
     assert served == 500  # 500 x 20 = the cap of 10,000
     assert count(path, "records") == 500
-    assert [(state.spent, state.held) for state in reports.budget_states(path, now_ns=0)] == [(10_000, 0)]
+    assert [(state.spent, state.held) for state in reports.budget_states(SQLiteFile(path), now_ns=0)] == [(10_000, 0)]
 
 
 async def test_a_full_disk_fails_the_batch_whole_and_the_next_one_works_when_there_is_room(tmp_path: Path) -> None:
     path, pages = tmp_path / "ledger.db", [40]
 
-    def connect_to_small_disk(path: Path) -> sqlite3.Connection:
+    def connect_to_small_disk(path: Path) -> FileSession:
         connection = connector("normal")(path)
         connection.execute(f"PRAGMA max_page_count = {pages[0]}")
         return connection
@@ -162,11 +162,11 @@ async def test_a_full_disk_fails_the_batch_whole_and_the_next_one_works_when_the
     assert all(isinstance(error, LedgerUnavailable) for error in settled)
     assert after_failure == (0, 1)
     assert later.remaining == 10_000 - 60 - 100
-    assert [record.id for record in reports.recent(path)] == ["before"]
+    assert [record.id for record in reports.recent(SQLiteFile(path))] == ["before"]
     assert ledger.failures == 1
 
 
-class Unplugged(sqlite3.Connection):
+class Unplugged(FileSession):
     """A connection whose disk is gone while `unplugged` is set; commits fail as the last moment they can."""
 
     unplugged = False

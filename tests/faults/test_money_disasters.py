@@ -5,7 +5,6 @@ import asyncio
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,8 +22,8 @@ from gateway.settings import load
 from gateway.wiring import House
 from ledger import reports
 from ledger.budgets import BudgetBook
-from ledger.schema import connect_reading, connector
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import FileSession, SQLiteFile, connect_reading, connector
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 from tests.gateway import RunningGateway, running_gateway, write_tree
 from tests.processes import GatewayProcess, gateway_process, holds, records, spawn, until, write_config
@@ -177,7 +176,7 @@ async def test_a_call_that_is_answered_while_the_ledger_is_locked_is_charged_onc
 
 def charged_or_held(path: Path) -> int:
     """Calls that somebody pays for: open holds, and records that cost something."""
-    return open_holds(path) + sum(record.cost > 0 for record in reports.recent(path, 10_000))
+    return open_holds(path) + sum(record.cost > 0 for record in reports.recent(SQLiteFile(path), 10_000))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the files of another process")
@@ -255,7 +254,7 @@ def fill(ballast: Path) -> None:
 async def test_a_ledger_that_became_read_only_refuses_and_works_again_when_it_may_be_written(tmp_path: Path) -> None:
     path, may_write = tmp_path / "ledger.db", [True]
 
-    def connect(path: Path) -> sqlite3.Connection:
+    def connect(path: Path) -> FileSession:
         connection = connector("normal")(path)
         connection.execute(f"PRAGMA query_only = {not may_write[0]:d}")
         return connection
@@ -350,7 +349,7 @@ async def test_calls_under_way_whose_leases_were_deleted_are_charged_once_whoeve
 
     await newcomer.close()
     await ledger.close()
-    (record,) = reports.recent(path)
+    (record,) = reports.recent(SQLiteFile(path))
     assert settled is (record.outcome is not Outcome.LOST)
     assert spent_and_held(path) == (record.cost, 0)
     assert record.cost > 0
@@ -448,7 +447,7 @@ async def test_after_a_step_back_the_gateway_still_looks_every_minute_for_holds_
         clock.step(-180 * 86_400)
         clock.advance(61)
         await house.tick()
-        found: list[Record] = reports.recent(house.files.ledger)
+        found: list[Record] = reports.recent(SQLiteFile(house.files.ledger))
     finally:
         await house.close()
 

@@ -17,6 +17,7 @@ from farthing.usage import Usage
 from gateway.admin import AdminView, MetricsAccess, Problem, admin_app
 from ledger.budgets import accounts
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 
 NOW_NS = 1_795_000_000 * 10**9
 """2026-11-18, in the middle of a month."""
@@ -69,7 +70,7 @@ class Installation:
         return AdminView(
             clock=self.clock,
             secret=b"0123456789abcdef",
-            ledger_path=self.ledger_path,
+            database=SQLiteFile(self.ledger_path),
             authenticate=self.authenticate,
             find_key=self.keys.get,
             metrics_access=lambda: self.access,

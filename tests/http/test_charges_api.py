@@ -16,6 +16,7 @@ from ledger import reports
 from ledger.adjustments import Repricing, reprice
 from ledger.check import check
 from ledger.prices import Price
+from ledger.sqlite_file import SQLiteFile
 from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway
 
 USAGE = {"input_uncached": 1000, "output": 500}
@@ -141,7 +142,7 @@ async def test_a_batch_job_is_priced_in_its_service_tier_and_stays_there_when_pr
     assert told["cost_usd"] == "0.625000000", told
     assert gateway.records()[0].service_tier == "batch"
     prices = Prices(gateway.application.house.runtime.generation.pricing.book)
-    assert reprice(path, Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
+    assert reprice(SQLiteFile(path), Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
 
 
 async def test_a_cost_written_as_a_number_is_taken_by_its_decimals(gateway: RunningGateway) -> None:
@@ -158,7 +159,9 @@ async def test_a_charge_counts_against_the_budget_even_past_its_cap(gateway: Run
     assert spent.status_code == 200
     assert refused.status_code == 402
     path = gateway.application.house.files.ledger
-    (state,) = reports.budget_states(path, now_ns=gateway.application.house.clock.wall_ns(), budget="capped-day")
+    (state,) = reports.budget_states(
+        SQLiteFile(path), now_ns=gateway.application.house.clock.wall_ns(), budget="capped-day"
+    )
     assert (state.spent, state.held) == (nano_from_usd(5), 0)
 
 
@@ -187,11 +190,11 @@ async def test_after_charges_and_corrections_the_ledger_checks_out(gateway: Runn
     await post(gateway, [event("a"), event("b", feature="capped", at=now()), event("c", run="r")], kind=BATCH)
     asked = Repricing(since_ns=0, until_ns=2**62, now_ns=1)
 
-    done = reprice(path, asked, lambda *_: Price("dearer", ((-1, Rates(output=10**10)),)))
+    done = reprice(SQLiteFile(path), asked, lambda *_: Price("dearer", ((-1, Rates(output=10**10)),)))
 
     assert done.delta == 3 * (5_000_000 - 2_000_000)
-    assert check(path).differences == ()
-    spent = reports.totals(path, since_ns=0, until_ns=2**62)
+    assert check(SQLiteFile(path)).differences == ()
+    spent = reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62)
     assert (spent.requests, spent.cost) == (3, 3 * 5_000_000)
 
 

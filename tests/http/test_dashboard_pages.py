@@ -16,6 +16,7 @@ from gateway.admin import Problem
 from gateway.pages.render import percent, usd
 from ledger import raises
 from ledger.amendments import Raise
+from ledger.sqlite_file import SQLiteFile
 from tests.http.admin_setup import (
     ADMIN_SECRET,
     CALLER_SECRET,
@@ -82,7 +83,7 @@ async def test_a_raised_budget_shows_the_limit_of_now(installation: Installation
         author="boss",
         reason="launch week",
     )
-    await asyncio.to_thread(raises.add, installation.ledger_path, made)
+    await asyncio.to_thread(raises.add, SQLiteFile(installation.ledger_path), made)
     await log_in(browser)
 
     with_it = text_of(await browser.get("/dashboard"))

@@ -13,6 +13,7 @@ from farthing.usage import Usage
 from gateway.outputbounds import LEAST_SAMPLES
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 from tests.gateway import RunningGateway, running_gateway
 
@@ -56,7 +57,9 @@ async def test_a_crowd_of_streams_never_passes_the_cap_of_its_run(gateway: Runni
     answers = await asyncio.gather(*(stream(gateway, "crowd") for _ in range(30)))
 
     path = gateway.application.house.files.ledger
-    (state,) = [each for each in reports.budget_states(path, now_ns=0) if each.account.scope.endswith("run=crowd")]
+    (state,) = [
+        each for each in reports.budget_states(SQLiteFile(path), now_ns=0) if each.account.scope.endswith("run=crowd")
+    ]
     assert state.spent <= RUN_CAP
     assert (state.held, gateway.application.house.ledger.overages) == (0, 0)
     ended = [record for record in gateway.records() if record.tags.run == "crowd"]

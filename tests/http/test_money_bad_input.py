@@ -12,6 +12,7 @@ from farthing.record import Outcome
 from farthing.usage import UsageSource
 from gateway.settings import load
 from ledger import reports
+from ledger.sqlite_file import SQLiteFile
 from tests.gateway import RunningGateway, running_gateway, write_tree
 from tests.processes import edit, until
 from tests.scripted_pipeline import Stair, completion, plain
@@ -32,7 +33,7 @@ async def change(gateway: RunningGateway, *changes: tuple[str, str]) -> None:
 
 
 def assert_the_books_add_up(gateway: RunningGateway, budget: str = "capped-day") -> None:
-    states = reports.budget_states(gateway.application.house.files.ledger, now_ns=0, budget=budget)
+    states = reports.budget_states(SQLiteFile(gateway.application.house.files.ledger), now_ns=0, budget=budget)
     spent = sum(record.cost for record in gateway.records() if record.tags.feature == "capped")
     assert (sum(state.spent for state in states), sum(state.held for state in states)) == (spent, 0)
 

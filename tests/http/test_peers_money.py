@@ -16,6 +16,7 @@ from farthing.usage import UsageSource
 from gateway.pipeline import serve
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 from tests.gateway import RunningGateway, running_gateway
 from tests.scripted_pipeline import (
@@ -115,8 +116,8 @@ async def test_a_refusal_names_the_figures_of_the_report(gateway: RunningGateway
     refused = await gateway.chat("too dear", headers=headers, model="plain-model", max_tokens=5000)
 
     said = refused.json()["error"]["budget"]
-    (state,) = reports.budget_states(gateway.application.house.files.ledger, now_ns=0, budget="capped-day")
-    whole = reports.totals(gateway.application.house.files.ledger, since_ns=0, until_ns=FOREVER_NS)
+    (state,) = reports.budget_states(SQLiteFile(gateway.application.house.files.ledger), now_ns=0, budget="capped-day")
+    whole = reports.totals(SQLiteFile(gateway.application.house.files.ledger), since_ns=0, until_ns=FOREVER_NS)
     assert nano_from_usd(said["spent_usd"]) == state.spent == whole.cost == sum(r.cost for r in gateway.records())
     assert nano_from_usd(said["reserved_usd"]) == state.held == 0
 
@@ -156,7 +157,9 @@ async def test_a_flush_of_many_rows_keeps_every_one(tmp_path: Path) -> None:
     await asyncio.gather(*settled)
     await ledger.close()
 
-    by_feature = reports.spend(tmp_path / "ledger.db", by=["feature", "key"], since_ns=0, until_ns=FOREVER_NS)
+    by_feature = reports.spend(
+        SQLiteFile(tmp_path / "ledger.db"), by=["feature", "key"], since_ns=0, until_ns=FOREVER_NS
+    )
 
     assert len(by_feature) == rows
     assert sum(row.cost for row in by_feature) == sum(range(rows))

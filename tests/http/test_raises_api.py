@@ -11,6 +11,7 @@ import pytest
 from farthing.money import nano_from_usd
 from ledger import raises
 from ledger.amendments import Raise
+from ledger.sqlite_file import SQLiteFile
 from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway, serving
 
 PATH = "/api/budgets/capped-day/raises"
@@ -106,7 +107,7 @@ async def test_all_calls_that_were_weighed_before_a_raise_was_seen_are_weighed_a
         reason="launch week",
     )
 
-    await asyncio.to_thread(raises.add, path, made)
+    await asyncio.to_thread(raises.add, SQLiteFile(path), made)
     statuses = await asyncio.gather(*(call(gateway.client, f"call {number}") for number in range(8)))
 
     assert statuses == [200] * 8

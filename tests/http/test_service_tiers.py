@@ -14,6 +14,7 @@ from gateway.pipeline import serve
 from ledger.adjustments import Repricing, reprice
 from ledger.price import tier_in, version_in_tier
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 from tests.scripted_pipeline import (
     Stair,
@@ -163,7 +164,9 @@ async def test_a_record_is_priced_again_in_its_own_tier(tmp_path: Path) -> None:
     await ledger.settle(None, example_record("none"))
     await ledger.close()
 
-    done = reprice(tmp_path / "ledger.db", Repricing(since_ns=0, until_ns=2**62, now_ns=0), book.answered_price)
+    done = reprice(
+        SQLiteFile(tmp_path / "ledger.db"), Repricing(since_ns=0, until_ns=2**62, now_ns=0), book.answered_price
+    )
 
     assert done.delta == 0
     assert version_in_tier(price.version, "flex") == built.record.price_version

@@ -18,6 +18,7 @@ from ledger.adjustments import Repricing, adjustments_of, reprice
 from ledger.charges import Charge, EventKey
 from ledger.prices import Price
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 START_NS = 1_800_000_000 * 10**9
@@ -62,10 +63,10 @@ def price_anew(path: Path, pricing: tuple[int, int, int, str]) -> int:
     asked = Repricing(
         since_ns=START_NS + since * HOUR_NS, until_ns=START_NS + until * HOUR_NS, model=model, now_ns=START_NS
     )
-    told = reprice(path, asked, lambda *_: price, dry_run=True).delta
-    done = reprice(path, asked, lambda *_: price).delta
+    told = reprice(SQLiteFile(path), asked, lambda *_: price, dry_run=True).delta
+    done = reprice(SQLiteFile(path), asked, lambda *_: price).delta
     assert told == done
-    assert reprice(path, asked, lambda *_: price).delta == 0
+    assert reprice(SQLiteFile(path), asked, lambda *_: price).delta == 0
     return done
 
 
@@ -79,7 +80,7 @@ def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[An
         deltas = sum(price_anew(path, pricing) for pricing in anew)
 
         now = {
-            record.id: Nano(record.cost + sum(one.delta for one in adjustments_of(path, record.id)))
+            record.id: Nano(record.cost + sum(one.delta for one in adjustments_of(SQLiteFile(path), record.id)))
             for record in records
         }
         assert sum(now.values()) == sum(record.cost for record in records) + deltas
@@ -88,7 +89,7 @@ def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[An
             halves = [
                 row
                 for since, until in ((0, split), (split, 2**62))
-                for row in reports.spend(path, by=by.split(","), since_ns=since, until_ns=until)
+                for row in reports.spend(SQLiteFile(path), by=by.split(","), since_ns=since, until_ns=until)
             ]
             assert sum(row.cost for row in halves) == sum(now.values())
             assert sum(row.requests for row in halves) == len(records)
@@ -97,4 +98,4 @@ def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[An
                 by="model", since="2026-01-01", until="2028-01-01", where=[f"feature={feature}"], now_ns=START_NS
             )
             expected = sum(now[record.id] for record in records if record.tags.feature == feature)
-            assert sum(row.cost for row in query.answer(path)) == expected
+            assert sum(row.cost for row in query.answer(SQLiteFile(path))) == expected

@@ -17,6 +17,7 @@ from farthing.tags import Tags
 from farthing.usage import TOKEN_CLASSES, Usage
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
 
 ACCOUNTS = tuple(
@@ -77,9 +78,9 @@ def every_class(tokens: int) -> Usage:
 
 def books_of(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     balances: dict[str, tuple[int, int]]
-    states = reports.budget_states(path, now_ns=0)
+    states = reports.budget_states(SQLiteFile(path), now_ns=0)
     balances = {state.account.id: (state.spent, state.held) for state in states if state.spent or state.held}
-    return balances, {record.id: record.cost for record in reports.recent(path, 1000)}
+    return balances, {record.id: record.cost for record in reports.recent(SQLiteFile(path), 1000)}
 
 
 def expected_balances(memory: MemoryLedger) -> dict[str, tuple[int, int]]:
@@ -178,8 +179,8 @@ def test_the_rows_of_a_report_sum_to_the_records_whatever_it_groups_by(
         until_ns = 20_002 * 86_400 * 10**9
         inside = [record for record in written if record.received_ns < until_ns]
 
-        rows = reports.spend(path, by=by, since_ns=0, until_ns=until_ns, limit=limit)
-        whole = reports.totals(path, since_ns=0, until_ns=until_ns)
+        rows = reports.spend(SQLiteFile(path), by=by, since_ns=0, until_ns=until_ns, limit=limit)
+        whole = reports.totals(SQLiteFile(path), since_ns=0, until_ns=until_ns)
 
         assert len(rows) <= limit
         assert sum(row.requests for row in rows) == whole.requests == len(inside)

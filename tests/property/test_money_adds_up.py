@@ -18,6 +18,7 @@ from gateway.pipeline import serve
 from gateway.upstreams.testing import Ending, Scripted, ScriptedUpstream
 from ledger import reports
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from tests.scripted_pipeline import (
     SMALL,
     Stair,
@@ -114,11 +115,12 @@ def test_ledger_metrics_witnesses_and_every_report_give_the_same_sums(calls: lis
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         witnessed, page = asyncio.run(work(path))
-        kept = list(reversed(reports.recent(path, 1_000)))
-        states = reports.budget_states(path, now_ns=0)
-        whole = reports.totals(path, since_ns=0, until_ns=FOREVER)
+        kept = list(reversed(reports.recent(SQLiteFile(path), 1_000)))
+        states = reports.budget_states(SQLiteFile(path), now_ns=0)
+        whole = reports.totals(SQLiteFile(path), since_ns=0, until_ns=FOREVER)
         grouped = {
-            name: reports.spend(path, by=[name], since_ns=0, until_ns=FOREVER, limit=2) for name in reports.DIMENSIONS
+            name: reports.spend(SQLiteFile(path), by=[name], since_ns=0, until_ns=FOREVER, limit=2)
+            for name in reports.DIMENSIONS
         }
 
     cost = sum(record.cost for record in kept)

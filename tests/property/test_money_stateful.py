@@ -22,8 +22,8 @@ from farthing.record import CacheOutcome, Outcome, Record
 from ledger.charges import EXTERNAL, Charge, EventKey
 from ledger.check import check
 from ledger.rows import charged_as_lost
-from ledger.schema import connect_reading
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile, connect_reading
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
 
 LIMITS: Final = (100, 150, 300)
@@ -57,7 +57,7 @@ class Money(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             for ledger in self.ledgers:
                 self.run(ledger.close())
-            assert [str(found) for found in check(self.path).differences if found.figure != "spent"] == []
+            assert [str(found) for found in check(SQLiteFile(self.path)).differences if found.figure != "spent"] == []
             self.runner.close()
             shutil.rmtree(self.folder)
 

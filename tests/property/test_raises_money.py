@@ -22,9 +22,11 @@ from gateway.budgetdesk import BudgetDesk
 from gateway.request import Request
 from gateway.tasks import Background
 from ledger import raises, reports, runs
+from ledger.amendment_file import AmendmentFile
 from ledger.amendments import Raise
 from ledger.budgets import BudgetBook
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock
 
 LIMIT = 1000
@@ -88,12 +90,14 @@ def _request(number: int) -> Request:
 async def worker(path: Path, clock: ManualClock) -> AsyncIterator[Worker]:
     ledger, background = await SQLiteLedger.open(path, clock), Background()
     books: list[BudgetBook] = []
-    desk = BudgetDesk(path, clock, background, book=lambda: books[0], tell=lambda *_: None)
+    amendments = AmendmentFile(path, clock)
+    desk = BudgetDesk(SQLiteFile(path), amendments, background, book=lambda: books[0], tell=lambda *_: None)
+    await desk.take_up()
     books.append(BudgetBook(BUDGETS, desk.amendments))
-    hooks: dict[str, Any] = {"on_hold": desk.on_hold, "on_refusal": desk.on_refusal}
+    hooks: dict[str, Any] = {"know": desk.know, "on_hold": desk.on_hold, "on_refusal": desk.on_refusal}
     yield Worker(Books(ledger, clock, desk.accounts, (), **hooks), desk, ledger, background, [])
     await background.settle()
-    desk.close()
+    await amendments.close()
     await ledger.close()
 
 
@@ -118,19 +122,19 @@ async def _play(path: Path, events: list[tuple[str, int, int]]) -> None:
                 held -= at.open[0][1]
                 spent += await at.settle(value)
             elif kind == "raise":
-                await asyncio.to_thread(raises.add, path, _raise(number, value))
+                await asyncio.to_thread(raises.add, SQLiteFile(path), _raise(number, value))
                 limit += value
             elif kind == "cap" and not held:
                 # A call under way when its run is opened is not in the run's sum.
                 new = max(value, cap, spent + 1)  # caps go up: going down takes up to a second elsewhere
                 await asyncio.to_thread(_open, path, new, clock.wall_ns())
-                at.desk.take_up()
+                await at.desk.take_up()
                 if not cap:
-                    workers[1 - index].desk.take_up()  # a run that is known takes up to a second too
+                    await workers[1 - index].desk.take_up()  # a run that is known takes up to a second too
                 cap = new
             elif kind == "look":
-                at.desk.look()
-        states = {state.account.budget: state for state in reports.budget_states(path, now_ns=0)}
+                await at.desk.look()
+        states = {state.account.budget: state for state in reports.budget_states(SQLiteFile(path), now_ns=0)}
         for budget, most in (("month", limit), ("opened run", cap)):
             if budget in states:
                 assert (states[budget].spent, states[budget].held) == (spent, held)
@@ -152,4 +156,6 @@ def _raise(number: int, amount: int) -> Raise:
 
 
 def _open(path: Path, cap: int, now_ns: int) -> None:
-    runs.open_(path, tenant="acme", name="r1", cap=Nano(cap), feature="", author="k", until_ns=None, now_ns=now_ns)
+    runs.open_(
+        SQLiteFile(path), tenant="acme", name="r1", cap=Nano(cap), feature="", author="k", until_ns=None, now_ns=now_ns
+    )

@@ -16,6 +16,7 @@ from ledger import reports
 from ledger.rollups import bucket_of, cost_of
 from ledger.spans import spans
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 HOUR_NS = 3_600 * 10**9
@@ -96,7 +97,7 @@ def test_a_report_from_roll_ups_is_the_sum_of_the_records(
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(write(Path(folder) / "ledger.db", records, closed_days))
         rows = reports.spend(
-            Path(folder) / "ledger.db",
+            SQLiteFile(Path(folder) / "ledger.db"),
             by=by,
             since_ns=since,
             until_ns=until,

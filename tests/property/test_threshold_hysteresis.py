@@ -1,5 +1,6 @@
 """A step of a budget is left only with its window or its limit, however the fill swings."""
 
+import asyncio
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -39,6 +40,10 @@ class Known:
 
 @given(events=EVENTS)
 def test_a_step_is_left_only_at_a_new_window_or_limit_and_none_is_missed(events: list[tuple[str, int]]) -> None:
+    asyncio.run(_compare(events))
+
+
+async def _compare(events: list[tuple[str, int]]) -> None:
     worker, windows, window = Worker(), {0: Known()}, 0
     for kind, value in events:
         if kind == "window":
@@ -53,22 +58,26 @@ def test_a_step_is_left_only_at_a_new_window_or_limit_and_none_is_missed(events:
             known.use(value)
         elif kind == "look":
             worker.spent[account.id] = value
-            worker.step(account)
-            worker.thresholds.look()
+            await worker.step(account)
+            await worker.thresholds.look()
             for number, other in windows.items():
                 other.use(worker.spent.get(f"b|tenant=acme|day|{number}", 0))
 
-        assert worker.step(account) is known.step()
+        assert await worker.step(account) is known.step()
 
 
 @given(events=EVENTS)
 def test_no_threshold_is_told_twice_under_one_limit(events: list[tuple[str, int]]) -> None:
     worker = Worker()
+    asyncio.run(_play(worker, events))
+
+    assert len(worker.told) == len({threshold.at for _, threshold, _ in worker.told})
+
+
+async def _play(worker: Worker, events: list[tuple[str, int]]) -> None:
     for kind, value in events:
         if kind == "reserve":
             worker.see(value)
         elif kind == "look":
             worker.spent["b|tenant=acme|day|2027-01-15"] = value
-            worker.thresholds.look()
-
-    assert len(worker.told) == len({threshold.at for _, threshold, _ in worker.told})
+            await worker.thresholds.look()

@@ -15,7 +15,8 @@ from farthing.catalog import Step, Threshold
 from gateway.alerts import Alerts, feature_of
 from gateway.settings import AlertSettings
 from gateway.tasks import Background
-from ledger import schema
+from ledger import sqlite_file
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account
 
 HALF = Threshold(at=Decimal("0.50"), do=Step.NOTIFY)
@@ -48,13 +49,13 @@ async def webhook(*statuses: int) -> AsyncIterator[tuple[str, list[dict[str, Any
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    schema.prepare(tmp_path / "ledger.db")
+    sqlite_file.prepare(tmp_path / "ledger.db")
     return tmp_path / "ledger.db"
 
 
 def alerts(path: Path, background: Background, url: str, on_told: Callable[[str], None] = lambda _: None) -> Alerts:
     return Alerts(
-        ledger_path=path,
+        database=SQLiteFile(path),
         clock=ManualClock(),
         background=background,
         settings=lambda: AlertSettings(webhook_url=url, timeout_s=2),
@@ -140,7 +141,7 @@ async def test_a_ledger_that_cannot_be_written_tells_nobody_and_says_so(
     await background.settle()
 
     assert told == []
-    assert "does not answer" in caplog.text
+    assert "cannot be written" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from bench import ledger as bench
 from farthing.record import Outcome
 from ledger import reports
 from ledger.check import check
+from ledger.sqlite_file import SQLiteFile
 
 
 def test_the_file_it_fills_adds_up_and_can_be_asked(tmp_path: Path) -> None:
     figures = bench.on_many_rows(tmp_path, 3_000)
 
     path = tmp_path / "many.db"
-    assert reports.totals(path, since_ns=0, until_ns=2**62).requests == 3_000
-    assert check(path).differences == ()
+    assert reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62).requests == 3_000
+    assert check(SQLiteFile(path)).differences == ()
     assert [row["what"] for row in figures if row["unit"] == "ms"] == [
         "month by feature, 3,000 rows",
         "month by day and model, 3,000 rows",
@@ -32,8 +33,8 @@ def test_batches_are_settled_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyP
     figures = bench.cpu_of_batches(tmp_path, 32)
 
     assert figures["median"] > 0
-    assert reports.totals(tmp_path / "batches-32.db", since_ns=0, until_ns=2**62).requests == 64
-    assert reports.open_holds(tmp_path / "batches-32.db") == 0
+    assert reports.totals(SQLiteFile(tmp_path / "batches-32.db"), since_ns=0, until_ns=2**62).requests == 64
+    assert reports.open_holds(SQLiteFile(tmp_path / "batches-32.db")) == 0
 
 
 def test_only_calls_that_succeeded_cost_something() -> None:

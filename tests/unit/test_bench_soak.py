@@ -11,8 +11,9 @@ import pytest
 
 from bench.soak import BUDGETS, Audit, Seen, audit
 from bench.victims import Victim
-from ledger import rollups, schema
+from ledger import rollups, sqlite_file
 from ledger.check import repair
+from ledger.sqlite_file import SQLiteFile
 
 Rows = list[tuple[str, str, int, str]]
 PAID, ESTIMATE = ("success", 100, "provider"), ("lost", 300, "estimated")
@@ -22,8 +23,9 @@ PAID, ESTIMATE = ("success", 100, "provider"), ("lost", 300, "estimated")
 def look(tmp_path: Path) -> Iterator[Callable[..., Audit]]:
     victim = Victim(tmp_path / "config", 2)
     victim.ledger.parent.mkdir()
-    schema.prepare(victim.ledger)
-    rollups.catch_up(victim.ledger)
+    sqlite_file.prepare(victim.ledger)
+    with SQLiteFile(victim.ledger).working() as session:
+        rollups.catch_up(session)
 
     def write(rows: dict[str, tuple[str, int, str]], off: int = 0) -> Victim:
         with closing(sqlite3.connect(victim.ledger)) as database, database:
@@ -35,7 +37,7 @@ def look(tmp_path: Path) -> Iterator[Callable[..., Audit]]:
                 " VALUES (?1, ?1, 'all', 'day', 1, ?2)",
                 [(budget["id"], spent + off) for budget in BUDGETS],
             )
-        repair(victim.ledger, (0,))
+        repair(SQLiteFile(victim.ledger), (0,))
         return victim
 
     def audited(rows: dict[str, tuple[str, int, str]], off: int = 0, **seen: Any) -> Audit:

@@ -15,8 +15,8 @@ from gateway.usageevents import UsageEvent
 from ledger import reports
 from ledger.charges import Charge
 from ledger.prices import PriceBook
-from ledger.schema import prepare
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile, prepare
 from ledger.testing import ManualClock, MemoryLedger
 
 KEY = VirtualKey(id="boss", sha256=b"", tenant="acme")
@@ -55,7 +55,7 @@ def desk(path: Path, ledger: Booking, seen: list[Record]) -> ChargeDesk:
     prepare(path)
     return ChargeDesk(
         ledger=ledger,
-        ledger_path=path,
+        database=SQLiteFile(path),
         clock=ManualClock(),
         catalog=lambda: CATALOG,
         accounts=lambda tags, at_ns: (),
@@ -108,5 +108,5 @@ async def test_a_caller_who_leaves_does_not_keep_the_charge_from_the_books_and_t
     with pytest.raises(asyncio.CancelledError):
         await taking
     assert [record.tags.team for record in seen] == ["web"]
-    assert reports.record(tmp_path / "ledger.db", seen[0].id) == seen[0]
+    assert reports.record(SQLiteFile(tmp_path / "ledger.db"), seen[0].id) == seen[0]
     await ledger.close()

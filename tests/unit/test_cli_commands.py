@@ -19,6 +19,7 @@ from gateway.commands.surroundings import CLOCK
 from gateway.spendquery import guarded
 from ledger import raises
 from ledger.amendments import Raise
+from ledger.sqlite_file import SQLiteFile
 from tests.http.admin_setup import HIT, make_record, write_ledger
 
 RUNNER = CliRunner()
@@ -287,7 +288,7 @@ def test_budgets_are_shown_with_their_fill_and_what_raises_them(data: Path, conf
     config.write_text(CONFIG + "budgets: [{id: all, limit_usd: 2, window: month, where: {feature: search}}]\n")
     now_ns = CLOCK.wall_ns()
     raises.add(
-        data / "ledger.db",
+        SQLiteFile(data / "ledger.db"),
         Raise(
             id="raise-1",
             budget="all",

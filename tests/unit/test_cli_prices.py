@@ -12,6 +12,7 @@ from farthing.usage import Usage
 from gateway import cli
 from gateway.commands.surroundings import CLOCK
 from ledger import reports
+from ledger.sqlite_file import SQLiteFile
 from tests.http.admin_setup import make_record, write_ledger
 
 RUNNER = CliRunner()
@@ -61,7 +62,7 @@ def run(*arguments: object, code: int = 0) -> str:
 
 
 def cost(data: Path) -> int:
-    return reports.totals(data / "ledger.db", since_ns=0, until_ns=2**62).cost
+    return reports.totals(SQLiteFile(data / "ledger.db"), since_ns=0, until_ns=2**62).cost
 
 
 def test_records_are_priced_anew_under_the_configurations_name_of_their_provider(config: Path, data: Path) -> None:

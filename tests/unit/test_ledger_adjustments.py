@@ -20,6 +20,7 @@ from ledger.adjustments import Repricing, adjustments_of, reprice
 from ledger.check import check, repair
 from ledger.price import Price
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 OLD, NEW = Rates(input_uncached=10**9, output=2 * 10**9), Rates(input_uncached=10**9, output=3 * 10**9)
@@ -62,42 +63,42 @@ def path(tmp_path: Path) -> Path:
 
 
 def cost_of(path: Path, **where: str) -> int:
-    return reports.totals(path, since_ns=0, until_ns=2**62, where=where).cost
+    return reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62, where=where).cost
 
 
 def test_a_record_that_costs_more_now_gets_the_difference_beside_it(path: Path) -> None:
     write(path, priced("a"))
 
-    done = reprice(path, ALL, at(NEW))
+    done = reprice(SQLiteFile(path), ALL, at(NEW))
 
     assert done.delta == 50_000
-    (adjustment,) = adjustments_of(path, "a")
+    (adjustment,) = adjustments_of(SQLiteFile(path), "a")
     assert (adjustment.old_cost, adjustment.new_cost, adjustment.delta) == (200_000, 250_000, 50_000)
     assert (adjustment.price_version, adjustment.reason, adjustment.author) == ("new", "invoice", "finance")
     assert (json.loads(adjustment.rates), adjustment.created_ns) == (NEW.as_dict(), NOW_NS)
-    record = reports.record(path, "a")
+    record = reports.record(SQLiteFile(path), "a")
     assert record is not None
     assert record.cost == 200_000
 
 
 def test_pricing_twice_writes_nothing_new(path: Path) -> None:
     write(path, priced("a"))
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
 
-    again = reprice(path, ALL, at(NEW))
+    again = reprice(SQLiteFile(path), ALL, at(NEW))
 
     assert again.delta == 0
-    assert len(adjustments_of(path, "a")) == 1
+    assert len(adjustments_of(SQLiteFile(path), "a")) == 1
 
 
 def test_a_second_correction_starts_from_the_first(path: Path) -> None:
     write(path, priced("a"))
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
 
-    back = reprice(path, ALL, at(OLD))
+    back = reprice(SQLiteFile(path), ALL, at(OLD))
 
     assert back.delta == -50_000
-    assert [(one.old_cost, one.new_cost) for one in adjustments_of(path, "a")] == [
+    assert [(one.old_cost, one.new_cost) for one in adjustments_of(SQLiteFile(path), "a")] == [
         (200_000, 250_000),
         (250_000, 200_000),
     ]
@@ -107,10 +108,10 @@ def test_a_second_correction_starts_from_the_first(path: Path) -> None:
 def test_a_dry_run_tells_and_writes_nothing(path: Path) -> None:
     write(path, priced("a"))
 
-    told = reprice(path, ALL, at(NEW), dry_run=True)
+    told = reprice(SQLiteFile(path), ALL, at(NEW), dry_run=True)
 
     assert told.delta == 50_000
-    assert adjustments_of(path, "a") == []
+    assert adjustments_of(SQLiteFile(path), "a") == []
     assert cost_of(path) == 200_000
 
 
@@ -118,9 +119,9 @@ def test_reports_count_a_correction_on_the_day_and_feature_of_its_record(path: P
     mail = Tags(tenant="acme", key_id="k", feature="mail")
     write(path, priced("a"), priced("b", tags=mail, received_ns=NOW_NS + 86_400 * 10**9))
 
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
 
-    rows = reports.spend(path, by=("feature", "day"), since_ns=0, until_ns=2**62)
+    rows = reports.spend(SQLiteFile(path), by=("feature", "day"), since_ns=0, until_ns=2**62)
     assert {row.keys: (row.requests, row.cost) for row in rows} == {
         ("search", "2027-01-15"): (1, 250_000),
         ("mail", "2027-01-16"): (1, 250_000),
@@ -129,7 +130,7 @@ def test_reports_count_a_correction_on_the_day_and_feature_of_its_record(path: P
 
 def test_corrections_count_also_while_the_roll_ups_are_not_complete(path: Path) -> None:
     write(path, priced("a"))
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
     with closing(sqlite3.connect(path)) as other, other:
         other.execute("INSERT INTO meta VALUES ('rollups_pending', '20000')")
 
@@ -141,19 +142,19 @@ def test_only_what_was_asked_for_is_priced(path: Path, left_out: dict[str, Any])
     write(path, priced("a"))
     asked = Repricing(**{"since_ns": 0, "until_ns": 2**62, "now_ns": NOW_NS, **left_out})
 
-    assert reprice(path, asked, at(NEW)).models == {}
+    assert reprice(SQLiteFile(path), asked, at(NEW)).models == {}
 
 
 def test_a_cost_that_was_stated_or_never_computed_is_left_alone(path: Path) -> None:
     write(path, priced("stated", rates="{}", price_version=""), example_record("hit"))
 
-    assert reprice(path, ALL, at(NEW)).models == {}
+    assert reprice(SQLiteFile(path), ALL, at(NEW)).models == {}
 
 
 def test_a_model_that_was_free_may_cost_something_now(path: Path) -> None:
     write(path, priced("a", rates="{}", cost=Nano(0)))
 
-    assert reprice(path, ALL, at(NEW)).delta == 250_000
+    assert reprice(SQLiteFile(path), ALL, at(NEW)).delta == 250_000
 
 
 def test_what_failed_attempts_billed_stays(path: Path) -> None:
@@ -163,7 +164,7 @@ def test_what_failed_attempts_billed_stays(path: Path) -> None:
     )
     write(path, priced("a", cost=Nano(200_007), attempts=attempts))
 
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
 
     assert cost_of(path) == 250_007
 
@@ -173,7 +174,7 @@ def test_a_price_by_the_second_uses_the_seconds_of_the_upstream(path: Path) -> N
     hourly = json.dumps({"per_second": 1_000})
     write(path, priced("a", usage=Usage(), cost=Nano(2_000), rates=hourly, seconds=9.0, attempts=attempts))
 
-    reprice(path, ALL, at(Rates(per_second=Nano(1_500))))
+    reprice(SQLiteFile(path), ALL, at(Rates(per_second=Nano(1_500))))
 
     assert cost_of(path) == 3_000
 
@@ -181,7 +182,7 @@ def test_a_price_by_the_second_uses_the_seconds_of_the_upstream(path: Path) -> N
 def test_a_cost_that_its_rates_do_not_explain_is_counted_and_left(path: Path) -> None:
     write(path, priced("a", cost=Nano(999)))
 
-    done = reprice(path, ALL, at(NEW))
+    done = reprice(SQLiteFile(path), ALL, at(NEW))
 
     assert (done.models["mock", "m"].composed, done.delta) == (1, 0)
 
@@ -192,7 +193,7 @@ def test_a_model_without_a_price_is_counted_and_left(path: Path) -> None:
 
     write(path, priced("a"))
 
-    done = reprice(path, ALL, nothing)
+    done = reprice(SQLiteFile(path), ALL, nothing)
 
     assert (done.models["mock", "m"].unpriced, done.delta) == (1, 0)
 
@@ -201,7 +202,7 @@ def test_more_records_than_one_transaction_holds_are_each_priced_once(path: Path
     count = adjustments.CHUNK + 7
     write(path, *(priced(f"r{number}", received_ns=NOW_NS + number // 3) for number in range(count)))
 
-    done = reprice(path, ALL, at(NEW))
+    done = reprice(SQLiteFile(path), ALL, at(NEW))
 
     assert done.models["mock", "m"].changed == count
     assert cost_of(path) == count * 250_000
@@ -215,10 +216,10 @@ def test_runs_at_once_do_not_correct_a_record_twice(path: Path) -> None:
     def price_of(*asked: Any) -> Price:
         if not others:
             others.append(Nano(0))
-            others.append(reprice(path, ALL, at(NEW)).delta)
+            others.append(reprice(SQLiteFile(path), ALL, at(NEW)).delta)
         return at(NEW)(*asked)
 
-    late = reprice(path, ALL, price_of)
+    late = reprice(SQLiteFile(path), ALL, price_of)
 
     assert (others[1], late.delta) == (100_000, 0)
     assert cost_of(path) == 500_000
@@ -226,8 +227,8 @@ def test_runs_at_once_do_not_correct_a_record_twice(path: Path) -> None:
 
 def test_the_sums_of_hours_and_days_are_those_of_the_adjustments(path: Path) -> None:
     write(path, *(priced(f"r{number}", received_ns=NOW_NS + number * 3_600 * 10**9) for number in range(30)))
-    reprice(path, ALL, at(NEW))
-    reprice(path, Repricing(since_ns=NOW_NS + 10**9, until_ns=2**62, now_ns=NOW_NS), at(OLD))
+    reprice(SQLiteFile(path), ALL, at(NEW))
+    reprice(SQLiteFile(path), Repricing(since_ns=NOW_NS + 10**9, until_ns=2**62, now_ns=NOW_NS), at(OLD))
 
     with closing(sqlite3.connect(path)) as connection:
         sums = [
@@ -243,15 +244,15 @@ def test_the_sums_of_hours_and_days_are_those_of_the_adjustments(path: Path) -> 
 @pytest.mark.parametrize("table", ["adjusted_hours", "adjusted_days"])
 def test_a_sum_that_is_wrong_is_found_and_made_anew(path: Path, table: str) -> None:
     write(path, priced("a"), priced("b", received_ns=NOW_NS + 86_400 * 10**9))
-    reprice(path, ALL, at(NEW))
+    reprice(SQLiteFile(path), ALL, at(NEW))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE {table} SET delta = delta + 7 WHERE id = (SELECT min(id) FROM {table})")
 
-    found = check(path)
-    repair(path, found.damaged)
+    found = check(SQLiteFile(path))
+    repair(SQLiteFile(path), found.damaged)
 
     assert [(one.figure, one.excess) for one in found.differences] == [("the correction", 7)]
-    assert check(path).differences == ()
+    assert check(SQLiteFile(path)).differences == ()
     assert cost_of(path) == 500_000
 
 
@@ -262,7 +263,7 @@ def test_a_ledger_that_cannot_be_written_says_so_and_keeps_what_it_had(path: Pat
     other.close()
 
     with pytest.raises(LedgerUnavailable):
-        reprice(path, ALL, at(NEW))
+        reprice(SQLiteFile(path), ALL, at(NEW))
 
 
 def test_a_reason_has_a_length() -> None:

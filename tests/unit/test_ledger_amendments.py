@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from farthing.errors import LedgerUnavailable, RunClosed
 from farthing.money import Nano
 from farthing.tags import Tags
 from farthing.value import changed
-from ledger import notices, raises, runs, schema
+from ledger import notices, raises, runs, sqlite_file
 from ledger.amendment_file import AmendmentFile
 from ledger.amendments import Raise, Run, RunState
 from ledger.budgets import BudgetBook, accounts, run_account
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_intent, example_record
 
 TAGS = Tags(tenant="acme", key_id="key-1", feature="search", run="r1")
@@ -161,44 +163,55 @@ def test_a_budget_that_divides_runs_further_has_no_one_account_for_a_run() -> No
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    schema.prepare(tmp_path / "ledger.db")
+    sqlite_file.prepare(tmp_path / "ledger.db")
     return tmp_path / "ledger.db"
 
 
-def test_another_process_sees_a_raise_and_its_end_at_its_next_look(path: Path) -> None:
-    clock = ManualClock(NOW_NS)
-    with closing(AmendmentFile(path, clock)) as other:
-        first = other.refresh(), other.refresh(), other.raises()
+@asynccontextmanager
+async def amendment_file(path: Path, now_ns: int) -> AsyncIterator[AmendmentFile]:
+    amendments = AmendmentFile(path, ManualClock(now_ns))
+    yield amendments
+    await amendments.close()
 
-        raises.add(path, lift())
-        made = other.refresh(), [one.amount for one in other.raises()]
-        ended = raises.end(path, "month", "x", now_ns=NOW_NS), raises.end(path, "month", "x", now_ns=NOW_NS)
-        after = other.refresh(), other.raises()
+
+async def test_another_process_sees_a_raise_and_its_end_at_its_next_look(path: Path) -> None:
+    async with amendment_file(path, NOW_NS) as other:
+        first = await other.refresh(), await other.refresh(), other.raises()
+
+        raises.add(SQLiteFile(path), lift())
+        made = await other.refresh(), [one.amount for one in other.raises()]
+        ended = (
+            raises.end(SQLiteFile(path), "month", "x", now_ns=NOW_NS),
+            raises.end(SQLiteFile(path), "month", "x", now_ns=NOW_NS),
+        )
+        after = await other.refresh(), other.raises()
 
     assert first == (True, False, ())
     assert made == (True, [30])
     assert ended == (True, False)
     assert after == (True, ())
-    assert [one.ended_ns for one in raises.of_budget(path, "month")] == [NOW_NS]
+    assert [one.ended_ns for one in raises.of_budget(SQLiteFile(path), "month")] == [NOW_NS]
 
 
 def test_a_raise_that_is_over_cannot_be_ended_and_is_not_live(path: Path) -> None:
-    raises.add(path, lift(seconds=1))
+    raises.add(SQLiteFile(path), lift(seconds=1))
 
     over_ns = NOW_NS + SECOND_NS
 
-    assert not raises.end(path, "month", "x", now_ns=over_ns)
-    assert raises.live(path, now_ns=over_ns - 1) and not raises.live(path, now_ns=over_ns)
+    assert not raises.end(SQLiteFile(path), "month", "x", now_ns=over_ns)
+    assert raises.live(SQLiteFile(path), now_ns=over_ns - 1) and not raises.live(SQLiteFile(path), now_ns=over_ns)
 
 
 def test_the_first_who_asks_has_the_notice(path: Path) -> None:
-    claims = [notices.claim(path, "a", name, now_ns=1) for name in ("0.5 notify", "0.5 notify", "0.8 downgrade")]
+    claims = [
+        notices.claim(SQLiteFile(path), "a", name, now_ns=1) for name in ("0.5 notify", "0.5 notify", "0.8 downgrade")
+    ]
 
     assert claims == [True, False, True]
 
 
-def test_a_file_that_is_gone_is_an_unavailable_ledger(path: Path) -> None:
-    with closing(AmendmentFile(path, ManualClock())) as amendments:
+async def test_a_file_that_is_gone_is_an_unavailable_ledger(path: Path) -> None:
+    async with amendment_file(path, NOW_NS) as amendments:
         with closing(sqlite3.connect(path, isolation_level=None)) as database:
             database.execute("DROP TABLE runs")
 
@@ -213,41 +226,50 @@ async def test_a_runs_money_adds_up_over_raises_of_its_cap(path: Path) -> None:
     book = BudgetBook([], amendments)
 
     await asyncio.to_thread(open_run, path, 100)
-    amendments.refresh()
+    await amendments.refresh()
     hold = await ledger.reserve(example_intent("a", 80, *book.accounts(TAGS, NOW_NS)))
     await ledger.settle(hold, example_record("a", tags=TAGS, cost=Nano(60)))
     await asyncio.to_thread(open_run, path, 200)
-    amendments.refresh()
+    await amendments.refresh()
     await ledger.reserve(example_intent("b", 140, *book.accounts(TAGS, NOW_NS)))
-    found = runs.look_up(path, [], tenant="acme", name="r1")
-    amendments.close()
+    found = runs.look_up(SQLiteFile(path), [], tenant="acme", name="r1")
+    await amendments.close()
     await ledger.close()
 
     assert found is not None
     assert (found.cap, found.spent, found.held, found.left) == (200, 60, 140, 0)
     assert found.state_at(NOW_NS) is RunState.PAUSED
-    assert runs.look_up(path, [], tenant="globex", name="r1") is None
+    assert runs.look_up(SQLiteFile(path), [], tenant="globex", name="r1") is None
 
 
 def open_run(path: Path, cap: int) -> None:
-    runs.open_(path, tenant="acme", name="r1", cap=Nano(cap), feature="", author="key-1", until_ns=None, now_ns=NOW_NS)
+    runs.open_(
+        SQLiteFile(path),
+        tenant="acme",
+        name="r1",
+        cap=Nano(cap),
+        feature="",
+        author="key-1",
+        until_ns=None,
+        now_ns=NOW_NS,
+    )
 
 
 def test_a_run_that_was_closed_or_is_over_is_not_opened_again(path: Path) -> None:
     open_run(path, 100)
-    runs.close(path, tenant="acme", name="r1", now_ns=NOW_NS)
+    runs.close(SQLiteFile(path), tenant="acme", name="r1", now_ns=NOW_NS)
 
     with pytest.raises(RunClosed):
         open_run(path, 200)
 
-    found = runs.look_up(path, [], tenant="acme", name="r1")
+    found = runs.look_up(SQLiteFile(path), [], tenant="acme", name="r1")
     assert found is not None and found.cap == 100
 
 
 def test_accounts_of_runs_go_on_under_their_tenant_after_an_upgrade(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    schema.prepare(path)
-    migration = (Path(schema.__file__).parent / "migrations" / "0004_budgets.sql").read_text()
+    sqlite_file.prepare(path)
+    migration = (Path(sqlite_file.__file__).parent / "migrations" / "sqlite" / "0004_budgets.sql").read_text()
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         columns = "id, budget, scope, budget_window, cap, spent"
         write = f"INSERT INTO accounts ({columns}) VALUES (?, 'runs', ?, 'run', 50, ?)"

@@ -1,13 +1,12 @@
 """Archives: whole files before anything is removed, and reports that do not notice."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from farthing.errors import ConfigError, InvalidParameter
+from farthing.errors import ConfigError, InvalidParameter, LedgerUnavailable
 from farthing.money import Nano
 from farthing.record import Attempt
 from farthing.tags import Tags
@@ -16,8 +15,8 @@ from ledger.archive import Archived, Sizes, archive
 from ledger.check import check
 from ledger.costs import costs
 from ledger.rows import COLUMNS, row_of
-from ledger.schema import connect_waiting
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile, connect_waiting
 from ledger.testing import ManualClock, example_record
 
 parquet = pytest.importorskip("arro3.io", reason="needs the extra archive")
@@ -53,7 +52,7 @@ async def path(tmp_path: Path) -> Path:
 
 def run(path: Path, days: int = 2, file: int = 100) -> list[Archived]:
     sizes = Sizes(file=file, batch=2)
-    return list(archive(path, before_ns=(DAY + days) * DAY_NS, folder=path.parent / "old", sizes=sizes))
+    return list(archive(SQLiteFile(path), before_ns=(DAY + days) * DAY_NS, folder=path.parent / "old", sizes=sizes))
 
 
 def rows_in(files: list[Archived]) -> list[tuple[Any, ...]]:
@@ -72,28 +71,28 @@ def test_the_files_hold_every_column_of_every_record(path: Path) -> None:
         "records-2027-01-14-001.parquet",
     ]
     assert rows_in(files) == [row_of(record) for record in RECORDS[:10]]
-    assert [record.id for record in reports.recent(path, 100)] == ["r14", "r13", "r12", "r11", "r10"]
+    assert [record.id for record in reports.recent(SQLiteFile(path), 100)] == ["r14", "r13", "r12", "r11", "r10"]
 
 
 @pytest.mark.parametrize("by", [["feature"], ["day", "feature"], ["outcome", "tier"], []])
 def test_no_total_changes(path: Path, by: list[str]) -> None:
-    before = reports.spend(path, by=by, **EVER)
+    before = reports.spend(SQLiteFile(path), by=by, **EVER)
 
     run(path)
 
-    assert reports.spend(path, by=by, **EVER) == before
-    assert costs(path, by=["feature"], **EVER).rows[0].inferences == 8
-    assert check(path).differences == ()
+    assert reports.spend(SQLiteFile(path), by=by, **EVER) == before
+    assert costs(SQLiteFile(path), by=["feature"], **EVER).rows[0].inferences == 8
+    assert check(SQLiteFile(path)).differences == ()
 
 
 def test_periods_that_meet_inside_an_archived_hour_still_add_up(path: Path) -> None:
-    whole = reports.totals(path, **EVER).cost
+    whole = reports.totals(SQLiteFile(path), **EVER).cost
     run(path)
     middle = RECORDS[4].received_ns + 10
 
     parts = [
-        reports.totals(path, since_ns=0, until_ns=middle),
-        reports.totals(path, since_ns=middle, until_ns=2**62),
+        reports.totals(SQLiteFile(path), since_ns=0, until_ns=middle),
+        reports.totals(SQLiteFile(path), since_ns=middle, until_ns=2**62),
     ]
 
     assert sum(part.cost for part in parts) == whole
@@ -104,17 +103,17 @@ def test_a_period_that_is_not_archived_is_told_to_the_nanosecond(path: Path) -> 
     run(path)
     since = RECORDS[12].received_ns
 
-    assert reports.totals(path, since_ns=since, until_ns=since + 1).requests == 1
-    assert reports.totals(path, since_ns=since + 1, until_ns=2**62).requests == 2
+    assert reports.totals(SQLiteFile(path), since_ns=since, until_ns=since + 1).requests == 1
+    assert reports.totals(SQLiteFile(path), since_ns=since + 1, until_ns=2**62).requests == 2
 
 
 def test_a_report_by_run_refuses_what_it_cannot_know(path: Path) -> None:
     run(path)
 
     with pytest.raises(InvalidParameter, match="ask since 2027-01-15"):
-        reports.spend(path, by=["run"], **EVER)
+        reports.spend(SQLiteFile(path), by=["run"], **EVER)
 
-    (row,) = reports.spend(path, by=["run"], since_ns=(DAY + 2) * DAY_NS, until_ns=2**62)
+    (row,) = reports.spend(SQLiteFile(path), by=["run"], since_ns=(DAY + 2) * DAY_NS, until_ns=2**62)
     assert (row.keys, row.requests) == (("r1",), 5)
 
 
@@ -134,7 +133,7 @@ def test_a_killed_run_is_finished_so_that_each_record_is_in_one_file(path: Path)
     connection.execute(
         "CREATE TRIGGER cut BEFORE DELETE ON records WHEN old.id = 'r03' BEGIN SELECT RAISE(ABORT, 'cut'); END"
     )
-    with pytest.raises(sqlite3.IntegrityError, match="cut"):
+    with pytest.raises(LedgerUnavailable, match="cut"):
         run(path)
     connection.execute("DROP TRIGGER cut")
     connection.close()
@@ -154,7 +153,7 @@ def test_a_killed_run_whose_file_is_gone_is_not_finished_by_guessing(path: Path)
     with pytest.raises(ConfigError, match="which is gone"):
         run(path)
 
-    assert len(reports.recent(path, 100)) == 15
+    assert len(reports.recent(SQLiteFile(path), 100)) == 15
 
 
 def test_a_file_that_cannot_be_written_leaves_the_records(path: Path) -> None:
@@ -164,7 +163,7 @@ def test_a_file_that_cannot_be_written_leaves_the_records(path: Path) -> None:
     with pytest.raises(OSError):
         run(path)
 
-    assert len(reports.recent(path, 100)) == 15
+    assert len(reports.recent(SQLiteFile(path), 100)) == 15
 
 
 @pytest.fixture
@@ -187,10 +186,10 @@ async def test_a_record_that_comes_after_its_day_went_is_counted_and_archived_la
     await ledger.settle(None, example_record("late", received_ns=DAY * DAY_NS + 1, cost=Nano(5)))
     await ledger.close()
 
-    whole = reports.totals(path, **EVER)
+    whole = reports.totals(SQLiteFile(path), **EVER)
     files = run(path)
 
     assert (whole.requests, whole.cost) == (16, 105_005)
     assert [(file.path.name, file.records) for file in files] == [("records-2027-01-13-002.parquet", 1)]
-    assert reports.totals(path, **EVER) == whole
-    assert check(path).differences == ()
+    assert reports.totals(SQLiteFile(path), **EVER) == whole
+    assert check(SQLiteFile(path)).differences == ()

@@ -12,6 +12,7 @@ from farthing.tags import Tags
 from ledger import reports, rollups
 from ledger.check import check, repair
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 
 HOUR_NS = 3_600 * 10**9
@@ -46,7 +47,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 def test_books_that_add_up_pass(path: Path) -> None:
-    found = check(path)
+    found = check(SQLiteFile(path))
 
     assert (found.differences, found.days, found.accounts, found.unknowable) == ((), 3, 1, 0)
 
@@ -68,21 +69,21 @@ def test_books_that_add_up_pass(path: Path) -> None:
 )
 def test_damage_is_found_and_repaired(path: Path, damage: str, said: str) -> None:
     change(path, damage)
-    damaged = check(path)
+    damaged = check(SQLiteFile(path))
 
-    repair(path, damaged.damaged)
+    repair(SQLiteFile(path), damaged.damaged)
 
     assert any(said in str(difference) for difference in damaged.differences), damaged.differences
-    assert check(path).damaged == ()
+    assert check(SQLiteFile(path)).damaged == ()
 
 
 def test_repair_leaves_reports_as_they_were(path: Path) -> None:
     period = {"since_ns": 0, "until_ns": 2**62}
-    before = reports.spend(path, by=["feature", "day", "outcome"], **period)  # type: ignore[arg-type]
+    before = reports.spend(SQLiteFile(path), by=["feature", "day", "outcome"], **period)  # type: ignore[arg-type]
 
-    repair(path, (DAY, DAY + 1, DAY + 2))
+    repair(SQLiteFile(path), (DAY, DAY + 1, DAY + 2))
 
-    assert reports.spend(path, by=["feature", "day", "outcome"], **period) == before  # type: ignore[arg-type]
+    assert reports.spend(SQLiteFile(path), by=["feature", "day", "outcome"], **period) == before  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_repair_leaves_reports_as_they_were(path: Path) -> None:
 def test_an_account_that_does_not_add_up_is_named(path: Path, damage: str, said: str) -> None:
     change(path, damage)
 
-    found = check(path)
+    found = check(SQLiteFile(path))
 
     (difference,) = found.differences
     assert said in str(difference)
@@ -114,26 +115,26 @@ async def test_a_run_is_compared_with_the_records_of_the_run(tmp_path: Path) -> 
     )
     await ledger.close()
     change(path, "UPDATE accounts SET resets_at = NULL, budget_window = 'run'")
-    sound = check(path).differences
+    sound = check(SQLiteFile(path)).differences
 
     change(path, "UPDATE accounts SET spent = 7")
 
     assert sound == ()
-    assert [difference.excess for difference in check(path).differences] == [1]
+    assert [difference.excess for difference in check(SQLiteFile(path)).differences] == [1]
 
 
 async def test_a_file_that_waits_for_its_upgrade_is_not_judged(path: Path) -> None:
     change(path, "INSERT INTO meta VALUES ('rollups_pending', '1')")
 
     with pytest.raises(ConfigError, match="start the gateway once"):
-        check(path)
+        check(SQLiteFile(path))
 
 
 async def test_an_empty_ledger_adds_up(tmp_path: Path) -> None:
     ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
     await ledger.close()
 
-    assert check(tmp_path / "ledger.db").differences == ()
+    assert check(SQLiteFile(tmp_path / "ledger.db")).differences == ()
 
 
 def test_rebuilding_makes_what_writing_made(path: Path) -> None:
@@ -142,9 +143,10 @@ def test_rebuilding_makes_what_writing_made(path: Path) -> None:
         written = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
     connection.close()
 
-    repair(path, (DAY, DAY + 1, DAY + 2))
+    repair(SQLiteFile(path), (DAY, DAY + 1, DAY + 2))
 
     with sqlite3.connect(path) as connection:
         assert [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables] == written
     connection.close()
-    assert rollups.catch_up(path) == 0
+    with SQLiteFile(path).working() as session:
+        assert rollups.catch_up(session) == 0

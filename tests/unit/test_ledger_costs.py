@@ -10,6 +10,7 @@ from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
 from ledger import costs
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 DAY_NS = 86_400 * 10**9
@@ -36,7 +37,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 def test_of_few_the_percentiles_are_those_of_the_records(path: Path) -> None:
-    report = costs.costs(path, by=["feature"], since_ns=0, until_ns=2**62)
+    report = costs.costs(SQLiteFile(path), by=["feature"], since_ns=0, until_ns=2**62)
 
     assert report.exact
     assert [(row.keys, row.inferences, row.median, row.p99) for row in report.rows] == [
@@ -47,7 +48,7 @@ def test_of_few_the_percentiles_are_those_of_the_records(path: Path) -> None:
 
 def test_of_many_they_are_near_and_over_whole_days(path: Path) -> None:
     report = costs.costs(
-        path, by=["feature", "tier"], since_ns=DAY * DAY_NS + 5, until_ns=DAY * DAY_NS + 10**12, few=10
+        SQLiteFile(path), by=["feature", "tier"], since_ns=DAY * DAY_NS + 5, until_ns=DAY * DAY_NS + 10**12, few=10
     )
 
     assert not report.exact
@@ -60,15 +61,15 @@ def test_of_many_they_are_near_and_over_whole_days(path: Path) -> None:
 
 
 def test_an_exact_report_ends_where_it_was_asked_to(path: Path) -> None:
-    report = costs.costs(path, by=[], since_ns=DAY * DAY_NS + 10**9, until_ns=DAY * DAY_NS + 3 * 10**9)
+    report = costs.costs(SQLiteFile(path), by=[], since_ns=DAY * DAY_NS + 10**9, until_ns=DAY * DAY_NS + 3 * 10**9)
 
     assert [(row.keys, row.inferences, row.p99) for row in report.rows] == [((), 2, 2_000)]
 
 
 def test_a_period_without_inferences_has_no_rows(path: Path) -> None:
-    assert costs.costs(path, by=["model"], since_ns=0, until_ns=1).rows == ()
+    assert costs.costs(SQLiteFile(path), by=["model"], since_ns=0, until_ns=1).rows == ()
 
 
 def test_costs_are_not_kept_by_every_dimension(path: Path) -> None:
     with pytest.raises(InvalidParameter, match="only by feature, tier, model"):
-        costs.costs(path, by=["tenant"], since_ns=0, until_ns=1)
+        costs.costs(SQLiteFile(path), by=["tenant"], since_ns=0, until_ns=1)

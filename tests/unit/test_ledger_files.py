@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from farthing.errors import ConfigError
-from ledger import leases, schema
+from ledger import leases, sqlite_file
 from ledger.checkpoints import Checkpointer
-from ledger.schema import connect_reading, connect_waiting, connector, prepare
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import connect_reading, connect_waiting, connector, prepare
 from ledger.testing import ManualClock, example_record
 
-NEWEST = str(len(list((Path(schema.__file__).parent / "migrations").glob("*.sql"))))
+NEWEST = str(len(list((Path(sqlite_file.__file__).parent / "migrations" / "sqlite").glob("*.sql"))))
 
 
 def names_in(folder: Path) -> list[str]:
@@ -106,7 +106,7 @@ def test_a_reader_of_an_old_state_holds_up_a_restart_but_no_writer(tmp_path: Pat
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM meta").fetchone()
     writer.execute("INSERT INTO meta VALUES ('a', '1')")
-    threads = connect_waiting(path, busy_ms=1)
+    threads = connect_waiting(path, wait_s=0.001)
 
     Checkpointer(path, copy_bytes=0, restart_bytes=0).check(threads)
     writer.execute("INSERT INTO meta VALUES ('b', '2')")

@@ -13,8 +13,8 @@ from farthing.record import CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage
 from ledger import reports
-from ledger.schema import connect_reading
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile, connect_reading
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 
 DAY_NS = 86_400 * 10**9
@@ -47,7 +47,7 @@ async def path(tmp_path: Path) -> Path:
 
 
 async def test_spend_by_feature_is_dearest_first(path: Path) -> None:
-    rows = reports.spend(path, by=["feature"], **EVER)
+    rows = reports.spend(SQLiteFile(path), by=["feature"], **EVER)
 
     assert [(row.keys, row.requests, row.hits, row.cost) for row in rows] == [
         (("chat",), 1, 0, 50),
@@ -57,7 +57,7 @@ async def test_spend_by_feature_is_dearest_first(path: Path) -> None:
 
 
 async def test_keys_come_in_the_order_asked_for(path: Path) -> None:
-    rows = reports.spend(path, by=["day", "team", "cache"], **EVER)
+    rows = reports.spend(SQLiteFile(path), by=["day", "team", "cache"], **EVER)
 
     assert {row.keys for row in rows} == {
         ("1970-01-02", "", "bypass"),
@@ -67,19 +67,19 @@ async def test_keys_come_in_the_order_asked_for(path: Path) -> None:
 
 
 async def test_the_end_of_a_period_is_outside_it(path: Path) -> None:
-    whole = reports.totals(path, since_ns=1, until_ns=DAY_NS)
+    whole = reports.totals(SQLiteFile(path), since_ns=1, until_ns=DAY_NS)
 
     assert (whole.keys, whole.requests, whole.cost) == ((), 2, 30)
 
 
 async def test_a_filter_keeps_only_its_value(path: Path) -> None:
-    rows = reports.spend(path, by=["outcome"], where={"feature": "search", "key": "key-1"}, **EVER)
+    rows = reports.spend(SQLiteFile(path), by=["outcome"], where={"feature": "search", "key": "key-1"}, **EVER)
 
     assert {row.keys for row in rows} == {("success",), ("hit",)}
 
 
 async def test_groups_beyond_the_limit_are_folded_and_not_dropped(path: Path) -> None:
-    rows = reports.spend(path, by=["feature", "outcome"], limit=2, **EVER)
+    rows = reports.spend(SQLiteFile(path), by=["feature", "outcome"], limit=2, **EVER)
 
     assert [(row.keys, row.cost) for row in rows] == [(("chat", "success"), 50), ((reports.OTHER,) * 2, 30)]
 
@@ -87,13 +87,13 @@ async def test_groups_beyond_the_limit_are_folded_and_not_dropped(path: Path) ->
 @pytest.mark.parametrize("name", ["cost", "id; DROP TABLE records", "received_ns", ""])
 async def test_only_known_dimensions_reach_the_database(path: Path, name: str) -> None:
     with pytest.raises(InvalidParameter, match="only by feature"):
-        reports.spend(path, by=[name], **EVER)
+        reports.spend(SQLiteFile(path), by=[name], **EVER)
     with pytest.raises(InvalidParameter):
-        reports.spend(path, by=[], where={name: "x"}, **EVER)
+        reports.spend(SQLiteFile(path), by=[], where={name: "x"}, **EVER)
 
 
 async def test_a_value_is_never_sql(path: Path) -> None:
-    rows = reports.spend(path, by=["feature"], where={"feature": "x' OR '1'='1"}, **EVER)
+    rows = reports.spend(SQLiteFile(path), by=["feature"], where={"feature": "x' OR '1'='1"}, **EVER)
 
     assert rows == []
 
@@ -101,17 +101,17 @@ async def test_a_value_is_never_sql(path: Path) -> None:
 async def test_nothing_spent_is_a_row_of_zeros(tmp_path: Path) -> None:
     path = await write(tmp_path / "ledger.db", [])
 
-    whole = reports.totals(path, **EVER)
+    whole = reports.totals(SQLiteFile(path), **EVER)
 
     assert (whole.requests, whole.cost, whole.usage.input_total) == (0, 0, 0)
 
 
 async def test_recent_records_are_newest_first_and_bounded(path: Path) -> None:
-    assert [record.id for record in reports.recent(path, 2)] == ["3", "2"]
+    assert [record.id for record in reports.recent(SQLiteFile(path), 2)] == ["3", "2"]
 
 
 async def test_an_unknown_request_has_no_record(path: Path) -> None:
-    assert reports.record(path, "nobody") is None
+    assert reports.record(SQLiteFile(path), "nobody") is None
 
 
 async def test_budget_states_tell_what_is_left_in_windows_that_have_not_ended(tmp_path: Path) -> None:
@@ -124,15 +124,15 @@ async def test_budget_states_tell_what_is_left_in_windows_that_have_not_ended(tm
     await ledger.reserve(example_intent("b", 30, full, ample))
     reset_ns = 1_800_057_600 * 10**9  # 2027-01-16T00:00:00Z
 
-    before = reports.budget_states(path, now_ns=reset_ns - 1)
-    after = reports.budget_states(path, now_ns=reset_ns)
+    before = reports.budget_states(SQLiteFile(path), now_ns=reset_ns - 1)
+    after = reports.budget_states(SQLiteFile(path), now_ns=reset_ns)
 
     await ledger.close()
     assert [(state.account, state.spent, state.held, state.left) for state in before] == [
         (full, 60, 30, 10),
         (ample, 60, 30, 910),
     ]
-    assert reports.budget_states(path, now_ns=0, budget="ample") == [before[1]]
+    assert reports.budget_states(SQLiteFile(path), now_ns=0, budget="ample") == [before[1]]
     assert after == []
 
 
@@ -150,12 +150,12 @@ async def test_reports_read_while_the_gateway_writes(tmp_path: Path) -> None:
     ledger = await SQLiteLedger.open(path, ManualClock())
     await ledger.settle(None, example_record("a", cost=Nano(5)))
 
-    whole = reports.totals(path, **EVER)
+    whole = reports.totals(SQLiteFile(path), **EVER)
 
     await ledger.close()
     assert whole.cost == 5
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnavailable, match=r"check `ledger\.path`"):
-        reports.recent(tmp_path / "none.db")
+    with pytest.raises(LedgerUnavailable, match=r"none\.db cannot be read .* this version of the gateway has run once"):
+        reports.recent(SQLiteFile(tmp_path / "none.db"))

@@ -10,16 +10,17 @@ from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
 from farthing.record import Outcome
 from farthing.tags import Tags
-from ledger import reports, rollups, schema
+from ledger import reports, rollups, sqlite_file
 from ledger.check import check
 from ledger.rows import COLUMNS, row_of
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account, example_intent, example_record
 
 HOUR_NS = 3_600 * 10**9
 DAY_NS = 24 * HOUR_NS
 TABLES = ("rollup_hours", "rollup_days", "cost_histogram")
-FIRST = Path(schema.__file__).parent / "migrations" / "0001_initial.sql"
+FIRST = Path(sqlite_file.__file__).parent / "migrations" / "sqlite" / "0001_initial.sql"
 
 
 def old_file(path: Path, records: int) -> Path:
@@ -45,6 +46,11 @@ def old_file(path: Path, records: int) -> Path:
     return path
 
 
+def catch_up(path: Path) -> int:
+    with SQLiteFile(path).working() as session:
+        return rollups.catch_up(session)
+
+
 def read(path: Path, statement: str) -> list[tuple[int, ...]]:
     with sqlite3.connect(path) as connection:
         rows = connection.execute(statement).fetchall()
@@ -54,9 +60,9 @@ def read(path: Path, statement: str) -> list[tuple[int, ...]]:
 
 async def test_opening_an_old_file_builds_what_writing_would_have_built(tmp_path: Path) -> None:
     old = old_file(tmp_path / "old.db", 30)
-    schema.prepare(old)
+    sqlite_file.prepare(old)
     written = await SQLiteLedger.open(tmp_path / "new.db", ManualClock())
-    for record in reversed(reports.recent(old, 100)):
+    for record in reversed(reports.recent(SQLiteFile(old), 100)):
         await written.settle(None, record)
     await written.close()
 
@@ -71,34 +77,31 @@ async def test_opening_an_old_file_builds_what_writing_would_have_built(tmp_path
 async def test_a_report_on_an_old_file_needs_no_roll_ups(tmp_path: Path) -> None:
     path = old_file(tmp_path / "old.db", 30)
 
-    whole = reports.totals(path, since_ns=0, until_ns=2**62)
+    whole = reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62)
 
     assert (whole.requests, whole.cost) == (30, sum(range(30)) * 1_000)
 
 
 async def test_building_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     path = old_file(tmp_path / "old.db", 30)
-    schema.prepare(path)
-    connection = rollups.connect_rebuilding(path)
-    connection.execute("BEGIN")
-    rollups.rebuild_day(connection, 20_000)
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('rollups_pending', '20001')")
-    connection.commit()
-    connection.close()
-    during = reports.totals(path, since_ns=0, until_ns=2**62)
+    sqlite_file.prepare(path)
+    with SQLiteFile(path).working() as session, session.transaction():
+        rollups.rebuild_day(session, 20_000)
+        session.execute("INSERT OR REPLACE INTO meta VALUES ('rollups_pending', '20001')")
+    during = reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62)
 
-    days = rollups.catch_up(path)
+    days = catch_up(path)
 
     assert days == 10
-    assert reports.totals(path, since_ns=0, until_ns=2**62) == during
+    assert reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62) == during
     assert sum(row[0] for row in read(path, "SELECT requests FROM rollup_hours")) == 30
-    assert rollups.catch_up(path) == 0
+    assert catch_up(path) == 0
 
 
 async def test_a_new_file_has_nothing_to_build(tmp_path: Path) -> None:
-    schema.prepare(tmp_path / "ledger.db")
+    sqlite_file.prepare(tmp_path / "ledger.db")
 
-    assert rollups.catch_up(tmp_path / "ledger.db") == 0
+    assert catch_up(tmp_path / "ledger.db") == 0
 
 
 async def test_a_batch_that_fails_leaves_no_key_behind_that_others_could_get(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ async def test_a_batch_that_fails_leaves_no_key_behind_that_others_could_get(tmp
     await ledger.settle(None, example_record("b", tags=chat, cost=Nano(5)))
     await ledger.close()
 
-    rows = reports.spend(path, by=["feature"], since_ns=0, until_ns=2**62)
+    rows = reports.spend(SQLiteFile(path), by=["feature"], since_ns=0, until_ns=2**62)
     assert [(row.keys, row.cost) for row in rows] == [(("chat",), 5), (("search",), 3)]
 
 
@@ -127,7 +130,7 @@ async def test_a_sum_that_fits_no_integer_is_refused_and_never_rounded(tmp_path:
 
     await ledger.settle(None, example_record("c", cost=Nano(1)))
     await ledger.close()
-    assert reports.totals(path, since_ns=0, until_ns=2**62).cost == 2**62 + 1
+    assert reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62).cost == 2**62 + 1
 
 
 async def test_two_ledgers_of_one_file_count_under_the_same_keys(tmp_path: Path) -> None:
@@ -187,8 +190,8 @@ async def test_a_day_is_summed_up_when_it_is_over_and_what_comes_later_is_added(
     assert over == [(1, 3)]
     assert read(path, "SELECT requests, cost FROM rollup_days") == [(2, 7)]
     assert read(path, "SELECT value FROM meta WHERE name = 'days_until'") == [("20003",)]
-    assert reports.totals(path, since_ns=0, until_ns=2**62).cost == 12
-    assert check(path).differences == ()
+    assert reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62).cost == 12
+    assert check(SQLiteFile(path)).differences == ()
 
 
 async def test_a_clock_that_steps_back_over_midnight_counts_nothing_twice(tmp_path: Path) -> None:
@@ -203,5 +206,5 @@ async def test_a_clock_that_steps_back_over_midnight_counts_nothing_twice(tmp_pa
     await ledger.recover()
 
     await ledger.close()
-    assert reports.totals(path, since_ns=0, until_ns=2**62).cost == 3
-    assert check(path).differences == ()
+    assert reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62).cost == 3
+    assert check(SQLiteFile(path)).differences == ()

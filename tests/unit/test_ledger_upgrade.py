@@ -13,9 +13,10 @@ from ledger.check import check
 from ledger.price import version_in_tier
 from ledger.rows import COLUMNS, row_of
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
-MIGRATIONS = Path(rows.__file__).parent / "migrations"
+MIGRATIONS = Path(rows.__file__).parent / "migrations" / "sqlite"
 OLD = 4
 BEFORE = COLUMNS[: COLUMNS.index("service_tier")]
 """The columns of that schema."""
@@ -45,8 +46,8 @@ async def test_its_rows_are_read_and_its_holds_are_charged(tmp_path: Path) -> No
     await ledger.settle(None, example_record("new", cost=Nano(9), stated_cost=Nano(8), refused_by="b|s"))
     await ledger.close()
 
-    found = {record.id: record for record in reports.recent(path)}
+    found = {record.id: record for record in reports.recent(SQLiteFile(path))}
     assert (found["kept"].service_tier, found["kept"].stated_cost, found["kept"].refused_by) == ("flex", None, "")
     assert (found["held"].outcome, found["held"].cost) == (Outcome.LOST, 700)
     assert (found["new"].stated_cost, found["new"].refused_by) == (8, "b|s")
-    assert check(path).differences == ()
+    assert check(SQLiteFile(path)).differences == ()

@@ -6,6 +6,7 @@ from farthing.catalog import Budget, Window
 from farthing.money import Nano
 from farthing.tags import Tags
 from gateway.budget_gauges import budget_lines
+from ledger.sqlite_file import SQLiteFile
 from tests.http.admin_setup import EACH_RUN, MONTHLY, NOW_NS, make_record, write_ledger
 from tests.unit.test_metrics_requests import make_metrics, value
 
@@ -14,7 +15,7 @@ EACH_FEATURE = Budget(id="feature-day", limit=Nano(5 * 10**9), window=Window.DAY
 
 def page_of(ledger: Path, *budgets: Budget) -> bytes:
     metrics = make_metrics()
-    metrics.add_source(lambda: budget_lines(ledger, budgets, NOW_NS))
+    metrics.add_source(lambda: budget_lines(SQLiteFile(ledger), budgets, NOW_NS))
     return metrics.render()
 
 

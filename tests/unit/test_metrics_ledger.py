@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account, example_intent
 from tests.unit.test_metrics_requests import make_metrics, value
 
@@ -12,7 +13,7 @@ COUNTS = LedgerCounts(recovered=1, late=2, failures=3, unwritten=4)
 
 def page_of(path: Path) -> bytes:
     metrics = make_metrics()
-    metrics.add_source(lambda: ledger_lines(path, COUNTS))
+    metrics.add_source(lambda: ledger_lines(SQLiteFile(path), COUNTS))
     return metrics.render()
 
 

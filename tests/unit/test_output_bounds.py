@@ -10,6 +10,7 @@ from farthing.usage import Usage, UsageSource
 from gateway.outputbounds import LEAST_SAMPLES, OutputBounds
 from ledger.outputs import latest_outputs
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 PAIR = ("search", "m")
@@ -89,6 +90,6 @@ async def test_a_start_learns_from_the_ledger(tmp_path: Path) -> None:
         await ledger.settle(None, example_record(str(number), model_served="m", received_ns=at, **changes))
     await ledger.close()
 
-    learned = latest_outputs(tmp_path / "ledger.db", ["search"])
+    learned = latest_outputs(SQLiteFile(tmp_path / "ledger.db"), ["search"])
 
     assert learned == [(*PAIR, Usage(output=7)), (*PAIR, Usage(output=8, reasoning=2))]

@@ -21,6 +21,7 @@ from ledger.invoices import Broken, Invoice, Line, Meter
 from ledger.prices import Price
 from ledger.reconcile import METERS, Booked, Cause, Reconciliation, common_name, read_booked, reconcile
 from ledger.sqlite import SQLiteLedger
+from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 DAY, NEXT, AFTER = date(2027, 1, 15), date(2027, 1, 16), date(2027, 1, 17)
@@ -174,7 +175,7 @@ def write(path: Path, *records: Record) -> Path:
 
 
 def sides(path: Path) -> dict[Meter, tuple[int, int]]:
-    return {one.meter: (one.tokens, one.cost) for one in read_booked(path, ["openai"], DAY, NEXT)}
+    return {one.meter: (one.tokens, one.cost) for one in read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)}
 
 
 def test_the_ledgers_figures_are_split_by_meter_at_their_own_rates(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_estimates_are_told(tmp_path: Path) -> None:
     usage = Usage(input_uncached=10, source=UsageSource.ESTIMATED)
     path = write(tmp_path / "l.db", record("a", usage=usage, cost=RATES.cost(usage)))
 
-    (one,) = read_booked(path, ["openai"], DAY, NEXT)
+    (one,) = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
     assert one.estimated == 10
 
 
@@ -217,7 +218,7 @@ def test_corrected_records_are_compared_at_their_corrected_rates(tmp_path: Path)
     double = Rates(input_uncached=2 * 10**9, cache_read=10**8, output=2 * 10**9, reasoning=2 * 10**9)
     asked = Repricing(since_ns=0, until_ns=2**62, now_ns=DAY_NS)
 
-    reprice(path, asked, lambda *_: Price("new", ((-1, double),)))
+    reprice(SQLiteFile(path), asked, lambda *_: Price("new", ((-1, double),)))
 
     assert sides(path)[Meter.INPUT] == (1000, 2_000_000)
     assert sides(path).get(Meter.OTHER) is None
