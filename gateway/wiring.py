@@ -150,6 +150,8 @@ class House:
             self._minute = self.clock.monotonic()
             self._refresh()
             await self.ledger.recover()
+        elif self.ledger.recovery_is_due:
+            await self.ledger.recover()
         self._note_config()
         await self._budgets.look()
 

@@ -65,7 +65,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
     return Settings(
         server=_server(form.server),
         data_dir=Path(form.data_dir),
-        ledger=LedgerSettings(synchronous=form.ledger.synchronous),
+        ledger=LedgerSettings(synchronous=form.ledger.synchronous, url=form.ledger.url or ""),
         cache=_cache(form.cache),
         upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),

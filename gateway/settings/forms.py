@@ -12,7 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from farthing.catalog import Right, Step, Window
 from gateway.settings import scalars
-from gateway.settings.scalars import Day, Flag, KeyHash, Model, Proxy, Rate, Ratio, Tag, Text, Usd, Webhook, Zone, fault
+from gateway.settings.scalars import (
+    Day,
+    Flag,
+    KeyHash,
+    LedgerUrl,
+    Model,
+    Proxy,
+    Rate,
+    Ratio,
+    Tag,
+    Text,
+    Usd,
+    Webhook,
+    Zone,
+    fault,
+)
 
 RATES = (
     "input_per_mtok",
@@ -84,6 +99,9 @@ class ServerForm(Form):
 class LedgerForm(Form):
     """The books."""
 
+    url: LedgerUrl | None = setting(
+        None, "PostgreSQL database that the gateways of several machines share; none: SQLite in data_dir."
+    )
     synchronous: Annotated[str, scalars.choice("normal", "full")] = setting(
         "normal",
         "SQLite's durability: normal survives a crash of the process, full also a loss of power.",

@@ -210,6 +210,27 @@ _PROXY_PROBLEM: Final = (
 )
 
 
+def _ledger_url(value: Any) -> str:
+    """postgresql://…, as libpq reads it; the driver says what else is wrong with it when it connects."""
+    text = _text(value)
+    if text == "none":
+        return ""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise fault(_LEDGER_URL_PROBLEM) from None
+    if parts.scheme not in {"postgresql", "postgres"} or port == 0 or len(parts.path) < 2 or " " in text:
+        raise fault(_LEDGER_URL_PROBLEM)
+    return text
+
+
+_LEDGER_URL_PROBLEM: Final = (
+    "{given} is not the address of a database; write postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE, ${NAME} for all "
+    "of it, or none for SQLite in data_dir"
+)
+
+
 def _webhook(value: Any) -> str:
     """An address whose path or query may hold a secret."""
     text = _secret(value)
@@ -291,6 +312,7 @@ ClientModel = Annotated[
 ]
 Url = Annotated[str, Scalar(_url, {"type": "string", "description": "http:// or https://, without a query"})]
 Proxy = Annotated[str, Scalar(_proxy, {"type": "string"})]
+LedgerUrl = Annotated[str, Scalar(_ledger_url, {"type": "string"})]
 Secret = Annotated[
     str, Scalar(_secret, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})
 ]

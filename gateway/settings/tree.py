@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -63,7 +64,7 @@ def is_secret(path: Path) -> bool:
     match path:
         case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash") | ("upstream", "proxy"):
             return True
-        case ("alerts", "webhook_url"):
+        case ("alerts", "webhook_url") | ("ledger", "url"):
             return True
     return False
 
@@ -155,7 +156,18 @@ def secret_problem(path: Path, text: str) -> str:
                 "a proxy's password may not stand in a file; write http://NAME:${PASSWORD}@HOST:PORT, "
                 "or ${NAME} for the whole address"
             )
+        case ("ledger", "url") if "password=" in text or not _hides_password(text):
+            return (
+                "a database's password may not stand in a file; write "
+                "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE, or ${NAME} for the whole address"
+            )
     return ""
+
+
+def _hides_password(address: str) -> bool:
+    """True where the password of a database is a reference, or there is none."""
+    found = re.match(r"\w+://[^:/@]*:(.*)@", address)
+    return found is None or is_secret_reference(found[1])
 
 
 def _password(address: str) -> str:

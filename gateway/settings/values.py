@@ -47,9 +47,11 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerSettings:
-    """`synchronous` is SQLite's: normal or full."""
+    """`url` (postgresql://…) may hold a password, so repr never shows it; empty: SQLite in the data directory, whose
+    `synchronous` is normal or full."""
 
-    synchronous: str
+    synchronous: str = "normal"
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
