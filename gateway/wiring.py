@@ -85,7 +85,7 @@ class House:
         self._number = 1
         self._unusable = self._problem = ""
         self.files.scorecards.touch(mode=0o600)  # eval items may name people's features
-        self._engine = LedgerEngine(settings.ledger, self.files.ledger)
+        self.engine = LedgerEngine(settings.ledger, self.files.ledger)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
@@ -100,7 +100,7 @@ class House:
         later.callback(self._scorecards.close)
         later.callback(self.log.flush)
         self._prepare_adapters(settings)
-        self.ledger = await self._engine.open(clock, self._witness)
+        self.ledger = await self.engine.open(clock, self._witness)
         later.push_async_callback(self.ledger.close)
         self._budgets = await self._open_budgets()
         await self._learn_outputs()
@@ -236,17 +236,17 @@ class House:
             failures=ledger.failures,
             unwritten=self.runtime.books.unwritten - ledger.made_up,
         )
-        return ledger_lines(self._engine.database, counts)
+        return ledger_lines(self.engine.database, counts)
 
     def _budget_lines(self) -> list[str]:
-        return budget_lines(self._engine.database, self.settings.budgets, self.clock.wall_ns())
+        return budget_lines(self.engine.database, self.settings.budgets, self.clock.wall_ns())
 
     async def _learn_outputs(self) -> None:
         """Begin with what earlier answers were like, where a feature bounds its output by them."""
         features = self.settings.catalog.features.values()
         learned = [feature.name for feature in features if feature.output_bound is OutputBound.LEARNED]
         if learned:
-            self._outputs.seed(await asyncio.to_thread(latest_outputs, self._engine.database, learned))
+            self._outputs.seed(await asyncio.to_thread(latest_outputs, self.engine.database, learned))
 
     # --- rooms -----------------------------------------------------------------------------------
 
@@ -255,15 +255,15 @@ class House:
 
     async def _open_budgets(self) -> BudgetDesk:
         alerts = Alerts(
-            database=self._engine.database,
+            database=self.engine.database,
             clock=self.clock,
             background=self._telling,
             settings=lambda: self.settings.alerts,
             on_told=lambda feature: self.metrics.note_decision(feature, Step.NOTIFY.value),
         )
         desk = BudgetDesk(
-            self._engine.database,
-            await self._engine.open_amendments(self.clock),
+            self.engine.database,
+            await self.engine.open_amendments(self.clock),
             self._telling,
             book=lambda: self.runtime.generation.budgets,  # so that a reload changes the budgets of the next call
             tell=alerts.tell,
@@ -318,7 +318,7 @@ class House:
         return AdminView(
             clock=self.clock,
             secret=self.secret,
-            database=self._engine.database,
+            database=self.engine.database,
             authenticate=lambda key: authenticate(self.runtime.generation.keys, key, self.clock.wall_ns()),
             find_key=self._find_key,
             metrics_access=lambda: self.settings.server.metrics_access,
@@ -329,7 +329,7 @@ class House:
             on_amended=self._budgets.take_up,
             charges=ChargeDesk(
                 ledger=self.ledger,
-                database=self._engine.database,
+                database=self.engine.database,
                 clock=self.clock,
                 catalog=lambda: self.runtime.generation.catalog,
                 accounts=lambda tags, at_ns: charged_accounts(
@@ -346,7 +346,7 @@ class House:
 
     def _problems(self) -> list[Problem]:
         found = []
-        if problem := self._engine.database.problem():
+        if problem := self.engine.database.problem():
             found.append(Problem(reason="ledger", detail=problem))
         if self._watcher is not None and self._watcher.finding is not None:
             found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
