@@ -72,20 +72,27 @@ def _budget(budgets: Sequence[Budget], request: Request) -> Budget:
 
 async def _made(request: Request, budget: Budget, key: VirtualKey, now_ns: int) -> Raise:
     members = await read_members(request, _MEMBERS)
-    until_ns = parse_moment(text(members, "until", required=True), now_ns)
-    if until_ns <= now_ns:
-        raise InvalidParameter("`until` must be a time to come, such as 2027-01-31T18:00:00Z.", param="until")
     return Raise(
         id=f"raise-{secrets.token_hex(8)}",
         budget=budget.id,
         scope=_scope(text(members, "scope"), budget),
         amount=usd(members, "amount_usd", above_zero=True),
         made_ns=now_ns,
-        until_ns=until_ns,
+        until_ns=_until(members.get("until"), now_ns),
         ended_ns=None,
         author=key.id,
         reason=text(members, "reason", required=True),
     )
+
+
+def _until(given: Any, now_ns: int) -> int:
+    try:
+        until_ns = parse_moment(given, now_ns) if type(given) is str else 0
+    except InvalidParameter:
+        until_ns = 0
+    if until_ns <= now_ns:
+        raise InvalidParameter("`until` must be a time to come, such as 2027-01-31T18:00:00Z.", param="until")
+    return until_ns
 
 
 def _scope(given: str, budget: Budget) -> str:

@@ -149,6 +149,17 @@ async def test_calls_of_two_workers_never_pass_the_cap_while_it_is_raised(gatewa
     assert (nano_from_usd(line["spent_usd"]), line["reserved_usd"]) == (spent, "0.000000000")
 
 
+@pytest.mark.parametrize("until", [None, "", 7, "soon", "30d", "2020-01-01T00:00:00Z"])
+async def test_an_end_that_is_none_is_answered_with_what_to_write(gateway: RunningGateway, until: Any) -> None:
+    refused = await ask(gateway.client, "POST", PATH, {**RAISE, "until": until})
+    without = await ask(gateway.client, "POST", PATH, {name: RAISE[name] for name in RAISE if name != "until"})
+
+    for answer in (refused, without):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, "until")
+        assert error["message"] == "`until` must be a time to come, such as 2027-01-31T18:00:00Z."
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
