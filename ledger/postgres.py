@@ -56,7 +56,7 @@ class PostgresLedger(GroupCommit):
         self._line = Line(database, statement_s=deadline_s)
         self._known = Known()
         self._awake = asyncio.Event()
-        self._beaten = self._in_touch_since = 0.0
+        self._beaten = self._in_touch_since = self._down_since = 0.0
         self._silent = False
         self._writer: asyncio.Task[None] | None = None
 
@@ -162,7 +162,10 @@ class PostgresLedger(GroupCommit):
                 self._doubt(batch)
             except psycopg.Error as error:
                 await self._give_up(batch, error)
+            except Exception as error:  # noqa: BLE001 - a defect may cost an operation, never the writer
+                self._isolate(batch, error)
             else:
+                self._down_since = 0.0
                 self._resolve(batch, committed)
             return
         await self._give_up(batch, psycopg.OperationalError("others were faster, again and again"))
@@ -184,14 +187,17 @@ class PostgresLedger(GroupCommit):
     # --- what can go wrong -----------------------------------------------------------------------
 
     async def _give_up(self, batch: list[Entry], error: psycopg.Error) -> None:
-        """Nothing was done. A server that restarts is given a moment before anybody is told."""
+        """Nothing was done. A server that restarts is given a moment before anybody is told; while it is known to be
+        away, nobody waits."""
         if self._line.is_broken:
             await self._lose_touch()
-        patient = [entry for entry in batch if not self._closed and self._loop.time() - entry.since < self._deadline_s]
-        self._put_back(patient)
-        rest = [entry for entry in batch if entry not in patient]
-        if rest:
-            self._fail(rest, self._unavailable(error))
+        now = self._loop.time()
+        self._down_since = self._down_since or now
+        patience = 0.0 if self._closed or now - self._down_since > self._deadline_s else self._deadline_s
+        told = [entry for entry in batch if now - entry.since >= patience]
+        self._put_back([entry for entry in batch if now - entry.since < patience])
+        if told:
+            self._fail(told, self._unavailable(error))
         if self._queue and not self._closed:
             await asyncio.sleep(OWED_WAIT_S)
 
