@@ -86,7 +86,7 @@ class GroupCommit(ABC):
             hold = await future
         except asyncio.CancelledError:
             if not future.cancelled() and future.exception() is None:
-                self._ask(Release(intent))
+                self._give_back(intent)
             raise
         assert isinstance(hold, Hold)  # the outcome of every reservation that did not raise
         return hold
@@ -136,6 +136,10 @@ class GroupCommit(ABC):
         self._wake()
         return future
 
+    def _give_back(self, intent: Intent) -> None:
+        """Undo a reservation. Nobody waits for that, so nobody else would take notice of its error."""
+        self._ask(Release(intent)).add_done_callback(lambda done: done.cancelled() or done.exception())
+
     def _next_batch(self) -> list[Entry]:
         """All that is waiting, or one operation that has to go alone."""
         queue = self._queue
@@ -168,10 +172,10 @@ class GroupCommit(ABC):
         """Its caller was told of a failure, or was cancelled, and has gone on."""
         if isinstance(operation, Settle | Book):
             if outcome is True:
-                self.made_up += 1
+                self.made_up += isinstance(operation, Settle)  # who books asks again, and counts nothing as unwritten
                 self._on_late(operation.record)
         elif isinstance(operation, Reserve) and isinstance(outcome, Hold):
-            self._ask(Release(operation.intent))
+            self._give_back(operation.intent)
 
     def _fail(self, batch: Sequence[Entry], error: LedgerUnavailable) -> list[Entry]:
         """Nothing of the batch was done. Nobody waits any longer; what is owed to the books goes back to the queue, to

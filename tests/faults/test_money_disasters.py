@@ -128,9 +128,11 @@ async def test_while_another_process_has_the_ledger_nothing_is_sent_and_the_loop
             assert (await gateway.client.get("/healthz")).status_code == 200
         assert not any(call.done() for call in calls)
         refused = await asyncio.gather(*calls)
+        failures = gateway.application.house.ledger.failures
 
     for response in refused:
         assert_refused_until_the_ledger_works(response)
+    assert failures == 1  # nobody was kept until the record of the refusal had failed as well
     assert gateway.mock.requests == []
     assert (await ask(gateway, "later")).status_code == 200
     assert len(gateway.mock.requests) == 1

@@ -102,7 +102,10 @@ async def ask(gateway: GatewayProcess, content: str, **headers: str) -> httpx.Re
 
 def counters(page: str) -> list[str]:
     """The samples that are sums over the workers."""
-    return [line for line in page.splitlines() if line.startswith("farthing_") and "_config_" not in line]
+    own = ("_config_", "_age_seconds")  # of the worker that answers, and of the moment
+    return [
+        line for line in page.splitlines() if line.startswith("farthing_") and not any(name in line for name in own)
+    ]
 
 
 def total(page: str, name: str) -> int:
