@@ -177,7 +177,8 @@ def _refuse_archived(session: Session, since_ns: int) -> None:
     if since_ns < archived_ns:
         day = datetime.fromtimestamp(archived_ns // 10**9, UTC).date()
         raise InvalidParameter(
-            f"Records of before {day} are in an archive, so the invoice cannot be compared: leave its earlier days out."
+            f"Records of before {day} are in an archive, so the invoice cannot be compared: leave its earlier days "
+            "out, or bring them back with `farthing ledger restore`."
         )
 
 

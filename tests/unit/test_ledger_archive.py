@@ -157,13 +157,21 @@ def test_a_killed_run_whose_file_is_gone_is_not_finished_by_guessing(path: Path)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_records(path: Path) -> None:
-    (path.parent / "old").mkdir()
-    (path.parent / "old" / "records-2027-01-13-001.draft").mkdir()
+    (path.parent / "old").touch()
 
     with pytest.raises(OSError):
         run(path)
 
     assert len(reports.recent(SQLiteFile(path), 100)) == 15
+
+
+def test_a_name_that_somebody_else_is_writing_under_is_left_to_him(path: Path) -> None:
+    (path.parent / "old").mkdir()
+    (path.parent / "old" / "records-2027-01-13-001.draft").touch()
+
+    files = run(path, days=1)
+
+    assert [file.path.name for file in files] == ["records-2027-01-13-002.parquet"]
 
 
 @pytest.fixture
