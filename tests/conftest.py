@@ -1,14 +1,18 @@
-"""PostgreSQL for tests that ask for it: one server for all tests of a process, or one of a test's own to mistreat."""
+"""PostgreSQL for tests that ask for it: one server for all tests of a process, or one of a test's own to mistreat.
+And the ledger's engines, for tests of what both of them promise."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ledgers import Engine, PostgresEngine, SQLiteEngine
+
 if TYPE_CHECKING:
     from tests.postgres import Server
 
-FIXTURES = ("postgres", "own_postgres")
+FIXTURES = ("postgres", "own_postgres", "engine")
 LOG_TAIL = 4_000
 
 
@@ -32,6 +36,34 @@ def postgres_url(postgres: "Server") -> Iterator[str]:
     postgres.drop(url)
 
 
+@pytest.fixture(scope="session")
+def postgres_engine(postgres: "Server") -> Iterator[PostgresEngine]:
+    """For `engine_named`, which empties it."""
+    engine = PostgresEngine(postgres)
+    yield engine
+    postgres.drop(engine.url)
+
+
+@pytest.fixture
+def engine_named(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Engine]:
+    """An empty ledger of the engine with that name."""
+
+    def find(name: str) -> Engine:
+        if name == "sqlite":
+            return SQLiteEngine(tmp_path / "ledger.db")
+        found: PostgresEngine = request.getfixturevalue("postgres_engine")
+        found.empty()
+        return found
+
+    return find
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest, engine_named: Callable[[str], Engine]) -> Engine:
+    """An empty ledger, of each engine in turn."""
+    return engine_named(request.param)
+
+
 def _server() -> Iterator["Server"]:
     pytest.importorskip("psycopg", reason="psycopg is not installed: scripts/install postgres")
     from tests.postgres import Server, installed
@@ -48,7 +80,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name in FIXTURES:
-            server = getattr(item, "funcargs", {}).get(name)
-            if server is not None:
-                report.sections.append((f"PostgreSQL log of {name}", server.log[-LOG_TAIL:]))
+            used = getattr(item, "funcargs", {}).get(name)
+            log = getattr(getattr(used, "server", used), "log", "")
+            if log:
+                report.sections.append((f"PostgreSQL log of {name}", log[-LOG_TAIL:]))
     return report

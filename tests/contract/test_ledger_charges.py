@@ -1,27 +1,24 @@
 """What every Ledger promises about charges from outside, tested on each adapter."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
 from ledger.charges import Charge, EventKey, booked
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
+from ledger.groupcommit import GroupCommit
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
+from tests.ledgers import Engine
 
 DAY = example_account(limit=1000)
-AnyLedger = SQLiteLedger | MemoryLedger
+AnyLedger = GroupCommit | MemoryLedger
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyLedger]:
-    clock = ManualClock()
-    opened: AnyLedger = (
-        await SQLiteLedger.open(tmp_path / "ledger.db", clock) if request.param == "sqlite" else MemoryLedger(clock)
-    )
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
+async def ledger(request: pytest.FixtureRequest, engine_named: Callable[[str], Engine]) -> AsyncIterator[AnyLedger]:
+    clock, name = ManualClock(), request.param
+    opened: AnyLedger = MemoryLedger(clock) if name == "memory" else await engine_named(name).open(clock)
     yield opened
     await opened.close()
 
@@ -65,12 +62,12 @@ async def test_a_closed_ledger_books_nothing(ledger: AnyLedger) -> None:
         await ledger.book(charge("a", 300))
 
 
-async def test_what_was_booked_is_found_by_its_record_id(tmp_path: Path) -> None:
-    ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
+async def test_what_was_booked_is_found_by_its_record_id(engine: Engine) -> None:
+    ledger = await engine.open(ManualClock())
     one = charge("a", 300)
     await ledger.book(one)
 
-    found = booked(SQLiteFile(tmp_path / "ledger.db"), [one.record.id, "ext-unknown"])
+    found = booked(engine.database, [one.record.id, "ext-unknown"])
 
     assert {id_: (entry.cost, entry.price_version, entry.booked_ns) for id_, entry in found.items()} == {
         one.record.id: (300, "v1", 7)
@@ -78,9 +75,11 @@ async def test_what_was_booked_is_found_by_its_record_id(tmp_path: Path) -> None
     await ledger.close()
 
 
-def test_a_ledger_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+def test_a_ledger_that_cannot_be_read_says_so(engine: Engine) -> None:
+    engine.remove()
+
     with pytest.raises(LedgerUnavailable):
-        booked(SQLiteFile(tmp_path / "none.db"), ["x"])
+        booked(engine.database, ["x"])
 
 
 def test_no_two_events_share_a_record_id() -> None:

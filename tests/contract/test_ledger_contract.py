@@ -1,8 +1,7 @@
 """What every Ledger promises, tested on each adapter."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -12,37 +11,42 @@ from farthing.record import Outcome, Record
 from farthing.usage import UsageSource
 from farthing.value import changed
 from ledger import reports
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
+from ledger.database import Database
+from ledger.groupcommit import GroupCommit
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
-
-AnyLedger = SQLiteLedger | MemoryLedger
+from tests.ledgers import Engine
 
 
 class Books:
     """A ledger under test with a view on what it keeps."""
 
-    def __init__(self, ledger: AnyLedger, clock: ManualClock, path: Path) -> None:
-        self.ledger, self.clock, self._path = ledger, clock, path
+    def __init__(self, ledger: GroupCommit | MemoryLedger, clock: ManualClock, database: Database | None) -> None:
+        self.ledger, self.clock, self._database = ledger, clock, database
 
     def record(self, id_: str) -> Record | None:
         if isinstance(self.ledger, MemoryLedger):
             return self.ledger.records.get(id_)
-        return reports.record(SQLiteFile(self._path), id_)
+        assert self._database is not None
+        return reports.record(self._database, id_)
 
     def balance(self, id_: str) -> tuple[int, int]:
         if isinstance(self.ledger, MemoryLedger):
             return self.ledger.spent.get(id_, 0), self.ledger.held.get(id_, 0)
-        states = {state.account.id: state for state in reports.budget_states(SQLiteFile(self._path), now_ns=0)}
+        assert self._database is not None
+        states = {state.account.id: state for state in reports.budget_states(self._database, now_ns=0)}
         return (states[id_].spent, states[id_].held) if id_ in states else (0, 0)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Books]:
-    clock, path = ManualClock(), tmp_path / "ledger.db"
-    ledger: AnyLedger = await SQLiteLedger.open(path, clock) if request.param == "sqlite" else MemoryLedger(clock)
-    yield Books(ledger, clock, path)
-    await ledger.close()
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
+async def books(request: pytest.FixtureRequest, engine_named: Callable[[str], Engine]) -> AsyncIterator[Books]:
+    clock = ManualClock()
+    if request.param == "memory":
+        books = Books(MemoryLedger(clock), clock, None)
+    else:
+        engine = engine_named(request.param)
+        books = Books(await engine.open(clock), clock, engine.database)
+    yield books
+    await books.ledger.close()
 
 
 DAY = example_account("daily|tenant=acme|day|2027-01-15", limit=1000)
