@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors
@@ -14,8 +15,8 @@ from farthing.record import Record
 from ledger import recovery, rollups
 from ledger.database import read_statements
 from ledger.groupcommit import DEADLINE_S, OWED_WAIT_S, Entry, GroupCommit
-from ledger.operations import Book, Release, Reserve, Settle
-from ledger.postgres_commit import STATEMENTS, Connection, Known, Retry, Uncertain, commit, prepare
+from ledger.operations import Book, Outcome, Release, Reserve, Settle
+from ledger.postgres_commit import STATEMENTS, Known, Retry, Uncertain, commit, prepare, settle_doubts
 from ledger.postgres_connection import Line
 from ledger.postgres_database import PostgresDatabase, reason
 
@@ -23,6 +24,8 @@ LEASE_S: Final = 15.0
 """A process that has not been heard of for so long is dead, and its holds are charged."""
 BEAT_S: Final = 3.0
 """How often a process says that it lives."""
+_STUCK: Final = 3
+"""A server that has said nothing for so many deadlines is given up, and another connection is tried."""
 _TRIES: Final = 10
 """How often a batch is decided anew before it is given up."""
 _LOOK_S: Final = 0.1
@@ -53,11 +56,13 @@ class PostgresLedger(GroupCommit):
         super().__init__(name, on_late)
         self._database, self._clock = database, clock
         self._lease_s, self._beat_s, self._deadline_s = lease_s, min(BEAT_S, lease_s / 5), deadline_s
+        # A gap of less than half a lease and a beat leave everybody the time to say that they live.
+        self._lease = {"name": self._instance, "seconds": lease_s, "gap": lease_s / 2}
         self._line = Line(database, statement_s=deadline_s)
         self._known = Known()
         self._awake = asyncio.Event()
-        self._beaten = self._in_touch_since = self._down_since = 0.0
-        self._silent = False
+        self._beaten = self._down_since = self._closing_since = 0.0
+        self._silent = self._in_doubt = False
         self._writer: asyncio.Task[None] | None = None
 
     @classmethod
@@ -74,7 +79,7 @@ class PostgresLedger(GroupCommit):
         await asyncio.to_thread(_prepare, database)
         ledger = cls(database, clock, secrets.token_hex(8), on_late, lease_s=lease_s, deadline_s=deadline_s)
         try:
-            await ledger._beat(await ledger._line.connection())
+            await ledger._beat()
             await ledger.recover()
         except (LedgerUnavailable, psycopg.Error) as error:
             await ledger._line.hang_up()
@@ -90,15 +95,14 @@ class PostgresLedger(GroupCommit):
     async def recover(self) -> int:
         """See GroupCommit."""
         self._silent = False
-        now_ns, told = self._clock.wall_ns(), self._loop.time() - self._in_touch_since >= self._lease_s
-        lost = await asyncio.to_thread(_recover, self._database, now_ns, self._lease_s if told else None)
+        lost = await asyncio.to_thread(_recover, self._database, self._clock.wall_ns(), self._lease)
         return self._tell_lost(lost)
 
     async def close(self) -> None:
         """See GroupCommit. What cannot be written within the deadline is left to a recovery."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._closing_since = True, self._loop.time()
         self._awake.set()
         if self._writer is not None:
             await self._writer
@@ -111,16 +115,16 @@ class PostgresLedger(GroupCommit):
 
     async def _write(self) -> None:
         while self._queue or not self._closed:
+            # First of all: who stood still may have been taken for dead, and has to be alive before it holds anything.
+            if self._loop.time() >= self._beaten + self._beat_s:
+                await self._watched(self._say_alive(), ())
             batch = self._next_batch()
             if batch:
-                await self._attempt(batch)
-            elif not self._queue:
+                await self._watched(self._commit(batch), batch)
+            elif not self._queue and not self._closed:
                 self._awake.clear()
-                if not self._closed:
-                    await self._sleep(self._beaten + self._beat_s - self._loop.time())
-            if self._loop.time() >= self._beaten + self._beat_s:
-                await self._say_alive()
-        await self._say_goodbye()
+                await self._sleep(self._beaten + self._beat_s - self._loop.time())
+        await self._watched(self._say_goodbye(), ())
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is something to do, for so long at most."""
@@ -130,12 +134,23 @@ class PostgresLedger(GroupCommit):
         finally:
             timer.cancel()
 
-    async def _attempt(self, batch: list[Entry]) -> None:
-        """Commit a batch; those who have waited too long are told so meanwhile."""
-        work = self._loop.create_task(self._commit(batch), name="ledger-commit")
-        while not (await asyncio.wait({work}, timeout=_LOOK_S))[0]:
+    async def _watched(self, work: Coroutine[Any, Any, None], batch: Sequence[Entry]) -> None:
+        """Do this, and tell those who have waited too long for it meanwhile. A server that is stuck is left."""
+        began = self._loop.time()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
             self._disappoint([*batch, *self._queue])
-        await work
+            if self._loop.time() - began > _STUCK * self._deadline_s:
+                self._line.cut()
+            timer = self._loop.call_later(_LOOK_S, look)
+
+        timer = self._loop.call_later(_LOOK_S, look)
+        try:
+            await work
+        finally:
+            timer.cancel()
 
     def _disappoint(self, entries: Sequence[Entry]) -> None:
         late = self._loop.time() - self._deadline_s
@@ -144,22 +159,24 @@ class PostgresLedger(GroupCommit):
                 entry.fail(LedgerUnavailable(f"The ledger at {self._database.label} is slow to answer; try again."))
 
     async def _commit(self, batch: list[Entry]) -> None:
+        failure: Exception | None = None
         for _ in range(_TRIES):
             try:
                 connection = await self._line.connection()
-                if any(entry.uncertain for entry in batch):
-                    batch = await self._still_to_do(connection, batch)
+                if self._in_doubt or any(entry.uncertain for entry in batch):
+                    batch = await self._still_to_do(batch)
                 operations = [entry.operation for entry in batch]
                 await prepare(connection, operations, self._known)
                 committed = await commit(connection, operations, self._known)
-            except _AGAIN:
+            except _AGAIN as error:
+                failure = error
                 self._known.forget()
                 continue
             except _DATA_ERRORS as error:
                 self._isolate(batch, error)
-            except Uncertain:
-                await self._lose_touch()
-                self._doubt(batch)
+            except Uncertain as doubt:
+                await self._line.hang_up()
+                self._doubt(batch, doubt.outcomes)
             except psycopg.Error as error:
                 await self._give_up(batch, error)
             except Exception as error:  # noqa: BLE001 - a defect may cost an operation, never the writer
@@ -168,13 +185,16 @@ class PostgresLedger(GroupCommit):
                 self._down_since = 0.0
                 self._resolve(batch, committed)
             return
-        await self._give_up(batch, psycopg.OperationalError("others were faster, again and again"))
+        if isinstance(failure, errors.UniqueViolation):  # not the others: they were seen when it was decided anew
+            self._isolate(batch, failure)
+        else:
+            await self._give_up(batch, psycopg.OperationalError("others were faster, again and again"))
 
-    async def _still_to_do(self, connection: Connection, batch: Sequence[Entry]) -> list[Entry]:
+    async def _still_to_do(self, batch: Sequence[Entry]) -> list[Entry]:
         """The batch without what an earlier try has written after all."""
         ids = [entry.operation.record_id for entry in batch if entry.uncertain]
-        cursor = await connection.execute(STATEMENTS["done"], {"records": ids})
-        done = {row[0] for row in await cursor.fetchall()}
+        done = await settle_doubts(await self._line.connection(), ids)
+        self._in_doubt = False
         left = []
         for entry in batch:
             if entry.uncertain and entry.operation.record_id in done:
@@ -189,38 +209,34 @@ class PostgresLedger(GroupCommit):
     async def _give_up(self, batch: list[Entry], error: psycopg.Error) -> None:
         """Nothing was done. A server that restarts is given a moment before anybody is told; while it is known to be
         away, nobody waits."""
-        if self._line.is_broken:
-            await self._lose_touch()
+        if self._line.is_broken or isinstance(error, errors.ReadOnlySqlTransaction):  # a standby: there is another now
+            await self._line.hang_up()
         now = self._loop.time()
         self._down_since = self._down_since or now
-        patience = 0.0 if self._closed or now - self._down_since > self._deadline_s else self._deadline_s
-        told = [entry for entry in batch if now - entry.since >= patience]
-        self._put_back([entry for entry in batch if now - entry.since < patience])
+        patience = 0.0 if now - self._down_since > self._deadline_s else self._deadline_s
+        told = [entry for entry in batch if now - max(entry.since, self._closing_since) >= patience]
+        self._put_back([entry for entry in batch if now - max(entry.since, self._closing_since) < patience])
         if told:
             self._fail(told, self._unavailable(error))
-        if self._queue and not self._closed:
+        if self._queue:
             await asyncio.sleep(OWED_WAIT_S)
 
-    def _doubt(self, batch: Sequence[Entry]) -> None:
+    def _doubt(self, batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         """The batch was written or it was not. Nothing may be spent on a reservation that perhaps is none; what is owed
         to the books is looked up and written if it is not there."""
         error = LedgerUnavailable(f"The ledger at {self._database.label} broke off; try again shortly.")
         kept: list[Entry] = []
-        for entry in batch:
-            if entry.operation.owed or isinstance(entry.operation, Settle | Book):
-                entry.uncertain = isinstance(entry.operation, Settle | Book)
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(entry.operation, Settle | Book | Release):
+                entry.uncertain = outcome is True  # then it is on the books if its record is there
                 kept.append(entry)
             else:
                 entry.fail(error)
                 if isinstance(entry.operation, Reserve):
                     kept.append(Entry(Release(entry.operation.intent), self._loop.create_future(), entry.since))
+        self._in_doubt = True
         self.failures += 1
         self._put_back(kept)
-
-    async def _lose_touch(self) -> None:
-        """The next connection is a new one. Whoever was silent meanwhile may only have had the same trouble."""
-        self._in_touch_since = 0.0
-        await self._line.hang_up()
 
     def _unavailable(self, error: psycopg.Error) -> LedgerUnavailable:
         return LedgerUnavailable(
@@ -232,26 +248,21 @@ class PostgresLedger(GroupCommit):
 
     async def _say_alive(self) -> None:
         try:
-            await self._beat(await self._line.connection())
+            await self._beat()
         except psycopg.Error:
-            await self._lose_touch()
+            await self._line.hang_up()
             self._beaten = self._loop.time() - self._beat_s + OWED_WAIT_S
 
-    async def _beat(self, connection: Connection) -> None:
-        now = self._loop.time()
-        await connection.execute(STATEMENTS["live"], {"name": self._instance})
+    async def _beat(self) -> None:
+        connection, now = await self._line.connection(), self._loop.time()
+        await connection.execute(STATEMENTS["live"], self._lease)
         self._beaten = now
-        self._in_touch_since = self._in_touch_since or now
-        if now - self._in_touch_since >= self._lease_s:
-            cursor = await connection.execute(STATEMENTS["silent"], {"seconds": self._lease_s})
-            self._silent = bool(await cursor.fetchall())
+        cursor = await connection.execute(STATEMENTS["silent"], self._lease)
+        self._silent = bool(await cursor.fetchall())
 
     async def _say_goodbye(self) -> None:
-        try:
-            connection = await self._line.connection()
-            await connection.execute(STATEMENTS["forget"], {"names": [self._instance]})
-        except psycopg.Error:
-            pass  # the others will notice
+        with suppress(psycopg.Error):  # the others will notice
+            await (await self._line.connection()).execute(STATEMENTS["leave"], self._lease)
 
 
 _SILENT: Final = read_statements("postgres")["silent"]
@@ -264,11 +275,13 @@ def _prepare(database: PostgresDatabase) -> None:
         rollups.catch_up(session)
 
 
-def _recover(database: PostgresDatabase, now_ns: int, lease_s: float | None) -> list[Record]:
-    """Charge what has expired, and what silent processes hold where `lease_s` is given; blocks."""
+def _recover(database: PostgresDatabase, now_ns: int, lease: Mapping[str, Any]) -> list[Record]:
+    """Charge what has expired of our own holds, for other machines have other clocks, and what silent processes hold;
+    blocks."""
     with database.working() as session:
-        silent = [] if lease_s is None else [row[0] for row in session.execute(_SILENT, {"seconds": lease_s})]
-        lost = recovery.charge_orphans(session, silent, now_ns)
-        session.execute(_FORGET, {"names": silent})
+        with session.transaction():  # nobody who comes back holds anything between the look and the charge
+            silent = [row[0] for row in session.execute(_SILENT, lease)]
+            lost = recovery.charge_orphans(session, silent, now_ns, expired_of=lease["name"])
+            session.execute(_FORGET, {**lease, "names": silent})
         rollups.close_days(session, now_ns)
         return lost

@@ -14,7 +14,7 @@ import psycopg
 from farthing.hold import Account
 from ledger.charges import COLUMNS as CHARGE_COLUMNS
 from ledger.database import read_statements
-from ledger.operations import Balance, Book, Committed, Operation, Settle, Work
+from ledger.operations import Balance, Book, Committed, Operation, Outcome, Settle, Work
 from ledger.postgres_database import ALONE, INSTEAD_OF_NUL, translated, without_nul
 from ledger.rollups import DIMENSIONS, FIGURES, Added, Keys, dimensions_of
 from ledger.rows import COLUMNS, Row
@@ -31,6 +31,7 @@ _encode_text: Final = msgspec.json.Encoder().encode
 
 def _statements() -> dict[str, str]:
     names = {
+        "alone": ALONE,
         "columns": ", ".join(COLUMNS),
         "charge_columns": ", ".join(CHARGE_COLUMNS),
         "dimensions": ", ".join(DIMENSIONS),
@@ -53,7 +54,12 @@ class Retry(Exception):
 
 
 class Uncertain(Exception):
-    """The connection broke after the end of the transaction had been asked for: it was done, or nothing was."""
+    """The connection broke after the end of the transaction had been asked for: it was done, and these are the
+    `outcomes`, or nothing was."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__("the connection broke while a transaction was ended")
+        self.outcomes = outcomes
 
 
 class Known:
@@ -103,8 +109,17 @@ async def commit(connection: Connection, operations: Sequence[Operation], known:
     except BaseException:
         await _roll_back(connection)
         raise
-    await _write(connection, values)
+    await _write(connection, values, outcomes)
     return Committed(outcomes, work)
+
+
+async def settle_doubts(connection: Connection, records: Sequence[str]) -> set[str]:
+    """Those of the records that an uncertain transaction has written, once it has come to its end. Raises
+    psycopg.Error."""
+    async with connection.transaction():
+        await connection.execute(STATEMENTS["barrier"])
+        cursor = await connection.execute(STATEMENTS["done"], {"records": list(records)})
+        return {row[0] for row in await cursor.fetchall()}
 
 
 async def _read(connection: Connection, operations: Sequence[Operation]) -> Work:
@@ -119,7 +134,7 @@ async def _read(connection: Connection, operations: Sequence[Operation]) -> Work
         await connection.execute("BEGIN")
         await connection.execute(_SHARE, prepare=True)
         cursor = await connection.execute(_READ, values, prepare=True)
-        rows = await cursor.fetchall()
+    rows = await cursor.fetchall()  # not inside: that would be a round trip of its own
     open_: dict[str, int] = {}
     taken: dict[str, int] = {}
     records: set[str] = set()
@@ -160,18 +175,18 @@ def _finder(keys: Keys) -> Callable[[tuple[str, ...]], Any]:
     return find
 
 
-async def _write(connection: Connection, values: dict[str, str]) -> None:
+async def _write(connection: Connection, values: dict[str, str], outcomes: list[Outcome]) -> None:
     try:
         async with connection.pipeline():
             await connection.execute(_WRITE, values, prepare=True)
             await connection.execute("COMMIT")
     except psycopg.Error as error:
-        if connection.broken or connection.closed:
-            raise Uncertain(str(error)) from error
+        if error.diag.severity_nonlocalized != "ERROR":  # which says that the server goes on, with nothing done
+            raise Uncertain(outcomes) from error
         await _roll_back(connection)
         raise
-    except BaseException as error:  # cancelled by a deadline
-        raise Uncertain from error
+    except BaseException as error:  # cancelled in the middle of it
+        raise Uncertain(outcomes) from error
 
 
 async def _roll_back(connection: Connection) -> None:

@@ -1,5 +1,7 @@
 """Line: one connection to the server for the event loop, opened when it is needed and anew after it has broken."""
 
+import os
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -17,6 +19,9 @@ _ALIVE: Final[Mapping[str, Any]] = {
 }
 """After six seconds without a sign of the other machine the connection is broken: early enough to find a new one
 before others take this process for dead."""
+_LEAST_IDLE_S: Final = 1.0
+"""A process that stands still in the middle of a transaction keeps balances locked for so long, or for
+`statement_s`."""
 
 
 class Line:
@@ -37,6 +42,12 @@ class Line:
         """True where there is no connection that works."""
         return self._connection is None or self._connection.closed
 
+    def cut(self) -> None:
+        """End a wait for a server that says nothing: whoever waits is told that the connection broke."""
+        if self._connection is not None and not self._connection.closed:
+            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
     async def hang_up(self) -> None:
         """Let the connection go; the next call opens another."""
         connection, self._connection = self._connection, None
@@ -52,7 +63,12 @@ class Line:
         try:
             adapt(connection)
             await connection.execute(
-                first_words(database.schema, lock_s=self._statement_s, statement_s=self._statement_s)
+                first_words(
+                    database.schema,
+                    lock_s=self._statement_s,
+                    statement_s=self._statement_s,
+                    idle_s=max(self._statement_s, _LEAST_IDLE_S),
+                )
             )
         except BaseException:
             await connection.close()

@@ -198,13 +198,14 @@ def adapt(connection: "psycopg.Connection[Any] | psycopg.AsyncConnection[Any]") 
     connection.adapters.register_loader("jsonb", TextLoader)
 
 
-def first_words(schema: str, *, lock_s: float, statement_s: float = 0) -> sql.Composed:
+def first_words(schema: str, *, lock_s: float, statement_s: float = 0, idle_s: float = 60) -> sql.Composed:
     """What a new connection is told. A commit is on disk before it is confirmed, whatever the server's default; a
-    transaction that its client forgot does not keep others waiting. A statement may take any time where it is 0."""
+    transaction whose client stands still for `idle_s` does not keep others waiting. A statement may take any time where
+    it is 0."""
     return sql.SQL(
         "SET search_path TO {}; SET synchronous_commit TO on; SET lock_timeout TO {}; SET statement_timeout TO {}; "
-        "SET timezone TO 'UTC'; SET idle_in_transaction_session_timeout TO '60s'"
-    ).format(sql.Identifier(schema), sql.Literal(round(lock_s * 1000)), sql.Literal(round(statement_s * 1000)))
+        "SET timezone TO 'UTC'; SET idle_in_transaction_session_timeout TO {}"
+    ).format(sql.Identifier(schema), *(sql.Literal(round(limit * 1000)) for limit in (lock_s, statement_s, idle_s)))
 
 
 def reason(error: psycopg.Error) -> str:

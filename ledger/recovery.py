@@ -22,12 +22,13 @@ def holders(session: Session) -> set[str]:
     return {row[0] for row in session.execute(_STATEMENTS["holding_instances"])}
 
 
-def charge_orphans(session: Session, dead: Collection[str], now_ns: int) -> list[Record]:
-    """Charge the holds of dead instances and those that expired before wall ns `now_ns`; returns the records that were
-    written. Several processes may do it at once: each hold is charged once."""
+def charge_orphans(session: Session, dead: Collection[str], now_ns: int, *, expired_of: str = "") -> list[Record]:
+    """Charge the holds of dead instances and those that expired before wall ns `now_ns`, only those of one instance where
+    it is named (another machine may have another time); returns the records that were written. Several processes may do
+    it at once: each hold is charged once."""
     names = _encode(sorted(dead)).decode()
     with session.transaction():
-        orphans = session.execute(_STATEMENTS["orphans"], (now_ns, names)).fetchall()
+        orphans = session.execute(_STATEMENTS["orphans"], (now_ns, expired_of, names)).fetchall()
         charged = [_charge(session, *orphan) for orphan in orphans]
         written = [record for record in charged if record is not None]
         if written:

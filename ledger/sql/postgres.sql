@@ -72,18 +72,41 @@ ORDER BY {dimensions} ON CONFLICT DO NOTHING;
 SELECT {dimensions}, rollup_keys.id, rollup_keys.cost_group
 FROM rollup_keys JOIN json_populate_recordset(NULL::rollup_keys, :keys) AS new USING ({dimensions});
 
+-- name: barrier
+-- Whatever another connection of ours had sent to be committed has come to its end when this is answered.
+SELECT pg_advisory_xact_lock({alone});
+
 -- name: done
 -- Of a batch whose end is not known: the records that it wrote, and not a recovery.
 SELECT id FROM records WHERE id = ANY(:records) AND outcome <> 'lost';
 
 -- name: live
--- The process says that it lives.
-INSERT INTO instances (name, seen) VALUES (:name, now()) ON CONFLICT (name) DO UPDATE SET seen = excluded.seen;
+-- The process says that it lives. `since` begins anew where there was a gap: the server was away, the process stood
+-- still, or the server's clock was set back.
+INSERT INTO instances (name, since, seen) VALUES (:name, now(), now())
+ON CONFLICT (name) DO UPDATE SET
+    since = CASE WHEN instances.seen BETWEEN now() - make_interval(secs => :gap) AND now()
+        THEN instances.since ELSE now() END,
+    seen = excluded.seen;
 
 -- name: silent
--- Processes that hold money and have not been heard of for so many seconds.
-SELECT name FROM instances WHERE seen < now() - make_interval(secs => :seconds)
-UNION SELECT instance FROM holds WHERE NOT EXISTS (SELECT FROM instances WHERE name = instance);
+-- Processes that have not been heard of for so many seconds, as far as the one of that name can judge: it has to have
+-- been in touch itself for as long, without a gap. After an outage everybody has time to come back before anybody is
+-- taken for dead.
+WITH dead AS (
+    SELECT name FROM instances WHERE seen < now() - make_interval(secs => :seconds)
+    UNION SELECT instance FROM holds WHERE NOT EXISTS (SELECT FROM instances WHERE name = instance)
+)
+SELECT name FROM dead WHERE EXISTS (
+    SELECT FROM instances
+    WHERE name = :name
+    AND seen BETWEEN now() - make_interval(secs => :gap) AND now()
+    AND since < now() - make_interval(secs => :seconds)
+);
 
 -- name: forget
-DELETE FROM instances WHERE name = ANY(:names);
+-- Not one that has come back meanwhile.
+DELETE FROM instances WHERE name = ANY(:names) AND seen < now() - make_interval(secs => :seconds);
+
+-- name: leave
+DELETE FROM instances WHERE name = :name;

@@ -33,9 +33,9 @@ ON CONFLICT (id) DO UPDATE SET cap = excluded.cap, spent = excluded.spent, held 
 SELECT DISTINCT instance FROM holds;
 
 -- name: orphans
--- Holds of a JSON array of dead instances, and those whose time is over.
+-- Holds whose time is over (of one instance, or of all where none is named), and those of a JSON array of dead ones.
 SELECT id, amount, accounts, draft FROM holds
-WHERE expires_ns <= ? OR instance IN (SELECT value FROM json_each(?) AS each);
+WHERE expires_ns <= ? AND ? IN ('', instance) OR instance IN (SELECT value FROM json_each(?) AS each);
 
 -- name: remove_hold
 DELETE FROM holds WHERE id = ?;

@@ -89,8 +89,13 @@ CREATE TABLE accounts (
     held BIGINT NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
--- Processes that may hold money, and when they last said that they live, by this server's clock.
-CREATE TABLE instances (name TEXT NOT NULL PRIMARY KEY, seen TIMESTAMPTZ NOT NULL);
+-- Processes that may hold money: when they last said that they live, and since when they have said so without a gap.
+-- All by this server's clock.
+CREATE TABLE instances (
+    name TEXT NOT NULL PRIMARY KEY,
+    since TIMESTAMPTZ NOT NULL,
+    seen TIMESTAMPTZ NOT NULL
+) WITH (fillfactor = 50);
 
 CREATE TABLE cost_groups (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
