@@ -124,6 +124,7 @@ class Network:
         self.silent = False
         """Nothing is passed on any more, and nobody is told."""
         self._writers: set[asyncio.StreamWriter] = set()
+        self._swallowing: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def url(self, url: str) -> str:
@@ -134,6 +135,10 @@ class Network:
         """Break every connection; new ones are let through."""
         for writer in self._writers:
             writer.transport.abort()
+
+    def swallow(self) -> None:
+        """Of the connections that there are nothing is passed on any more, and nobody is told."""
+        self._swallowing |= self._writers
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -148,9 +153,8 @@ class Network:
         )
         self._tasks |= {asks, answers}
         await asyncio.wait({asks, answers}, return_when=asyncio.FIRST_COMPLETED)
-        if self.on_commit is None:
-            writer.transport.abort()
-            server_writer.transport.abort()
+        writer.transport.abort()
+        server_writer.transport.abort()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.StreamWriter | None = None
@@ -163,8 +167,9 @@ class Network:
                     took, self.on_commit = self.on_commit, None
                     await took(back, writer, data)
                     return
-                writer.write(data)
-                await writer.drain()
+                if writer not in self._swallowing:
+                    writer.write(data)
+                    await writer.drain()
         except OSError:
             pass
 
