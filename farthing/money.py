@@ -45,6 +45,11 @@ def femto_per_token(usd_per_mtok: Decimal | int | str) -> int:
     return int((rate * FEMTO_PER_TOKEN_OF_USD_PER_MTOK).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
+def nano_from_femto(femto: int) -> Nano:
+    """Nano-dollars of femto-dollars, rounded half-even."""
+    return Nano(_round_half_even(femto, FEMTO_PER_NANO))
+
+
 def _round_half_even(numerator: int, denominator: int) -> int:
     quotient, rest = divmod(numerator, denominator)
     twice = rest * 2

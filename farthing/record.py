@@ -1,8 +1,9 @@
 """Record: the one row that a request leaves behind, whatever happened to it."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from farthing.money import ZERO, Nano
+from farthing.money import ZERO, Nano, nano_from_femto
 from farthing.tags import Tags
 from farthing.usage import NO_USAGE, Usage
 from farthing.value import Value
@@ -40,6 +41,27 @@ class Outcome(StrEnum):
     """The gateway was killed during the call; booked at recovery as an estimate."""
 
 
+class Extra(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that a charge holds beside its tokens at its `rates`. `rate` is femto-dollars an item: of tokens that
+    are in a class already, what they cost beyond it (less than nothing where they are cheaper).
+
+    `name` is one of `ledger.price` (`web_searches`, `output_image`), or, where one of several parts of an answer is
+    told, a token class. `part` numbers the parts, 0 being that whose rates the charge has; `model` made it, empty for
+    the model that was asked.
+    """
+
+    name: str
+    quantity: int
+    rate: int
+    model: str = ""
+    part: int = 0
+
+
+def extras_cost(extras: Iterable[Extra]) -> Nano:
+    """Nano-dollars of all together, rounded half-even once; negative where they are cheaper than their classes."""
+    return nano_from_femto(sum(extra.quantity * extra.rate for extra in extras))
+
+
 class Attempt(Value, frozen=True, kw_only=True):
     """One try at a deployment. `error` is empty for the one that answered; `cost` is what it billed."""
 
@@ -54,11 +76,12 @@ class Record(Value, frozen=True, kw_only=True):
     """One finished request. Times: `received_ns` wall ns, durations in seconds. `cost` covers every attempt.
 
     `avoided_cache` is what the stored answer had cost; `avoided_routing` what the reference tier would have cost
-    more for the same tokens. `rates` are those of the charge (`Rates.as_dict()` as JSON text), `price_version` the
-    price book's, `service_tier` the one it was priced in, empty for the standard one. `stated_cost` is what the
-    provider itself said that the answer cost, None where it said nothing; it is kept beside `cost` and never replaces
-    it. `error_code` is the code of the error envelope, `refused_by` the budget that had too little left for the call
-    or the rest of its stream, with its scope (`monthly|feature=search`).
+    more for the same tokens. `rates` are those of the charge (`Rates.as_dict()` as JSON text), `extras` what it holds
+    beside its tokens: with `usage` they give what the attempt cost that answered. `price_version` is the price book's,
+    `service_tier` the one it was priced in, empty for the standard one. `stated_cost` is what the provider itself said
+    that the answer cost, None where it said nothing; it is kept beside `cost` and never replaces it. `error_code` is
+    the code of the error envelope, `refused_by` the budget that had too little left for the call or the rest of its
+    stream, with its scope (`monthly|feature=search`).
     """
 
     id: str
@@ -92,3 +115,4 @@ class Record(Value, frozen=True, kw_only=True):
     service_tier: str = ""
     stated_cost: Nano | None = None
     refused_by: str = ""
+    extras: tuple[Extra, ...] = ()

@@ -24,7 +24,7 @@ from farthing.errors import (
 from farthing.hold import Account, Hold, Intent
 from farthing.money import ZERO, Nano
 from farthing.ports import Clock, Ledger
-from farthing.record import Attempt, CacheOutcome, Outcome, Record
+from farthing.record import Attempt, CacheOutcome, Extra, Outcome, Record
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED, Tags
 from farthing.usage import NO_USAGE, Usage
@@ -60,6 +60,7 @@ class Page:
         "call",
         "closed",
         "cost",
+        "extras",
         "finish_reason",
         "first_byte_seconds",
         "hold",
@@ -99,6 +100,7 @@ class Page:
         self.avoided_cache: Nano = ZERO
         self.avoided_routing: Nano = ZERO
         self.rates = "{}"
+        self.extras: tuple[Extra, ...] = ()
         self.price_version = self.service_tier = self.refused_by = ""
         self.stated_cost: Nano | None = None
         self.model = self.provider = self.tier = ""
@@ -260,6 +262,7 @@ class Page:
             service_tier=self.service_tier,
             stated_cost=self.stated_cost,
             refused_by=self.refused_by,
+            extras=self.extras,
         )
 
 

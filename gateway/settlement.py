@@ -81,8 +81,10 @@ class Settlement:
         page, deployment = self._page, self.deployment
         seconds = self.seconds
         bill = self._pricing.bill(deployment, self._statement(usage), self._call.received_ns, seconds)
-        usage = changed(usage, source=UsageSource.ESTIMATED) if bill.assumptions else usage
-        page.usage, page.cost = usage, bill.cost
+        # The tokens of the bill, so that rates and extras always explain the cost.
+        source = UsageSource.ESTIMATED if bill.assumptions else usage.source
+        usage = bill.usage if bill.usage.source is source else changed(bill.usage, source=source)
+        page.usage, page.cost, page.extras = usage, bill.cost, bill.extras
         page.rates, page.price_version = _rates_text(bill.rates), version_in_tier(bill.price_version, bill.service_tier)
         page.service_tier = plain_tier(bill.service_tier)
         # Also where its count was not the one to charge by.

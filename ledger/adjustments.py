@@ -12,11 +12,13 @@ import msgspec
 
 from farthing.errors import InvalidParameter, UnpricedModel
 from farthing.money import Nano, Rates
-from farthing.record import Record
+from farthing.record import Record, extras_cost
+from ledger.bills import Priced, portions_of, price_portions
 from ledger.database import Database, Session, read_statements
 from ledger.price import Price, version_in_tier
 from ledger.rollups import DAY_NS, DIMENSIONS, HOUR_NS, KEY_BITS, Keys
-from ledger.rows import COLUMNS, Row, record_of
+from ledger.rows import COLUMNS, Row, extras_text, record_of
+from ledger.statement import Portion
 
 CHUNK: Final = 1_000
 """Records in one transaction, which is some ten milliseconds, so that the gateway's own commits need not wait long."""
@@ -61,7 +63,8 @@ class Repricing:
 @dataclass(slots=True)
 class Sums:
     """What became of one model's records. `old` and `new` are the costs of those that changed, nano-dollars;
-    `unpriced` have no price any more, `composed` cost something beside their tokens that no price explains."""
+    `unpriced` have no price any more; `composed` cost something that their rates and extras do not explain, or have an
+    extra for which no price is known."""
 
     records: int = 0
     changed: int = 0
@@ -102,6 +105,7 @@ class Adjustment:
     reason: str
     author: str
     created_ns: int
+    extras: str
 
 
 def reprice(database: Database, repricing: Repricing, price_of: PriceOf, *, dry_run: bool = False) -> Repriced:
@@ -187,23 +191,37 @@ def _adjust(row: Row, repricing: Repricing, price_of: PriceOf, result: Repriced)
         sums.composed += 1
         return None
     try:
-        tier = record.service_tier
-        price = price_of(record.provider, record.model_served, record.received_ns, tier)
+        anew = _priced_anew(record, price_of)
     except UnpricedModel:
         sums.unpriced += 1
         return None
-    rates = price.rates(record.usage.input_total)
+    if anew.unpriced:
+        sums.composed += 1
+        return None
     old = record.cost + corrected
-    new = record.cost - priced + rates.cost(record.usage, upstream_seconds(record))
+    new = record.cost - priced + anew.cost
     if new == old:
         return None
     sums.changed += 1
     sums.old += old
     sums.new += new
-    text = _encode(rates.as_dict()).decode()
-    version = version_in_tier(price.version, tier)
+    text = _encode(anew.rates.as_dict()).decode()
+    version = version_in_tier(anew.version, record.service_tier)
     signed = (repricing.reason, repricing.author, repricing.now_ns)
-    return (*_dimensions(record), old, new, new - old, text, version, *signed, record.id, corrected)
+    kept = extras_text(anew.extras)
+    return (*_dimensions(record), old, new, new - old, text, version, *signed, kept, record.id, corrected)
+
+
+def _priced_anew(record: Record, price_of: PriceOf) -> Priced:
+    """What the attempt that answered costs at today's prices for its time. Raises UnpricedModel, also where it is
+    another model that made a part of the answer."""
+
+    def of_portion(portion: Portion) -> Price:
+        model = portion.model or record.model_served
+        return price_of(record.provider, model, record.received_ns, record.service_tier)
+
+    portions = portions_of(record.usage, record.extras)
+    return price_portions(portions, record.usage, of_portion, upstream_seconds(record))
 
 
 def _dimensions(record: Record) -> Row:
@@ -221,9 +239,10 @@ def upstream_seconds(record: Record) -> float:
 
 
 def priced_part(record: Record) -> Nano | None:
-    """What of the record's cost its own rates explain: all of it, or that of the attempt that answered. None where they
-    explain neither (fees beside the tokens, several models in one answer), so that no figure is made up."""
-    explained = _rates_of(record.rates).cost(record.usage, upstream_seconds(record))
+    """What of the record's cost its own rates and extras explain: all of it, or that of the attempt that answered. None
+    where they explain neither (a row from before there were extras), so that no figure is made up."""
+    by_tokens = _rates_of(record.rates).cost(record.usage, upstream_seconds(record))
+    explained = Nano(by_tokens + extras_cost(record.extras))
     answered = record.attempts[-1].cost if record.attempts else record.cost
     return explained if explained in (record.cost, answered) else None
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from farthing.money import Nano
-from farthing.record import Attempt, CacheOutcome, Outcome, Record
+from farthing.record import Attempt, CacheOutcome, Extra, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
 from farthing.value import changed
@@ -61,6 +61,7 @@ COLUMNS: Final = (
     "service_tier",
     "stated_cost",
     "refused_by",
+    "extras",
 )
 """The columns of `records`; migrations append, they never reorder."""
 REALS: Final = ("seconds", "first_byte_seconds")
@@ -69,11 +70,12 @@ INTEGERS: Final = (
     *TOKEN_CLASSES,
 )
 """Those that hold numbers; all others hold text."""
-_LATER: Final[Row] = ("", None, "")
+_LATER: Final[Row] = ("", None, "", "[]")
 """What the last columns are in a row that was written before there were any: in a draft, which nothing upgrades."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_attempts: Final = msgspec.json.Decoder(tuple[Attempt, ...]).decode
+_decode_extras: Final = msgspec.json.Decoder(tuple[Extra, ...]).decode
 _decode_draft: Final = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -132,7 +134,13 @@ def row_of(record: Record) -> Row:
         record.service_tier,
         record.stated_cost,
         record.refused_by,
+        extras_text(record.extras),
     )
+
+
+def extras_text(extras: tuple[Extra, ...]) -> str:
+    """The extras of a charge as they are kept."""
+    return _encode(extras).decode() if extras else "[]"
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -190,6 +198,7 @@ def record_of(row: Sequence[Any]) -> Record:
         service_tier=row[43] or tier_in(row[37]),  # which is where it was kept before it had a column
         stated_cost=row[44],
         refused_by=row[45],
+        extras=_decode_extras(row[46]),
     )
 
 

@@ -10,13 +10,13 @@ ORDER BY received_ns, rowid LIMIT :chunk;
 -- Unless the record has other corrections by now than it had when it was priced anew.
 INSERT INTO adjustments (
     record_id, received_ns, tenant, key_id, feature, task, run, environment, team, endpoint, outcome, model_served,
-    provider, tier, cache, old_cost, new_cost, delta, rates, price_version, reason, author, created_ns
+    provider, tier, cache, old_cost, new_cost, delta, rates, price_version, reason, author, created_ns, extras
 )
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 WHERE (SELECT coalesce(sum(delta), 0) FROM adjustments WHERE record_id = ?) = ?;
 
 -- name: of_record
-SELECT old_cost, new_cost, delta, rates, price_version, reason, author, created_ns FROM adjustments
+SELECT old_cost, new_cost, delta, rates, price_version, reason, author, created_ns, extras FROM adjustments
 WHERE record_id = :id ORDER BY id;
 
 -- name: add_sum

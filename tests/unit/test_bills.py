@@ -9,8 +9,9 @@ import pytest
 from farthing.catalog import PriceOverride
 from farthing.errors import UnpricedModel
 from farthing.money import Nano, format_usd
+from farthing.record import Extra, extras_cost
 from farthing.usage import Usage, UsageSource
-from ledger.bills import Bill, bill_for
+from ledger.bills import Bill, bill_for, portions_of
 from ledger.prices import PriceBook
 from ledger.statement import Portion, Statement
 
@@ -30,11 +31,13 @@ def test_every_portion_is_priced_with_its_own_model() -> None:
     whole = bill("anthropic", "claude-sonnet-4-6", own, advice)
 
     # 1,000 x 3 + 100 x 15 USD per million, and 2,000 x 5 + 10 x 25
-    assert [format_usd(line.cost) for line in whole.lines] == ["0.004500000", "0.010250000"]
-    assert [line.model for line in whole.lines] == ["claude-sonnet-4-6", "claude-opus-4-8"]
-    assert whole.cost == sum(line.cost for line in whole.lines)
+    assert format_usd(whole.cost) == "0.014750000"
     assert whole.usage == Usage(input_uncached=3000, output=110)
-    assert whole.rates == whole.lines[0].rates
+    assert (whole.rates.input_uncached, whole.rates.output) == (3 * 10**9, 15 * 10**9)
+    assert whole.extras == (  # 5 less 3, and 25 less 15 USD per million
+        Extra(name="input_uncached", quantity=2000, rate=2 * 10**9, model="claude-opus-4-8", part=1),
+        Extra(name="output", quantity=10, rate=10 * 10**9, model="claude-opus-4-8", part=1),
+    )
     assert whole.price_version == BOOK.version
 
 
@@ -47,7 +50,8 @@ def test_searches_are_charged_by_the_piece() -> None:
     )
 
     assert format_usd(whole.cost) == "0.033150000"
-    assert format_usd(whole.lines[0].extras_cost) == "0.030000000"
+    assert format_usd(extras_cost(whole.extras)) == "0.030000000"
+    assert whole.extras == (Extra(name="web_searches", quantity=3, rate=10**13),)
 
 
 def test_cached_audio_costs_its_own_price_and_no_token_costs_twice() -> None:
@@ -57,6 +61,46 @@ def test_cached_audio_costs_its_own_price_and_no_token_costs_twice() -> None:
 
     # 1 x 0.50 + 400 x 0.05 + 600 x 0.10 USD per million
     assert format_usd(whole.cost) == "0.000080500"
+
+
+def test_a_call_without_anything_besides_has_no_extras() -> None:
+    assert bill("openai", "gpt-5", Portion(usage=Usage(input_uncached=1))).extras == ()
+
+
+def test_what_has_no_price_yet_is_kept_with_its_quantity() -> None:
+    whole = bill("openai", "gpt-5", Portion(usage=Usage(output=5), extras=(("output_citation", 9),)))
+
+    assert whole.extras == (Extra(name="output_citation", quantity=9, rate=0),)
+
+
+def test_a_further_part_has_the_context_tier_of_its_own_input() -> None:
+    small = PriceOverride(provider="own", model="m", input_per_mtok=Decimal(1))
+    large = PriceOverride(provider="own", model="m", input_per_mtok=Decimal(3), above_input_tokens=1000)
+    parts = Portion(usage=Usage(input_uncached=10)), Portion(usage=Usage(input_uncached=2000))
+
+    whole = bill("own", "m", *parts, book=PriceBook([small, large]))
+
+    # 10 x 1 and 2,000 x 3 USD per million
+    assert format_usd(whole.cost) == "0.006010000"
+    assert whole.extras == (Extra(name="input_uncached", quantity=2000, rate=2 * 10**9, part=1),)
+
+
+@pytest.mark.parametrize(
+    "portions",
+    [
+        (Portion(usage=Usage(input_uncached=7, output=3)),),
+        (Portion(usage=Usage(cache_read=9), extras=(("cached_audio", 4), ("web_searches", 1))),),
+        (
+            Portion(usage=Usage(input_uncached=7, output=3), extras=(("web_searches", 2),)),
+            Portion(usage=Usage(input_uncached=5), model="claude-opus-4-8", extras=(("web_searches", 1),)),
+            Portion(usage=Usage(reasoning=4)),
+        ),
+    ],
+)
+def test_the_portions_of_a_charge_can_be_told_from_its_usage_and_extras(portions: tuple[Portion, ...]) -> None:
+    whole = bill("anthropic", "claude-sonnet-4-6", *portions)
+
+    assert portions_of(whole.usage, whole.extras) == portions
 
 
 def test_the_tier_of_the_answer_decides() -> None:
@@ -94,7 +138,7 @@ def test_what_has_no_price_is_assumed_marked_and_never_free(statement: dict[str,
 
     assert why in whole.assumptions[0]
     assert whole.usage.source is UsageSource.ESTIMATED
-    assert all(line.cost > 0 for line in whole.lines)
+    assert whole.cost > 0
 
 
 def test_another_model_without_a_price_costs_what_this_one_costs_at_most() -> None:
@@ -103,7 +147,8 @@ def test_another_model_without_a_price_costs_what_this_one_costs_at_most() -> No
 
     whole = bill("openai", "gpt-5", Portion(usage=tokens), imaginary)
 
-    assert whole.lines[1].cost == BOOK.ceiling("openai", "gpt-5", NOW, "auto").cost(tokens)
+    alone = bill("openai", "gpt-5", Portion(usage=tokens))
+    assert whole.cost - alone.cost == BOOK.ceiling("openai", "gpt-5", NOW, "auto").cost(tokens)
 
 
 def test_a_model_without_a_price_has_no_bill() -> None:
@@ -119,7 +164,7 @@ def test_one_call_has_one_fee_and_one_meter() -> None:
 
     whole = bill("own", "m", portion, portion, book=PriceBook([ours]), seconds=2.0)
 
-    assert [format_usd(line.cost, 2) for line in whole.lines] == ["2.00", "1.00"]
+    assert format_usd(whole.cost, 2) == "3.00"
 
 
 def test_the_providers_own_figure_stands_beside_ours() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from farthing.money import Nano
-from farthing.record import Attempt, CacheOutcome, Outcome, Record
+from farthing.record import Attempt, CacheOutcome, Extra, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage, UsageSource
 from farthing.value import changed
@@ -58,6 +58,10 @@ FULL = Record(
     service_tier="flex",
     stated_cost=Nano(9),
     refused_by="monthly|feature=f",
+    extras=(
+        Extra(name="web_searches", quantity=3, rate=10**13),
+        Extra(name="output", quantity=9, rate=-5, model="other", part=1),
+    ),
 )
 AT_FIRST = COLUMNS.index("service_tier")
 """Columns of a row before there were more."""
@@ -78,10 +82,18 @@ def test_a_row_holds_only_exact_sqlite_types() -> None:
 
 @pytest.mark.parametrize("kept", range(AT_FIRST, len(COLUMNS)))
 def test_a_row_with_fewer_columns_reads_as_one_without_the_later_facts(kept: int) -> None:
-    later = {"service_tier": "", "stated_cost": None, "refused_by": ""}
+    later = {"service_tier": "", "stated_cost": None, "refused_by": "", "extras": ()}
     missing = {name: later[name] for name in COLUMNS[kept:]}
 
     assert record_of(row_of(FULL)[:kept]) == changed(FULL, **missing)
+
+
+def test_extras_are_kept_in_few_words() -> None:
+    assert row_of(FULL)[COLUMNS.index("extras")] == (
+        '[{"name":"web_searches","quantity":3,"rate":10000000000000},'
+        '{"name":"output","quantity":9,"rate":-5,"model":"other","part":1}]'
+    )
+    assert row_of(example_record("plain"))[COLUMNS.index("extras")] == "[]"
 
 
 def test_an_old_row_has_its_service_tier_in_the_version_of_its_price() -> None:
@@ -97,7 +109,7 @@ def test_the_draft_of_an_older_version_can_still_be_charged() -> None:
     record = lost(draft, Nano(700))
 
     assert (record.outcome, record.cost, record.tags) == (Outcome.LOST, 700, FULL.tags)
-    assert (record.service_tier, record.stated_cost, record.refused_by) == ("", None, "")
+    assert (record.service_tier, record.stated_cost, record.refused_by, record.extras) == ("", None, "", ())
 
 
 def test_a_lost_call_keeps_its_draft_and_is_charged_the_hold() -> None:
