@@ -41,18 +41,20 @@ class ExactCache:
         self._held: OrderedDict[bytes, Entry] = OrderedDict()
         self._held_bytes = 0
 
-    async def get(self, key: bytes, *, max_age_s: int | None = None) -> StoredAnswer | None:
-        """The live answer not older than `max_age_s` seconds, or None."""
+    async def get(self, key: bytes, *, max_age_s: int | None = None, min_fresh_s: int = 0) -> StoredAnswer | None:
+        """The live answer that is not older than `max_age_s` seconds and lives longer than `min_fresh_s` more, or
+        None."""
         now_ns = self._clock.wall_ns()
+        until_ns = now_ns + min_fresh_s * NS
         entry = self._held.get(key)
         if entry is not None and entry.expires_ns > now_ns:
             self._held.move_to_end(key)
-            if _young(entry, now_ns, max_age_s):
+            if entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s):
                 self.counts.memory_hits += 1
                 return entry.answer
         # Another process may have stored a younger answer than the one held here.
         entry = await self._read(key, now_ns)
-        if entry is not None and _young(entry, now_ns, max_age_s):
+        if entry is not None and entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s):
             self.counts.store_hits += 1
             return entry.answer
         self.counts.misses += 1

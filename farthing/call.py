@@ -25,6 +25,10 @@ class CacheControl(Value, frozen=True, kw_only=True):
     no_store: bool = False
     max_age_s: int | None = None
     """Do not answer with an entry older than this."""
+    min_fresh_s: int = 0
+    """Do not answer with an entry that lives no longer than this from now on."""
+    only_if_cached: bool = False
+    """Answer from a cache or not at all."""
 
 
 class Call(Value, frozen=True, kw_only=True):

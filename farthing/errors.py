@@ -116,6 +116,14 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class NotCached(RequestError):
+    """No cache holds an answer to this call, and `cache-control: only-if-cached` asks for nothing else."""
+
+    status = 504  # RFC 9111, 5.2.1.7
+    code = "not_cached"
+    retry = NEVER_RETRY
+
+
 class ModelNotFound(RequestError):
     """No deployment serves that model: ask GET /v1/models for the list, or send `auto`."""
 

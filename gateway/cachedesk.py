@@ -11,6 +11,7 @@ from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
 from farthing.catalog import Feature
+from farthing.errors import NotCached
 from farthing.record import CacheOutcome
 from gateway.tasks import Background
 
@@ -97,9 +98,12 @@ class Lookup:
         return await self._find_semantic()
 
     async def _find_exact(self, key: bytes) -> Hit | None:
-        stored = await self._desk.exact.get(key, max_age_s=self._call.cache_control.max_age_s)
+        control = self._call.cache_control
+        stored = await self._desk.exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s)
         if stored is not None:
             return Hit(kind=CacheOutcome.EXACT, answer=stored)
+        if control.only_if_cached:
+            return None  # what is under way is no stored answer
         flight = self._desk.flights.join(key)
         if flight.leads:
             self._flight = flight
@@ -110,8 +114,8 @@ class Lookup:
         return None if landed is None else Hit(kind=CacheOutcome.COALESCED, answer=landed)
 
     async def _find_semantic(self) -> Hit | None:
-        if self._scope is None or self._desk.semantic is None:
-            return None
+        if self._scope is None or self._desk.semantic is None or self._call.cache_control.min_fresh_s:
+            return None  # how long a semantic entry still lives is not told
         threshold = self._feature.semantic_threshold
         return await self._desk.semantic.find(
             self._call,
@@ -119,6 +123,11 @@ class Lookup:
             threshold=self._rules.threshold if threshold is None else threshold,
             max_age_s=self._call.cache_control.max_age_s,
         )
+
+    def check_wanted(self) -> None:
+        """Raises NotCached for a call that wants nothing but a cached answer, after none was found."""
+        if self._call.cache_control.only_if_cached:
+            raise NotCached(param="cache-control")
 
     async def store(self, answer: StoredAnswer, storable: Storable) -> None:
         """Keep an answer where it may be kept, and give it to those who wait for it."""

@@ -96,6 +96,7 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
             lookup.turn_to(lowered.partition)
             if hit := await lookup.find():
                 return await _hit(call, hit, page, runtime)
+        lookup.check_wanted()
         route = runtime.route(lowered)
         page.route, page.tier = route, route.tier
 

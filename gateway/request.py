@@ -28,6 +28,9 @@ class Request:
 
 
 _NOT_ASKED = CacheControl()
+MAX_SECONDS = 2**31
+"""The greatest number of seconds in Cache-Control (RFC 9111, 1.2.2)."""
+
 _TAGS = {
     b"x-farthing-feature": "feature",
     b"x-farthing-task": "task",
@@ -79,18 +82,31 @@ def read_tags(headers: RawHeaders) -> dict[str, str]:
 
 
 def read_cache_control(headers: RawHeaders) -> CacheControl:
-    """The request's Cache-Control; unknown directives are ignored, as HTTP asks."""
-    for name, value in headers:
-        if name == b"cache-control":
-            return _parse_cache_control(value.decode("latin-1").lower())
-    return _NOT_ASKED
+    """The request's Cache-Control (RFC 9111, 5.2.1); several headers are one list, and of several values the strictest
+    holds. Unknown directives are ignored, as HTTP asks. Never raises: what cannot be read is taken in its strictest
+    sense, for a caller can only tighten."""
+    given = [value for name, value in headers if name == b"cache-control"]
+    return _parse_cache_control(b",".join(given).decode("latin-1").lower()) if given else _NOT_ASKED
 
 
 def _parse_cache_control(text: str) -> CacheControl:
-    directives = {part.strip() for part in text.split(",")}
-    age = next((part[8:] for part in directives if part.startswith("max-age=")), "")
+    directives = [part.strip() for part in text.split(",")]
+    ages = [_seconds(part) for part in directives if part.split("=", 1)[0] == "max-age"]
+    fresh = [_seconds(part) for part in directives if part.split("=", 1)[0] == "min-fresh"]
+    known_ages = [age for age in ages if age]
     return CacheControl(
-        no_cache="no-cache" in directives,
+        # An age of zero cannot be had from a cache, and an unreadable one might mean that.
+        no_cache="no-cache" in directives or len(known_ages) < len(ages) or None in fresh,
         no_store="no-store" in directives,
-        max_age_s=int(age) if age.isascii() and age.isdigit() and len(age) < 12 else None,
+        max_age_s=min(known_ages, default=None),
+        min_fresh_s=max((seconds for seconds in fresh if seconds), default=0),
+        only_if_cached="only-if-cached" in directives,
     )
+
+
+def _seconds(directive: str) -> int | None:
+    """The seconds in `name=seconds`, quoted or not; None where there are none. Beyond 2^31 all are the same."""
+    text = directive.partition("=")[2].strip('"')
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return MAX_SECONDS if len(text) > 10 else min(int(text), MAX_SECONDS)
