@@ -1,7 +1,7 @@
 -- name: few
 -- Whether the period has at most so many records: an index of their times knows.
 SELECT count(*) FROM (SELECT 1 FROM records WHERE received_ns >= :since_ns AND received_ns < :until_ns LIMIT :most + 1)
-AS some;
+AS counted;
 
 -- name: of_records
 SELECT json_array({keys}), cost, count(*) FROM records
