@@ -10,7 +10,7 @@ from farthing.catalog import Window
 from farthing.errors import ConfigError
 from ledger import rollups
 from ledger.database import Database, Session, read_statements
-from ledger.reports import DIMENSIONS, read_state
+from ledger.reports import DIMENSIONS, State, read_state
 from ledger.rollups import DAY_NS, FIGURES, HOUR_NS, INFERENCES, SUMMED, read_days_until
 from ledger.spans import Spans, spans
 
@@ -42,6 +42,9 @@ def _statements() -> dict[str, str]:
 
 _STATEMENTS: Final = _statements()
 _ADJUSTED: Final = (("adjusted_hours", HOUR_NS), ("adjusted_days", DAY_NS))
+_FIRST_DAY: Final = -100_000
+"""Before any clock; what is damaged may say any time."""
+_DAYS_AT_ONCE: Final = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,25 +78,25 @@ def check(database: Database) -> Checked:
     """Compare every roll-up with the records it sums (or, where those are archived, days with hours), what accounts
     hold with the open holds, and what they spent with all that can have been booked to them.
 
-    Each day is one snapshot, so a gateway may write meanwhile. Raises LedgerUnavailable; ConfigError for a ledger whose
-    roll-ups are not built yet. Blocks: about 5 s for a million records.
+    Each day is seen in one snapshot, so a gateway may write meanwhile. Raises LedgerUnavailable; ConfigError for a
+    ledger whose roll-ups are not built yet. Blocks: about 5 s for a million records.
     """
     with database.reading() as session:
         if not read_state(session).rolled_up:
             raise ConfigError(
                 f"{database.label} was written by an older Farthing: start the gateway once, which upgrades it."
             )
-        first, last = session.execute(_STATEMENTS["first_and_last_day"]).fetchone()
     differences: list[Difference] = []
     damaged: list[int] = []
-    days = range(first, last + 1) if first is not None else range(0)
-    for day in days:
-        found = _check_day(database, day)
-        differences += found
-        damaged += [day] if found else []
+    days, first = 0, _FIRST_DAY
+    while checked := _check_days(database, first):
+        for day, found in checked:
+            differences += found
+            damaged += [day] if found else []
+        days, first = days + len(checked), checked[-1][0] + 1
     accounts, unknowable, found = _check_accounts(database)
     return Checked(
-        days=len(days),
+        days=days,
         accounts=accounts,
         unknowable=unknowable,
         damaged=tuple(damaged),
@@ -124,22 +127,41 @@ def _rebuild_adjusted(session: Session, day: int) -> None:
 # --- roll-ups ----------------------------------------------------------------------------------------
 
 
-def _check_day(database: Database, day: int) -> list[Difference]:
-    values = {"day": day, "since_ns": day * DAY_NS, "until_ns": (day + 1) * DAY_NS}
+def _check_days(database: Database, first: int) -> list[tuple[int, list[Difference]]]:
+    """Some days from `first` on and what is wrong with each; none where there are no more. A session for some of them:
+    one for each would cost a new connection, one for all would keep what was written meanwhile from being tidied up."""
+    checked: list[tuple[int, list[Difference]]] = []
     with database.reading() as session:
-        found: list[Difference] = []
         state = read_state(session)
-        values["days_until"] = state.days_until
-        if values["until_ns"] > state.archived_ns:
-            rows = session.execute(_STATEMENTS["hours"], values).fetchall()
-            found += [difference for row in rows for difference in _of_sums(row, HOUR_NS, "the sum of its records")]
-            rows = session.execute(_STATEMENTS["costs"], values).fetchall()
-            found += [_of_histogram(*row) for row in rows]
-        rows = session.execute(_STATEMENTS["days"], values).fetchall()
-        found += [difference for row in rows for difference in _of_sums(row, DAY_NS, "the sum of its hours")]
-        for table, unit_ns in _ADJUSTED:
-            rows = session.execute(_STATEMENTS["adjusted"].format(table=table, unit=unit_ns), values).fetchall()
-            found += [_of_adjustments(row, unit_ns) for row in rows]
+        while len(checked) < _DAYS_AT_ONCE and (day := _next_day(session, first)) is not None:
+            checked.append((day, _check_day(session, state, day)))
+            first = day + 1
+    return checked
+
+
+def _next_day(session: Session, first: int) -> int | None:
+    found = session.execute(_STATEMENTS["next_day"], {"day": first, "since_ns": first * DAY_NS}).fetchone()
+    return None if found[0] is None else int(found[0])
+
+
+def _check_day(session: Session, state: State, day: int) -> list[Difference]:
+    values = {
+        "day": day,
+        "since_ns": day * DAY_NS,
+        "until_ns": (day + 1) * DAY_NS,
+        "days_until": state.days_until,
+    }
+    found: list[Difference] = []
+    if values["until_ns"] > state.archived_ns:
+        rows = session.execute(_STATEMENTS["hours"], values).fetchall()
+        found += [difference for row in rows for difference in _of_sums(row, HOUR_NS, "the sum of its records")]
+        rows = session.execute(_STATEMENTS["costs"], values).fetchall()
+        found += [_of_histogram(*row) for row in rows]
+    rows = session.execute(_STATEMENTS["days"], values).fetchall()
+    found += [difference for row in rows for difference in _of_sums(row, DAY_NS, "the sum of its hours")]
+    for table, unit_ns in _ADJUSTED:
+        rows = session.execute(_STATEMENTS["adjusted"].format(table=table, unit=unit_ns), values).fetchall()
+        found += [_of_adjustments(row, unit_ns) for row in rows]
     return found
 
 

@@ -1,10 +1,13 @@
--- name: first_and_last_day
--- The days that records or roll-ups know of; NULL where there are none.
-SELECT min(first), max(last) FROM (
-    SELECT min(received_ns) / 86400000000000 AS first, max(received_ns) / 86400000000000 AS last FROM records
-    UNION ALL SELECT (min(id) >> 32) / 24, (max(id) >> 32) / 24 FROM rollup_hours
-    UNION ALL SELECT min(id) >> 32, max(id) >> 32 FROM rollup_days
-    UNION ALL SELECT min(id) >> 42, max(id) >> 42 FROM cost_histogram
+-- name: next_day
+-- The first day, from the one given on, that records, corrections or roll-ups know of; NULL where there is none.
+SELECT min(day) FROM (
+    SELECT min(received_ns) / 86400000000000 AS day FROM records WHERE received_ns >= :since_ns
+    UNION ALL SELECT min(received_ns) / 86400000000000 FROM adjustments WHERE received_ns >= :since_ns
+    UNION ALL SELECT (min(id) >> 32) / 24 FROM rollup_hours WHERE id >= (:day * 24) << 32
+    UNION ALL SELECT min(id) >> 32 FROM rollup_days WHERE id >= :day << 32
+    UNION ALL SELECT min(id) >> 42 FROM cost_histogram WHERE id >= :day << 42
+    UNION ALL SELECT (min(id) >> 32) / 24 FROM adjusted_hours WHERE id >= (:day * 24) << 32
+    UNION ALL SELECT min(id) >> 32 FROM adjusted_days WHERE id >= :day << 32
 ) AS days;
 
 -- name: hours

@@ -1,8 +1,5 @@
 """The check finds what does not add up, and repair makes the roll-ups say what the records say."""
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 
 from farthing.errors import ConfigError
@@ -11,9 +8,8 @@ from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
 from ledger import reports, rollups
 from ledger.check import check, repair
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_account, example_intent, example_record
+from tests.ledgers import Engine
 
 HOUR_NS = 3_600 * 10**9
 DAY = 20_831
@@ -21,17 +17,10 @@ DAY = 20_831
 ACCOUNT = "b|tenant=acme|month|2027-01"
 
 
-def change(path: Path, statement: str) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute(statement)
-    connection.close()
-
-
 @pytest.fixture
-async def path(tmp_path: Path) -> Path:
+async def books(engine: Engine) -> Engine:
     """Ten settled calls over three days on a budget, a hit, and one call still open."""
-    path = tmp_path / "ledger.db"
-    ledger = await SQLiteLedger.open(path, ManualClock())
+    ledger = await engine.open(ManualClock())
     account = example_account(ACCOUNT, limit=10**9)
     for number in range(10):
         hold = await ledger.reserve(example_intent(f"r{number}", 5_000, account))
@@ -43,11 +32,11 @@ async def path(tmp_path: Path) -> Path:
     await ledger.settle(None, example_record("hit", **hit))
     await ledger.reserve(example_intent("open", 77, account))
     await ledger.close()
-    return path
+    return engine
 
 
-def test_books_that_add_up_pass(path: Path) -> None:
-    found = check(SQLiteFile(path))
+def test_books_that_add_up_pass(books: Engine) -> None:
+    found = check(books.database)
 
     assert (found.differences, found.days, found.accounts, found.unknowable) == ((), 3, 1, 0)
 
@@ -64,26 +53,29 @@ def test_books_that_add_up_pass(path: Path) -> None:
         ("DELETE FROM cost_histogram WHERE id = (SELECT max(id) FROM cost_histogram)", "histogram is 1 less"),
         ("DELETE FROM records WHERE id = 'r9'", "cost is 900 more"),
         ("UPDATE records SET feature = 'other' WHERE id = 'r9'", "feature=other"),
-        ("INSERT INTO rollup_days SELECT 99 << 32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13", "requests is 1 more"),
+        (
+            "INSERT INTO rollup_days SELECT 425201762304, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13",
+            "requests is 1 more",
+        ),
     ],
 )
-def test_damage_is_found_and_repaired(path: Path, damage: str, said: str) -> None:
-    change(path, damage)
-    damaged = check(SQLiteFile(path))
+def test_damage_is_found_and_repaired(books: Engine, damage: str, said: str) -> None:
+    books.change(damage)
+    damaged = check(books.database)
 
-    repair(SQLiteFile(path), damaged.damaged)
+    repair(books.database, damaged.damaged)
 
     assert any(said in str(difference) for difference in damaged.differences), damaged.differences
-    assert check(SQLiteFile(path)).damaged == ()
+    assert check(books.database).damaged == ()
 
 
-def test_repair_leaves_reports_as_they_were(path: Path) -> None:
+def test_repair_leaves_reports_as_they_were(books: Engine) -> None:
     period = {"since_ns": 0, "until_ns": 2**62}
-    before = reports.spend(SQLiteFile(path), by=["feature", "day", "outcome"], **period)  # type: ignore[arg-type]
+    before = reports.spend(books.database, by=["feature", "day", "outcome"], **period)  # type: ignore[arg-type]
 
-    repair(SQLiteFile(path), (DAY, DAY + 1, DAY + 2))
+    repair(books.database, (DAY, DAY + 1, DAY + 2))
 
-    assert reports.spend(SQLiteFile(path), by=["feature", "day", "outcome"], **period) == before  # type: ignore[arg-type]
+    assert reports.spend(books.database, by=["feature", "day", "outcome"], **period) == before  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +86,10 @@ def test_repair_leaves_reports_as_they_were(path: Path) -> None:
         ("UPDATE accounts SET spent = 4501", "spent is 1 more than all records"),
     ],
 )
-def test_an_account_that_does_not_add_up_is_named(path: Path, damage: str, said: str) -> None:
-    change(path, damage)
+def test_an_account_that_does_not_add_up_is_named(books: Engine, damage: str, said: str) -> None:
+    books.change(damage)
 
-    found = check(SQLiteFile(path))
+    found = check(books.database)
 
     (difference,) = found.differences
     assert said in str(difference)
@@ -105,48 +97,49 @@ def test_an_account_that_does_not_add_up_is_named(path: Path, damage: str, said:
     assert found.damaged == ()
 
 
-async def test_a_run_is_compared_with_the_records_of_the_run(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    ledger = await SQLiteLedger.open(path, ManualClock())
+async def test_a_run_is_compared_with_the_records_of_the_run(engine: Engine) -> None:
+    ledger = await engine.open(ManualClock())
     account = example_account("b|tenant=acme,run=r1|run|", limit=10**9)
     await ledger.settle(
         await ledger.reserve(example_intent("a", 10, account)),
         example_record("a", tags=Tags(tenant="acme", key_id="k", feature="f", run="r1"), cost=Nano(6)),
     )
     await ledger.close()
-    change(path, "UPDATE accounts SET resets_at = NULL, budget_window = 'run'")
-    sound = check(SQLiteFile(path)).differences
+    engine.change("UPDATE accounts SET resets_at = NULL, budget_window = 'run'")
+    sound = check(engine.database).differences
 
-    change(path, "UPDATE accounts SET spent = 7")
+    engine.change("UPDATE accounts SET spent = 7")
 
     assert sound == ()
-    assert [difference.excess for difference in check(SQLiteFile(path)).differences] == [1]
+    assert [difference.excess for difference in check(engine.database).differences] == [1]
 
 
-async def test_a_file_that_waits_for_its_upgrade_is_not_judged(path: Path) -> None:
-    change(path, "INSERT INTO meta VALUES ('rollups_pending', '1')")
+async def test_a_ledger_that_waits_for_its_upgrade_is_not_judged(books: Engine) -> None:
+    books.change("INSERT INTO meta VALUES ('rollups_pending', '1')")
 
     with pytest.raises(ConfigError, match="start the gateway once"):
-        check(SQLiteFile(path))
+        check(books.database)
 
 
-async def test_an_empty_ledger_adds_up(tmp_path: Path) -> None:
-    ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
-    await ledger.close()
-
-    assert check(SQLiteFile(tmp_path / "ledger.db")).differences == ()
+async def test_an_empty_ledger_adds_up(engine: Engine) -> None:
+    assert check(engine.database).differences == ()
 
 
-def test_rebuilding_makes_what_writing_made(path: Path) -> None:
+def test_rebuilding_makes_what_writing_made(books: Engine) -> None:
     tables = ("rollup_hours", "rollup_days", "cost_histogram")
-    with sqlite3.connect(path) as connection:
-        written = [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
-    connection.close()
+    written = [books.rows(f"SELECT * FROM {table} ORDER BY id") for table in tables]
 
-    repair(SQLiteFile(path), (DAY, DAY + 1, DAY + 2))
+    repair(books.database, (DAY, DAY + 1, DAY + 2))
 
-    with sqlite3.connect(path) as connection:
-        assert [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables] == written
-    connection.close()
-    with SQLiteFile(path).working() as session:
+    assert [books.rows(f"SELECT * FROM {table} ORDER BY id") for table in tables] == written
+    with books.database.working() as session:
         assert rollups.catch_up(session) == 0
+
+
+def test_a_day_far_from_the_others_is_checked_without_those_between(books: Engine) -> None:
+    books.change("UPDATE rollup_days SET id = id - (20000 * 4294967296) WHERE id = (SELECT min(id) FROM rollup_days)")
+
+    found = check(books.database)
+
+    assert found.days == 4
+    assert found.damaged == (DAY - 20_000, DAY)
