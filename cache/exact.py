@@ -1,5 +1,6 @@
 """The exact cache: answers in this process's memory over those in a store, by key."""
 
+import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from farthing.ports import Clock, Store
 
 _LOG: Final = logging.getLogger(__name__)
 _OVERHEAD: Final = 800  # bytes of an entry in memory besides its body, measured with tracemalloc
+_LONG: Final = 1 << 18  # bytes, above which compressing would hold up the loop for more than a millisecond
 NS: Final = 1_000_000_000
 
 
@@ -61,13 +63,14 @@ class ExactCache:
         return None
 
     async def put(self, key: bytes, scope: bytes, answer: StoredAnswer, *, ttl_s: int) -> None:
-        """Keep an answer for `ttl_s` seconds; zero keeps nothing. `scope` groups what is purged together."""
+        """Keep an answer for `ttl_s` seconds at most; zero keeps nothing. `scope` groups what belongs together."""
         if ttl_s <= 0:
             return
-        entry = Entry(key=key, expires_ns=self._clock.wall_ns() + ttl_s * NS, answer=answer)
+        entry = Entry(key=key, expires_ns=self._clock.wall_ns() + lifetime_ns(key, ttl_s), answer=answer)
         self._hold(entry)
         try:
-            await self.store.put(key, pack(entry), scope=scope, expires_ns=entry.expires_ns)
+            data = await asyncio.to_thread(pack, entry) if len(answer.body) > _LONG else pack(entry)
+            await self.store.put(key, data, scope=scope, expires_ns=entry.expires_ns)
             self.counts.stored += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("put", error)
@@ -83,7 +86,8 @@ class ExactCache:
             if data is None:
                 self._release(key)
                 return None
-            entry = unpack(data, key=key)
+            large = len(data) > _LONG
+            entry = await asyncio.to_thread(unpack, data, key=key) if large else unpack(data, key=key)
         except CorruptEntry:
             self.counts.corrupt += 1
             await self._forget(key)
@@ -122,6 +126,13 @@ class ExactCache:
         if self.counts.errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th … failure: a dead disk is no flood
             name, times = type(error).__name__, self.counts.errors
             _LOG.warning("exact cache: %s failed (%s), %d failures so far", what, name, times)
+
+
+def lifetime_ns(key: bytes, ttl_s: int) -> int:
+    """How long an entry of this key lives: up to a tenth less than `ttl_s` seconds, so that what was stored in one
+    moment does not expire in one, and never more, for that was promised. The same in every process."""
+    share = int.from_bytes(key[:4], "big")  # of 2^32; keys are hashes
+    return ttl_s * NS - ttl_s * NS // 10 * share // 2**32
 
 
 def _young(entry: Entry, now_ns: int, max_age_s: int | None) -> bool:

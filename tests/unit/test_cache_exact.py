@@ -1,14 +1,19 @@
 """The exact cache: memory over a store, and a miss whenever anything is wrong."""
 
 import asyncio
+import base64
+import hashlib
+import random
 import sqlite3
 import stat
+import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from cache.entry import CorruptEntry, Entry, pack, unpack
-from cache.exact import ExactCache
+from cache.exact import ExactCache, lifetime_ns
 from cache.stores.memory import MemoryStore
 from cache.stores.sqlite import SQLiteStore
 from cache.testing import BrokenStore, example_answer, example_body
@@ -39,10 +44,21 @@ async def test_an_answer_dies_with_its_ttl(memory_bytes: int) -> None:
     cache, clock = _cache(memory_bytes=memory_bytes)
     await cache.put(KEY, SCOPE, ANSWER, ttl_s=60)
 
-    clock.advance(59)
+    clock.advance(54)
     assert await cache.get(KEY) == ANSWER
-    clock.advance(1)
+    clock.advance(6)
     assert await cache.get(KEY) is None
+
+
+async def test_what_was_stored_in_one_moment_expires_bit_by_bit_and_never_late() -> None:
+    keys = [hashlib.sha256(bytes([at])).digest() for at in range(200)]
+
+    lives = sorted(lifetime_ns(key, 1000) / 1e9 for key in keys)
+
+    assert lives == sorted(lifetime_ns(key, 1000) / 1e9 for key in keys)
+    assert 900 <= lives[0] < 905
+    assert 995 < lives[-1] <= 1000
+    assert max(later - sooner for sooner, later in pairwise(lives)) < 5
 
 
 async def test_a_ttl_of_nothing_keeps_nothing() -> None:
@@ -144,6 +160,36 @@ async def test_a_damaged_or_foreign_entry_is_a_miss_and_is_deleted(data: bytes) 
     assert await cache.get(KEY) is None
     assert await store.get(KEY, clock.wall_ns()) is None
     assert cache.counts.corrupt == 1
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 5_000, 700_000])
+async def test_a_large_answer_is_kept_small_and_comes_back_whole(size: int) -> None:
+    store = MemoryStore()
+    cache, clock = _cache(store, memory_bytes=0)
+    large = example_answer(example_body("All that one may say of Paris. " * (size // 31)))
+
+    await cache.put(KEY, SCOPE, large, ttl_s=60)
+
+    assert await cache.get(KEY) == large
+    kept = await store.get(KEY, clock.wall_ns())
+    assert kept is not None
+    assert size < 1_024 or len(kept) < len(large.body) / 4
+
+
+def test_what_does_not_shrink_is_kept_as_it_is() -> None:
+    noise = example_answer(example_body(base64.b64encode(random.Random(1).randbytes(4_000)).decode()))
+
+    data = pack(Entry(key=KEY, expires_ns=1, answer=noise))
+
+    assert data[:1] == b"\x01"
+    assert unpack(data, key=KEY).answer == noise
+
+
+def test_an_entry_cut_off_within_its_compression_is_corrupt() -> None:
+    content = zlib.compress(b"x" * 9_000)[:-5]
+
+    with pytest.raises(CorruptEntry):
+        unpack(b"\x02" + zlib.crc32(content).to_bytes(4, "big") + content, key=KEY)
 
 
 def test_an_entry_comes_back_as_it_went_in() -> None:
