@@ -68,6 +68,7 @@ app.add_typer(report_group, name="report")
 ledger_group = _group("The ledger's file.")
 ledger_group.command("check")(ledger.ledger_check)
 ledger_group.command("archive")(ledger.ledger_archive)
+ledger_group.command("restore")(ledger.ledger_restore)
 app.add_typer(ledger_group, name="ledger")
 
 eval_group = _group("Evals: which tier is good enough for which task.")

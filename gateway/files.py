@@ -15,6 +15,7 @@ class Files:
     meanings: Path
     scorecards: Path
     secret: Path
+    archive: Path
 
     @classmethod
     def below(cls, data_dir: Path) -> "Files":
@@ -25,6 +26,7 @@ class Files:
             meanings=data_dir / "semantic.db",
             scorecards=data_dir / "evals.db",
             secret=data_dir / "secret",
+            archive=data_dir / "archive",
         )
 
 

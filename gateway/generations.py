@@ -73,7 +73,8 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     """The changed settings, by their names in the YAML, that take effect at the next start only."""
     pairs: dict[str, tuple[Any, Any]] = {
         "data_dir": (old.data_dir, new.data_dir),
-        "ledger": (old.ledger, new.ledger),
+        "ledger.url": (old.ledger.url, new.ledger.url),
+        "ledger.synchronous": (old.ledger.synchronous, new.ledger.synchronous),
         "logging": (old.logging, new.logging),
         "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
         "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),

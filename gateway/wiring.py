@@ -40,6 +40,7 @@ from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
+from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
@@ -86,6 +87,7 @@ class House:
         self._unusable = self._problem = ""
         self.files.scorecards.touch(mode=0o600)  # eval items may name people's features
         self.engine = LedgerEngine(settings.ledger, self.files.ledger)
+        self.retention = Retention(self.engine.database, clock, lambda: self.settings.ledger, self.files.archive)
         self._scorecards = ScorecardStore(self.files.scorecards)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
@@ -109,6 +111,7 @@ class House:
         later.push_async_callback(self._background.settle)
         later.push_async_callback(self._drains.settle)
         later.push_async_callback(self._telling.settle)
+        later.push_async_callback(self.retention.close)
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
         self.runtime = Runtime(
             generation=self._generation(settings),
@@ -131,6 +134,7 @@ class House:
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
         )
         self.metrics.add_source(self._ledger_lines)
+        self.metrics.add_source(self.retention.lines)
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -153,6 +157,7 @@ class House:
         elif self.ledger.recovery_is_due:
             await self.ledger.recover()
         self._note_config()
+        self.retention.tick()
         await self._budgets.look()
 
     async def close(self) -> None:
@@ -204,6 +209,7 @@ class House:
 
     def _prepare_adapters(self, settings: Settings) -> None:
         """Make the adapters that are needed now, so that a missing package is found at once. Raises ConfigError."""
+        check_retention(settings.ledger)
         for adapter in adapters_of(settings.catalog):
             self._upstreams.prepare(adapter)
 
@@ -352,4 +358,4 @@ class House:
             found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
         if self._unusable:
             found.append(Problem(reason="config", detail=self._unusable, blocking=False))
-        return found
+        return [*found, *self.retention.problems()]

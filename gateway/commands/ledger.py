@@ -10,6 +10,7 @@ from gateway.periods import moment_of, parse_moment
 
 MOST_SHOWN = 100
 DIFFERENT = 1
+DAY_NS = 86_400 * 10**9
 
 
 def ledger_check(
@@ -59,3 +60,28 @@ def ledger_archive(
         again = " (written by an earlier run that was killed)" if archived.finished else ""
         typer.echo(f"{archived.path}: {archived.records:,} records{again}")
     typer.echo(f"{moved:,} records of before {moment_of(before_ns):%Y-%m-%d} are in {to}")
+
+
+def ledger_restore(
+    files: Annotated[list[Path], typer.Argument(help="Files of an archive of this ledger.", show_default=False)],
+    keep_days: Annotated[
+        int, typer.Option(help="For so many days `ledger.retention` is not applied.", min=0, max=366)
+    ] = 7,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Put records of an archive back into the ledger. Totals stay as they are, and the files too."""
+    from gateway.spendquery import check_ledger
+    from ledger.archive import archived_until
+    from ledger.restore import restore
+
+    database = find_ledger(config, data_dir)
+    check_ledger(database)
+    keep_until_ns = CLOCK.wall_ns() + keep_days * DAY_NS
+    for restored in restore(database, files, keep_until_ns=keep_until_ns):
+        typer.echo(f"{restored.path}: {restored.records:,} records, {restored.fresh:,} of them were not in the ledger")
+    archived_ns = archived_until(database)
+    if archived_ns:
+        typer.echo(f"Not every record of before {moment_of(archived_ns):%Y-%m-%d} is in the ledger.")
+    else:
+        typer.echo("Every record is in the ledger.")

@@ -6,7 +6,7 @@ import typer
 
 from farthing.money import format_usd
 from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, environment, find_ledger, print_table
-from gateway.periods import parse_moment
+from gateway.periods import moment_of, parse_moment
 
 if TYPE_CHECKING:
     from ledger.adjustments import Repriced
@@ -27,6 +27,7 @@ def prices_reprice(  # noqa: PLR0913, PLR0917 - each is an option
     from gateway.commands.pricing import load_prices
     from gateway.spendquery import check_ledger
     from ledger.adjustments import Repricing, reprice
+    from ledger.archive import archived_until
 
     now_ns = CLOCK.wall_ns()
     ledger, prices = find_ledger(config, data_dir), load_prices(config)
@@ -44,6 +45,11 @@ def prices_reprice(  # noqa: PLR0913, PLR0917 - each is an option
     typer.echo(f"price book {prices.book.version}")
     _print(done)
     typer.echo(_sentence(done, dry_run=dry_run))
+    if asked.since_ns < (archived_ns := archived_until(ledger)):
+        typer.echo(
+            f"Records of before {moment_of(archived_ns):%Y-%m-%d} are in an archive and keep their prices: "
+            "`farthing ledger restore` brings them back."
+        )
 
 
 _FIGURES = ("records", "changed", "old USD", "new USD", "difference", "no price now", "not by tokens")

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from farthing.catalog import Deployment, PriceOverride
-from farthing.errors import UnpricedModel
+from farthing.errors import ConfigError, UnpricedModel
 from gateway.commands.surroundings import CLOCK, ConfigOption, config_path, environment
+
+if TYPE_CHECKING:
+    from gateway.settings import LedgerSettings
 
 SCHEMAS: Final = Path("config/schemas")
 
@@ -40,7 +43,7 @@ def check(config: ConfigOption = None) -> None:
     except SettingsError as error:
         found = [str(finding) for finding in error.findings]
     else:
-        found = _unpriced(settings.catalog.models.values(), settings.prices, path)
+        found = [*_missing(settings.ledger, path), *_unpriced(settings.catalog.models.values(), settings.prices, path)]
     for line in found:
         typer.echo(line)
     if found:
@@ -50,6 +53,16 @@ def check(config: ConfigOption = None) -> None:
         f"{path} is fine: {len(catalog.tiers)} tiers, {len(catalog.models)} models, {len(catalog.features)} features, "
         f"{len(settings.keys)} keys, {len(settings.budgets)} budgets."
     )
+
+
+def _missing(ledger: "LedgerSettings", path: Path) -> Iterable[str]:
+    """A finding where the ledger needs a package that is not installed."""
+    from gateway.retention import check_retention
+
+    try:
+        check_retention(ledger)
+    except ConfigError as error:
+        yield f"{path}: ledger.retention: {error.message}"
 
 
 def _unpriced(models: Iterable[tuple[Deployment, ...]], overrides: Sequence[PriceOverride], path: Path) -> list[str]:

@@ -25,7 +25,16 @@ from farthing.catalog import (
     Window,
 )
 from farthing.money import nano_from_usd
-from gateway.settings.forms import RATES, BudgetForm, CacheForm, KeyForm, PriceForm, ServerForm, UpstreamForm
+from gateway.settings.forms import (
+    RATES,
+    BudgetForm,
+    CacheForm,
+    KeyForm,
+    LedgerForm,
+    PriceForm,
+    ServerForm,
+    UpstreamForm,
+)
 from gateway.settings.providers import KINDS
 from gateway.settings.references import AUTO
 from gateway.settings.routing_forms import (
@@ -65,7 +74,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
     return Settings(
         server=_server(form.server),
         data_dir=Path(form.data_dir),
-        ledger=LedgerSettings(synchronous=form.ledger.synchronous, url=form.ledger.url or ""),
+        ledger=_ledger(form.ledger),
         cache=_cache(form.cache),
         upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
@@ -98,6 +107,15 @@ def _server(form: ServerForm) -> ServerSettings:
         metrics_access=MetricsAccess(form.metrics_access),
         shutdown_grace_s=form.shutdown_grace,
         keep_alive_s=form.keep_alive,
+    )
+
+
+def _ledger(form: LedgerForm) -> LedgerSettings:
+    return LedgerSettings(
+        synchronous=form.synchronous,
+        url=form.url or "",
+        retention_s=form.retention or None,
+        archive=None if form.archive is None else Path(form.archive),
     )
 
 

@@ -106,6 +106,12 @@ class LedgerForm(Form):
         "normal",
         "SQLite's durability: normal survives a crash of the process, full also a loss of power.",
     )
+    retention: Annotated[int, scalars.duration("35d", "3660d", whole_seconds=True, or_none=True)] | None = setting(
+        None, "Age at which records become Parquet files and leave the ledger, from 35d; none: they stay for ever."
+    )
+    archive: Text | None = setting(
+        None, "Directory of these files, relative to the current directory; none given: archive in data_dir."
+    )
 
 
 class ExactCacheForm(Form):

@@ -125,11 +125,13 @@ def _ratio(value: Any) -> float:
 _UNIT: Final = number(1, places=6, above_zero=True)
 
 
-def duration(least: str, most: str, *, whole_seconds: bool = False) -> Scalar:
-    """Seconds, from text such as 250ms, 30s, 5m, 24h, 7d or 2w."""
+def duration(least: str, most: str, *, whole_seconds: bool = False, or_none: bool = False) -> Scalar:
+    """Seconds, from text such as 250ms, 30s, 5m, 24h, 7d or 2w; with `or_none` 0 from the word none."""
     low, high = _seconds(least), _seconds(most)
 
     def parse(value: Any) -> float | int:
+        if or_none and value == "none":
+            return 0
         seconds = _seconds(value)
         if seconds is None:
             raise fault("{given} is not a duration; write a number with its unit, such as 30s, 5m, 24h or 7d")
@@ -139,7 +141,9 @@ def duration(least: str, most: str, *, whole_seconds: bool = False) -> Scalar:
             raise fault("{given} is not a whole number of seconds; round it")
         return int(seconds) if whole_seconds else float(seconds)
 
-    return Scalar(parse, _or_reference({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)$"}))
+    number_and_unit = r"[0-9]+(\.[0-9]+)?(ms|s|m|h|d|w)"
+    pattern = f"^(none|{number_and_unit})$" if or_none else f"^{number_and_unit}$"
+    return Scalar(parse, _or_reference({"type": "string", "pattern": pattern}))
 
 
 def _seconds(value: Any) -> Decimal | None:

@@ -48,10 +48,13 @@ class ServerSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerSettings:
     """`url` (postgresql://…) may hold a password, so repr never shows it; empty: SQLite in the data directory, whose
-    `synchronous` is normal or full."""
+    `synchronous` is normal or full. Records older than `retention_s` seconds (None: none) become files in `archive`
+    (None: in the data directory)."""
 
     synchronous: str = "normal"
     url: str = field(default="", repr=False)
+    retention_s: int | None = None
+    archive: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,3 +233,25 @@ def test_records_that_are_archived_again_are_in_the_totals_once(database: Databa
     assert sum(file.records for file in again) == 10
     assert reports.totals(database, **EVER) == whole
     assert check(database).differences == ()
+
+
+async def test_no_transaction_is_open_between_two_steps_on_postgresql(postgres_url: str, old: Path) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    from ledger.postgres_database import PostgresDatabase
+
+    database = await written(PostgresDatabase(postgres_url))
+    open_ones: list[int] = []
+
+    def count() -> bool:
+        with psycopg.connect(postgres_url) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+            ).fetchone()
+        open_ones.append(row[0])
+        return False
+
+    run(database, old, pause=count)
+
+    assert len(open_ones) == 10
+    assert set(open_ones) == {0}
