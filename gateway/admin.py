@@ -193,7 +193,7 @@ def record_members(record: Record) -> dict[str, Any]:
 def adjustment_members(adjustment: Adjustment) -> dict[str, Any]:
     """A later correction of a record's cost for JSON."""
     members = asdict(adjustment)
-    members["rates"] = orjson.loads(adjustment.rates)
+    members["rates"], members["extras"] = orjson.loads(adjustment.rates), orjson.loads(adjustment.extras)
     for name in ("old_cost", "new_cost", "delta"):
         members[f"{name}_usd"] = format_usd(members[name])
     return members

@@ -8,11 +8,12 @@ from typing import Final
 import orjson
 
 from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
-from farthing.record import CacheOutcome, Outcome, Record
+from farthing.record import CacheOutcome, Extra, Outcome, Record
 from farthing.usage import TOKEN_CLASSES, UsageSource
 from gateway.periods import moment_of
-from ledger.adjustments import Adjustment
+from ledger.adjustments import Adjustment, upstream_seconds
 from ledger.charges import EXTERNAL
+from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 
 _ENDINGS: Final = {
     Outcome.SUCCESS: "It was answered.",
@@ -111,6 +112,7 @@ def _paid(record: Record) -> str:
     if usage.input_total or usage.output_total:
         text += f" for {usage.input_total} tokens in and {usage.output_total} out, {SOURCES[usage.source]}"
     text += f", in service tier '{record.service_tier}'." if record.service_tier else "."
+    text += _besides(record.extras)
     if record.stated_cost is not None:
         text += f" The provider itself stated {format_usd(record.stated_cost)} USD."
     if record.avoided_cache:
@@ -120,6 +122,25 @@ def _paid(record: Record) -> str:
         more = format_usd(record.avoided_routing)
         text += f" The reference tier{reference} would have cost {more} USD more."
     return text
+
+
+def _besides(extras: tuple[Extra, ...]) -> str:
+    things = [f"{extra.quantity:,} {words}" for extra in extras if (words := _THINGS.get(extra.name))]
+    others = dict.fromkeys(extra.model for extra in extras if extra.model)
+    text = f" In it, or beside its tokens: {', '.join(things)}." if things else ""
+    return text + "".join(f" A part of the answer was made by '{model}'." for model in others)
+
+
+_THINGS: Final = {
+    "cached_audio": "tokens of cached audio",
+    "cached_image": "tokens of cached images",
+    "input_video": "tokens of video in the input",
+    "output_image": "tokens of images in the output",
+    "output_video": "tokens of video in the output",
+    "output_citation": "tokens of citations",
+    "web_searches": "web searches",
+    "storage_searches": "searches of stored files",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +155,9 @@ class Charge:
 
 
 def charges(record: Record) -> list[Charge]:
-    """The bill of a record at the rates kept with it. Lines are exact; the booked sum is rounded once to 1e-9
-    USD."""
-    return list(_charges(record, orjson.loads(record.rates or "{}")))
+    """The bill of a record at the rates and with the extras kept with it. Lines are exact; the booked cost is rounded
+    to 1e-9 USD, tokens together and extras together."""
+    return [*_charges(record, orjson.loads(record.rates or "{}")), *map(_extra_charge, record.extras)]
 
 
 def _charges(record: Record, rates: dict[str, int]) -> Iterator[Charge]:
@@ -153,9 +174,23 @@ def _charges(record: Record, rates: dict[str, int]) -> Iterator[Charge]:
     if fee := rates.get("per_request"):
         yield Charge(name="per_request", quantity="1", rate="—", amount=format_usd(fee))
     if fee := rates.get("per_second"):
-        micros = round(record.seconds * 1e6)
+        seconds = upstream_seconds(record)
+        micros = round(seconds * 1e6)
         amount = Decimal(fee * micros).scaleb(-15)
-        yield Charge(name="per_second", quantity=f"{record.seconds:.3f} s", rate="—", amount=_plain(amount))
+        yield Charge(name="per_second", quantity=f"{seconds:.3f} s", rate="—", amount=_plain(amount))
+
+
+def _extra_charge(extra: Extra) -> Charge:
+    """A line for what is no token of its own: by the piece, or beyond what its tokens cost in the lines above."""
+    by = f" by {extra.model}" if extra.model else ", another part" if extra.part else ""
+    if extra.name in PIECE_EXTRAS:
+        name, rate = f"{extra.name}{by}", f"{_plain(Decimal(extra.rate).scaleb(-15))} each"
+    else:
+        counted_as = TOKEN_EXTRAS.get(extra.name, ("", extra.name))[1]
+        name = f"{extra.name}{by}, beyond {counted_as}" if counted_as else f"{extra.name}{by}"
+        rate = _plain(Decimal(extra.rate) / FEMTO_PER_TOKEN_OF_USD_PER_MTOK)
+    amount = Decimal(extra.quantity * extra.rate).scaleb(-15)
+    return Charge(name=name, quantity=f"{extra.quantity:,}", rate=rate, amount=_plain(amount))
 
 
 def _plain(number: Decimal) -> str:

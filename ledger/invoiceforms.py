@@ -12,12 +12,17 @@ from typing import Final
 
 
 class Meter(StrEnum):
-    """What a provider meters. Reasoning is output; audio and images are input or output."""
+    """What a provider meters. Reasoning is output; audio is input or output, images are where they go in."""
 
     INPUT = "input"
     CACHE_READ = "cache read"
     CACHE_WRITE = "cache write"
     OUTPUT = "output"
+    IMAGE_OUTPUT = "image output"
+    VIDEO_OUTPUT = "video output"
+    CITATIONS = "citations"
+    SEARCHES = "searches"
+    """By the piece, so that no tokens are told of them."""
     OTHER = "other"
     """Fees, or what no meter is told of."""
 
@@ -125,10 +130,14 @@ FORMS: Final = (
 """In the order in which a file is tried."""
 
 METER_WORDS: Final = (
+    (re.compile(r"search"), Meter.SEARCHES),
+    (re.compile(r"citation"), Meter.CITATIONS),
+    (re.compile(r"image.*(output|generat)|(output|generat).*image"), Meter.IMAGE_OUTPUT),
+    (re.compile(r"video.*(output|generat)|(output|generat).*video"), Meter.VIDEO_OUTPUT),
     (re.compile(r"cache.?(write|creation)|write.*cache"), Meter.CACHE_WRITE),
     (re.compile(r"cache.?read|cached|read.*cache"), Meter.CACHE_READ),
     (re.compile(r"output|completion|generated|reasoning"), Meter.OUTPUT),
     (re.compile(r"input|prompt"), Meter.INPUT),
 )
-"""What the name of a meter tells it by, in the order in which they are tried (`input_no_cache` is none of the first
-two, since nothing follows the word cache)."""
+"""What the name of a meter tells it by, in the order in which they are tried (`input_no_cache` tells of no cache, since
+nothing follows the word)."""

@@ -204,7 +204,8 @@ def _priced(form: Form, row: Row, line: Callable[..., Line]) -> Iterator[Line]:
         model, _, named = named.rpartition(",") if "," in named else (named, "", "")
     details = _details(row, form)
     meter = _meter_of_details(details) or _meter(named)
-    yield line(meter, tokens if meter is not Meter.OTHER else None, cost, details.get("ModelId", model.strip()))
+    tokens = None if meter in (Meter.SEARCHES, Meter.OTHER) else tokens
+    yield line(meter, tokens, cost, details.get("ModelId", model.strip()))
 
 
 def _meter(named: str) -> Meter:

@@ -19,6 +19,12 @@ TOKEN_EXTRAS: Final[Mapping[str, tuple[str, str]]] = {
 """By name in `Portion.extras`: the price of the tokens, and the class in which they are counted already, at whose rate
 they are charged where they have no price of their own."""
 
+PIECE_EXTRAS: Final[Mapping[str, str]] = {
+    "web_searches": "web_searches_kcount",
+    "storage_searches": "storage_searches_kcount",
+}
+"""By name in `Portion.extras`: the price of a thousand of what is billed by the piece."""
+
 STANDARD: Final = frozenset({"", "default", "standard", "standard_only", "on_demand"})
 """What providers call the tier that is not special."""
 

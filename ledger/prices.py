@@ -16,7 +16,7 @@ from farthing.catalog import PriceOverride
 from farthing.errors import UnpricedModel
 from farthing.money import FEMTO_PER_NANO, Rates, femto_per_token, nano_from_usd
 from ledger.overrides import dated_prices
-from ledger.price import STANDARD, TOKEN_EXTRAS, Price, UnpricedClass, UnpricedTier, highest, plain_tier
+from ledger.price import PIECE_EXTRAS, STANDARD, TOKEN_EXTRAS, Price, UnpricedClass, UnpricedTier, highest, plain_tier
 
 if TYPE_CHECKING:
     from genai_prices.data_snapshot import DataSnapshot
@@ -44,14 +44,11 @@ _FALLBACKS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The prices of the snapshot that may apply to a token class, most particular first."""
 
-_PIECE_EXTRAS: Final = {"web_searches": "web_searches_kcount", "storage_searches": "storage_searches_kcount"}
-"""By name in `Portion.extras`: the price of a thousand."""
-
 _KNOWN: Final = frozenset(
     {
         *(name for names in _FALLBACKS.values() for name in names),
         *(price for price, _ in TOKEN_EXTRAS.values()),
-        *_PIECE_EXTRAS.values(),
+        *PIECE_EXTRAS.values(),
         "requests_kcount",
     }
 )
@@ -233,7 +230,7 @@ def _extra_rates(known: Mapping[str, Any], input_tokens: int, rates: Rates) -> d
             table[name] = femto_per_token(_at_context(known[price], input_tokens)) - base
         elif counted_as:
             table[name] = 0
-    for name, price in _PIECE_EXTRAS.items():
+    for name, price in PIECE_EXTRAS.items():
         if price in known:
             table[name] = nano_from_usd(_at_context(known[price], input_tokens) / 1000) * FEMTO_PER_NANO
     return table

@@ -4,40 +4,23 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-import msgspec
-
 from farthing.errors import InvalidParameter
-from farthing.money import FEMTO_PER_NANO, Nano
-from farthing.record import CacheOutcome
-from farthing.usage import TOKEN_CLASSES
-from ledger.database import Database, Session, read_statements
+from ledger.booked import Booked
 from ledger.invoices import Broken, Invoice, Line, Meter
-from ledger.reports import read_state
 
-METERS: Final[Mapping[str, Meter]] = {
-    "input_uncached": Meter.INPUT,
-    "input_audio": Meter.INPUT,
-    "input_image": Meter.INPUT,
-    "cache_read": Meter.CACHE_READ,
-    "cache_write_5m": Meter.CACHE_WRITE,
-    "cache_write_1h": Meter.CACHE_WRITE,
-    "output": Meter.OUTPUT,
-    "reasoning": Meter.OUTPUT,
-    "output_audio": Meter.OUTPUT,
+_ELSE: Final[Mapping[Meter, Meter]] = {
+    Meter.IMAGE_OUTPUT: Meter.OUTPUT,
+    Meter.VIDEO_OUTPUT: Meter.OUTPUT,
+    Meter.CITATIONS: Meter.OTHER,
+    Meter.SEARCHES: Meter.OTHER,
 }
-"""The meter that bills a token class of ours."""
-
-_HITS: Final = ", ".join(f"'{outcome.value}'" for outcome in CacheOutcome if outcome.is_hit)
-_BOOKED: Final = read_statements("reconcile")["booked"].format(
-    sums=", ".join(f"sum({name})" for name in TOKEN_CLASSES), tokens=" + ".join(TOKEN_CLASSES), hits=_HITS
-)
+"""Under which meter an invoice has what it does not tell by itself."""
 _DATED: Final = re.compile(r"-20\d\d-?\d\d-?\d\d$")
-_decode_rates: Final = msgspec.json.Decoder(dict[str, int]).decode
 CLOSE: Final = Decimal("0.001")
 """Figures that differ by less are the same figure, rounded."""
 CENT: Final = 10_000_000
@@ -114,18 +97,6 @@ def _difference(ledger: int | None, invoice: int | None) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Booked:
-    """Figures of the ledger on one day. `estimated` of them are from records whose usage the provider did not give."""
-
-    day: date
-    model: str
-    meter: Meter
-    tokens: int
-    cost: Nano
-    estimated: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """Both sides, cell by cell, and what of the file could not be read."""
 
@@ -151,62 +122,6 @@ class Reconciliation:
         if ledger == invoice:
             return Decimal(0)
         return abs(Decimal(ledger - invoice)) / abs(invoice) if invoice else Decimal(1)
-
-
-def read_booked(database: Database, providers: Sequence[str], since: date, until: date) -> list[Booked]:
-    """What the ledger has of these providers from `since` to before `until` (UTC days), corrections included. Raises
-    LedgerUnavailable, and InvalidParameter where records of then are in an archive. Blocks."""
-    since_ns = _day_ns(since)
-    asked = {
-        "since_ns": since_ns,
-        "until_ns": _day_ns(until),
-        "providers": msgspec.json.encode(list(providers)).decode(),
-    }
-    with database.reading() as session:
-        _refuse_archived(session, since_ns)
-        rows = session.execute(_BOOKED, asked).fetchall()
-    return [booked for row in rows for booked in _booked(*row[:6], tokens=row[6:])]
-
-
-def _day_ns(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**9
-
-
-def _refuse_archived(session: Session, since_ns: int) -> None:
-    archived_ns = read_state(session).archived_ns
-    if since_ns < archived_ns:
-        day = datetime.fromtimestamp(archived_ns // 10**9, UTC).date()
-        raise InvalidParameter(
-            f"Records of before {day} are in an archive, so the invoice cannot be compared: leave its earlier days "
-            "out, or bring them back with `farthing ledger restore`."
-        )
-
-
-def _booked(
-    day: str, model: str, rates: str, estimated: int, count: int, cost: int, *, tokens: Sequence[int]
-) -> Iterable[Booked]:
-    """The meters of one group of records; what their rates do not explain is a fee."""
-    by_meter: defaultdict[Meter, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    priced = _decode_rates(rates)
-    for name, number in zip(TOKEN_CLASSES, tokens, strict=True):
-        known, femto = by_meter[METERS[name]]
-        by_meter[METERS[name]] = known + number, femto + number * priced.get(name, 0)
-    costs = {meter: round(Decimal(femto) / FEMTO_PER_NANO) for meter, (_, femto) in by_meter.items()}
-    costs[Meter.OTHER] = cost - sum(costs.values())
-    for meter, amount in costs.items():
-        number = by_meter[meter][0]
-        # A nano-dollar a record is what rounding each of them can have come to.
-        if meter is Meter.OTHER and abs(amount) <= count:
-            continue
-        if number or amount:
-            yield Booked(
-                day=date.fromisoformat(day),
-                model=model,
-                meter=meter,
-                tokens=number,
-                cost=Nano(amount),
-                estimated=number if estimated else 0,
-            )
 
 
 def common_name(model: str) -> str:
@@ -236,9 +151,11 @@ def reconcile(booked: Sequence[Booked], invoice: Invoice) -> Reconciliation:
     for line in invoice.lines:
         cell(line.since, line.until, line.model, line.meter)[1].add(line.tokens, line.cost)
     periods = _periods(invoice.lines)
+    told = {line.meter for line in invoice.lines}
     for one in booked:
         since, until = periods.get(one.day, (one.day, one.day + timedelta(days=1)))
-        cell(since, until, one.model, one.meter)[0].add(one.tokens, one.cost, one.estimated)
+        meter = one.meter if one.meter in told else _ELSE.get(one.meter, one.meter)
+        cell(since, until, one.model, meter)[0].add(one.tokens, one.cost, one.estimated)
     _fill(cells.values())
     judge = _Judge(cells, by_model=by_model)
     gaps = [

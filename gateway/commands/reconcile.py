@@ -48,8 +48,9 @@ def reconcile(  # noqa: PLR0913, PLR0917 - the options of a command are its argu
     from gateway.commands.gaps import Comparison, comparison_csv, comparison_json, print_comparison
     from gateway.spendquery import check_ledger
     from ledger.billednames import billed_names
+    from ledger.booked import read_booked
     from ledger.invoices import read_invoice
-    from ledger.reconcile import period_of, read_booked
+    from ledger.reconcile import period_of
     from ledger.reconcile import reconcile as compare
 
     allowed = _share(tolerance)

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from farthing.record import Extra
 from farthing.tags import Tags
 from gateway.admin import MetricsAccess, Problem, admin_app
 from tests.http.admin_setup import (
@@ -117,8 +118,21 @@ async def test_a_record_comes_with_exact_amounts(installation: Installation) -> 
     assert (body["cost"], body["cost_usd"], body["tags"]["feature"]) == (2_000_000, "0.002000000", "search")
     assert body["rates"] == {"input_uncached": 10**9, "output": 5 * 10**9}
     assert (body["service_tier"], body["stated_cost"], body["stated_cost_usd"]) == ("", None, None)
-    assert body["refused_by"] == ""
+    assert (body["refused_by"], body["extras"]) == ("", [])
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_record_comes_with_what_it_cost_beside_its_tokens(installation: Installation) -> None:
+    extras = (Extra(name="web_searches", quantity=3, rate=10**13), Extra(name="output", quantity=1, rate=-1, part=1))
+    await write_ledger(installation.ledger_path, [make_record("req-1", extras=extras)])
+
+    async with installation.client(key=ADMIN_SECRET) as client:
+        body = (await client.get("/api/records/req-1")).json()
+
+    assert body["extras"] == [
+        {"name": "web_searches", "quantity": 3, "rate": 10**13},
+        {"name": "output", "quantity": 1, "rate": -1, "part": 1},
+    ]
 
 
 async def test_spend_is_grouped_and_filtered_as_asked(installation: Installation) -> None:

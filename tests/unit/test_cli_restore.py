@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from farthing.errors import InvalidParameter
 from gateway import cli
-from ledger.reconcile import read_booked
+from ledger.booked import read_booked
 from ledger.sqlite_file import SQLiteFile
 from tests.gateway import write_tree
 from tests.http.admin_setup import make_record, write_ledger

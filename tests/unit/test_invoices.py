@@ -303,7 +303,13 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         ("Cache Read Input Tokens", Meter.CACHE_READ),
         ("uncached_input", Meter.INPUT),
         ("output", Meter.OUTPUT),
-        ("web search", Meter.OTHER),
+        ("web search", Meter.SEARCHES),
+        ("image output", Meter.IMAGE_OUTPUT),
+        ("Generated Images", Meter.IMAGE_OUTPUT),
+        ("image input", Meter.INPUT),
+        ("Video Output Tokens", Meter.VIDEO_OUTPUT),
+        ("citation_tokens", Meter.CITATIONS),
+        ("storage", Meter.OTHER),
     ],
 )
 def test_meters_are_told_by_their_names(named: str, meter: Meter) -> None:

@@ -13,13 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from farthing.money import Nano, Rates
-from farthing.record import CacheOutcome, Outcome, Record
+from farthing.record import CacheOutcome, Extra, Outcome, Record, extras_cost
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
 from gateway import cli
 from ledger.adjustments import Repricing, reprice
+from ledger.booked import EXTRA_METERS, METERS, Booked, read_booked
 from ledger.invoices import Broken, Invoice, Line, Meter
+from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 from ledger.prices import Price
-from ledger.reconcile import METERS, Booked, Cause, Reconciliation, common_name, read_booked, reconcile
+from ledger.reconcile import Cause, Reconciliation, common_name, reconcile
 from ledger.sqlite import SQLiteLedger
 from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
@@ -175,7 +177,12 @@ def write(path: Path, *records: Record) -> Path:
 
 
 def sides(path: Path) -> dict[Meter, tuple[int, int]]:
-    return {one.meter: (one.tokens, one.cost) for one in read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)}
+    found = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
+    sums = {one.meter: [0, 0] for one in found}
+    for one in found:
+        sums[one.meter][0] += one.tokens
+        sums[one.meter][1] += one.cost
+    return {meter: (tokens, cost) for meter, (tokens, cost) in sums.items()}
 
 
 def test_the_ledgers_figures_are_split_by_meter_at_their_own_rates(tmp_path: Path) -> None:
@@ -192,6 +199,60 @@ def test_what_rates_do_not_explain_is_a_fee(tmp_path: Path) -> None:
     path = write(tmp_path / "l.db", record("a", cost=Nano(9_000_000)))
 
     assert sides(path)[Meter.OTHER] == (0, 9_000_000 - RATES.cost(record("a").usage))
+
+
+def with_extras(id_: str, *extras: Extra) -> Record:
+    plain = record(id_)
+    return record(id_, cost=Nano(plain.cost + extras_cost(extras)), extras=extras)
+
+
+def test_what_is_no_token_class_has_a_meter_of_its_own(tmp_path: Path) -> None:
+    """100 of 300 tokens of output are images at 30 USD a million, which is 28 beyond the 2 of text."""
+    images = Extra(name="output_image", quantity=100, rate=28 * 10**9)
+    searches = Extra(name="web_searches", quantity=3, rate=10**13)
+    cached_audio = Extra(name="cached_audio", quantity=10, rate=10**9)
+    path = write(tmp_path / "l.db", with_extras("a", images, searches, cached_audio), record("b"))
+
+    assert sides(path) == {
+        Meter.INPUT: (2000, 2_000_000),
+        Meter.CACHE_READ: (4000, 400_000 + 10_000),
+        Meter.OUTPUT: (1000 - 100, 2_000_000 - 200_000),
+        Meter.IMAGE_OUTPUT: (100, 3_000_000),
+        Meter.SEARCHES: (0, 30_000_000),
+    }
+
+
+def test_a_part_by_another_model_is_that_models(tmp_path: Path) -> None:
+    """200 of the 300 tokens of output at 5 USD a million instead of 2, and 50 of them images at 25."""
+    part = Extra(name="output", quantity=200, rate=3 * 10**9, model="big", part=1)
+    images = Extra(name="output_image", quantity=50, rate=20 * 10**9, model="big", part=1)
+    path = write(tmp_path / "l.db", with_extras("a", part, images), with_extras("b", part, images))
+
+    found = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
+
+    assert {(one.model, one.meter): (one.tokens, one.cost) for one in found} == {
+        ("m", Meter.INPUT): (2000, 2_000_000),
+        ("m", Meter.CACHE_READ): (4000, 400_000),
+        ("m", Meter.OUTPUT): (600, 1_200_000),
+        ("big", Meter.OUTPUT): (300, 1_500_000),
+        ("big", Meter.IMAGE_OUTPUT): (100, 2_500_000),
+    }
+
+
+def test_every_extra_that_has_a_price_has_a_meter() -> None:
+    assert set(EXTRA_METERS) == {*TOKEN_EXTRAS, *PIECE_EXTRAS}
+
+
+def test_an_invoice_that_does_not_tell_images_or_searches_has_them_in_output_and_other() -> None:
+    ours = [*BOOKED, booked(Meter.IMAGE_OUTPUT, 100, 10**9), booked(Meter.SEARCHES, 0, 10**9)]
+    output, other = line(Meter.OUTPUT, 500_100, 2 * 10**9), line(Meter.OTHER, None, 10**9)
+
+    apart = reconcile(ours, invoice(*BILLED, line(Meter.IMAGE_OUTPUT, 100, 10**9), line(Meter.SEARCHES, None, 10**9)))
+    together = reconcile(ours, invoice(BILLED[0], output, other))
+
+    assert set(causes(apart).values()) == set(causes(together).values()) == {Cause.NONE}
+    assert ("m", "searches") in causes(apart)
+    assert ("m", "searches") not in causes(together)
 
 
 def test_hits_other_providers_and_other_days_do_not_count(tmp_path: Path) -> None:

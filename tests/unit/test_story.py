@@ -1,9 +1,14 @@
 """The story of a record: who refused it, in which tier it was priced, what the provider said."""
 
-from farthing.money import Nano
-from farthing.record import Outcome
+import json
+from decimal import Decimal
+
+import pytest
+
+from farthing.money import FEMTO_PER_NANO, Nano, Rates
+from farthing.record import Attempt, Extra, Outcome
 from farthing.usage import Usage
-from gateway.story import tell
+from gateway.story import charges, tell
 from ledger.testing import example_record
 
 REFUSED_BY = "monthly|feature=search"
@@ -40,3 +45,40 @@ def test_the_tier_and_the_figure_of_the_provider_are_told_where_there_are_any() 
 
     assert "tier 'flex'" not in " ".join(tell(plain)) and "stated" not in " ".join(tell(plain))
     assert "in service tier 'flex'. The provider itself stated 0.000000000 USD." in " ".join(tell(told))
+
+
+EXTRAS = (
+    Extra(name="web_searches", quantity=3, rate=10**13),
+    Extra(name="output_image", quantity=40, rate=28 * 10**9),
+    Extra(name="output", quantity=7, rate=-(10**9), model="tiny", part=1),
+)
+
+
+def test_what_was_charged_beside_the_tokens_is_told() -> None:
+    told = " ".join(tell(example_record("r", cost=Nano(7), extras=EXTRAS)))
+
+    assert "In it, or beside its tokens: 3 web searches, 40 tokens of images in the output." in told
+    assert "A part of the answer was made by 'tiny'." in told
+    assert "beside" not in " ".join(tell(example_record("r", cost=Nano(7))))
+
+
+@pytest.mark.parametrize("extras", [(), EXTRAS])
+def test_the_lines_of_a_bill_add_up_to_its_cost(extras: tuple[Extra, ...]) -> None:
+    usage, rates = (
+        Usage(input_uncached=1_000, output=50),
+        Rates(input_uncached=10**9, output=2 * 10**9, per_request=Nano(5), per_second=Nano(1_000)),
+    )
+    cost = rates.cost(usage, 2.0) + sum(extra.quantity * extra.rate for extra in extras) // FEMTO_PER_NANO
+    attempt = Attempt(deployment="d", status=200, error="", seconds=2.0, cost=Nano(cost))
+    record = example_record(
+        "r", usage=usage, cost=Nano(cost), rates=json.dumps(rates.as_dict()), extras=extras, attempts=(attempt,)
+    )
+
+    lines = charges(record)
+
+    assert sum(Decimal(line.amount) for line in lines) == Decimal(cost).scaleb(-9)
+    told = {line.name: line.rate for line in lines}
+    if extras:
+        assert told["web_searches"] == "0.01 each"
+        assert told["output_image, beyond output"] == "28"
+        assert told["output by tiny, beyond output"] == "-1"
