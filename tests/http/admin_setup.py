@@ -16,8 +16,8 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.admin import AdminView, MetricsAccess, Problem, admin_app
 from ledger.budgets import accounts
-from ledger.sqlite import SQLiteLedger
 from ledger.sqlite_file import SQLiteFile
+from tests.ledgers import Engine, SQLiteEngine
 
 NOW_NS = 1_795_000_000 * 10**9
 """2026-11-18, in the middle of a month."""
@@ -134,7 +134,12 @@ HIT = {
 
 async def write_ledger(path: Path, records: Sequence[Record], budgets: Sequence[Budget] = ()) -> None:
     """A ledger file with these records, each drawn from the accounts of the budgets."""
-    ledger = await SQLiteLedger.open(path, SetClock())
+    await write_books(SQLiteEngine(path), records, budgets)
+
+
+async def write_books(engine: Engine, records: Sequence[Record], budgets: Sequence[Budget] = ()) -> None:
+    """The same in a ledger of any engine."""
+    ledger = await engine.open(SetClock())
     for record in records:
         drawn = accounts(budgets, record.tags, record.received_ns)
         hold = await ledger.reserve(

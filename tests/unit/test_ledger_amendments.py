@@ -14,12 +14,10 @@ from farthing.money import Nano
 from farthing.tags import Tags
 from farthing.value import changed
 from ledger import notices, raises, runs, sqlite_file
-from ledger.amendment_file import AmendmentFile
-from ledger.amendments import Raise, Run, RunState
+from ledger.amendments import Raise, Run, RunState, SharedAmendments
 from ledger.budgets import BudgetBook, accounts, run_account
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_intent, example_record
+from tests.ledgers import Engine
 
 TAGS = Tags(tenant="acme", key_id="key-1", feature="search", run="r1")
 MONTH = Budget(id="month", limit=Nano(100), window=Window.MONTH, where=(("feature", "search"),))
@@ -158,31 +156,25 @@ def test_a_budget_that_divides_runs_further_has_no_one_account_for_a_run() -> No
     assert run_account(other, "acme", "r") is None
 
 
-# --- the file ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    sqlite_file.prepare(tmp_path / "ledger.db")
-    return tmp_path / "ledger.db"
+# --- the tables ----------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def amendment_file(path: Path, now_ns: int) -> AsyncIterator[AmendmentFile]:
-    amendments = AmendmentFile(path, ManualClock(now_ns))
+async def amendments_of(engine: Engine, now_ns: int) -> AsyncIterator[SharedAmendments]:
+    amendments = engine.amendments(ManualClock(now_ns))
     yield amendments
     await amendments.close()
 
 
-async def test_another_process_sees_a_raise_and_its_end_at_its_next_look(path: Path) -> None:
-    async with amendment_file(path, NOW_NS) as other:
+async def test_another_process_sees_a_raise_and_its_end_at_its_next_look(engine: Engine) -> None:
+    async with amendments_of(engine, NOW_NS) as other:
         first = await other.refresh(), await other.refresh(), other.raises()
 
-        raises.add(SQLiteFile(path), lift())
+        raises.add(engine.database, lift())
         made = await other.refresh(), [one.amount for one in other.raises()]
         ended = (
-            raises.end(SQLiteFile(path), "month", "x", now_ns=NOW_NS),
-            raises.end(SQLiteFile(path), "month", "x", now_ns=NOW_NS),
+            raises.end(engine.database, "month", "x", now_ns=NOW_NS),
+            raises.end(engine.database, "month", "x", now_ns=NOW_NS),
         )
         after = await other.refresh(), other.raises()
 
@@ -190,61 +182,63 @@ async def test_another_process_sees_a_raise_and_its_end_at_its_next_look(path: P
     assert made == (True, [30])
     assert ended == (True, False)
     assert after == (True, ())
-    assert [one.ended_ns for one in raises.of_budget(SQLiteFile(path), "month")] == [NOW_NS]
+    assert [one.ended_ns for one in raises.of_budget(engine.database, "month")] == [NOW_NS]
 
 
-def test_a_raise_that_is_over_cannot_be_ended_and_is_not_live(path: Path) -> None:
-    raises.add(SQLiteFile(path), lift(seconds=1))
+def test_a_raise_that_is_over_cannot_be_ended_and_is_not_live(engine: Engine) -> None:
+    raises.add(engine.database, lift(seconds=1))
 
     over_ns = NOW_NS + SECOND_NS
 
-    assert not raises.end(SQLiteFile(path), "month", "x", now_ns=over_ns)
-    assert raises.live(SQLiteFile(path), now_ns=over_ns - 1) and not raises.live(SQLiteFile(path), now_ns=over_ns)
+    assert not raises.end(engine.database, "month", "x", now_ns=over_ns)
+    assert raises.live(engine.database, now_ns=over_ns - 1) and not raises.live(engine.database, now_ns=over_ns)
 
 
-def test_the_first_who_asks_has_the_notice(path: Path) -> None:
+def test_the_first_who_asks_has_the_notice(engine: Engine) -> None:
     claims = [
-        notices.claim(SQLiteFile(path), "a", name, now_ns=1) for name in ("0.5 notify", "0.5 notify", "0.8 downgrade")
+        notices.claim(engine.database, "a", name, now_ns=1) for name in ("0.5 notify", "0.5 notify", "0.8 downgrade")
     ]
 
     assert claims == [True, False, True]
 
 
-async def test_a_file_that_is_gone_is_an_unavailable_ledger(path: Path) -> None:
-    async with amendment_file(path, NOW_NS) as amendments:
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
-            database.execute("DROP TABLE runs")
+async def test_a_table_that_is_gone_is_an_unavailable_ledger(engine: Engine) -> None:
+    async with amendments_of(engine, NOW_NS) as amendments:
+        engine.change("DROP TABLE runs")
 
         with pytest.raises(LedgerUnavailable, match="does not answer"):
+            await amendments.know("acme", "r1")
             amendments.run("acme", "r1")
 
 
-async def test_a_runs_money_adds_up_over_raises_of_its_cap(path: Path) -> None:
+async def test_a_runs_money_adds_up_over_raises_of_its_cap(engine: Engine) -> None:
     clock = ManualClock(NOW_NS)
-    ledger = await SQLiteLedger.open(path, clock)
-    amendments = AmendmentFile(path, clock)
+    ledger = await engine.open(clock)
+    amendments = engine.amendments(clock)
     book = BudgetBook([], amendments)
 
-    await asyncio.to_thread(open_run, path, 100)
+    await asyncio.to_thread(open_run, engine, 100)
     await amendments.refresh()
+    await amendments.know("acme", "r1")
     hold = await ledger.reserve(example_intent("a", 80, *book.accounts(TAGS, NOW_NS)))
     await ledger.settle(hold, example_record("a", tags=TAGS, cost=Nano(60)))
-    await asyncio.to_thread(open_run, path, 200)
+    await asyncio.to_thread(open_run, engine, 200)
     await amendments.refresh()
+    await amendments.know("acme", "r1")
     await ledger.reserve(example_intent("b", 140, *book.accounts(TAGS, NOW_NS)))
-    found = runs.look_up(SQLiteFile(path), [], tenant="acme", name="r1")
+    found = runs.look_up(engine.database, [], tenant="acme", name="r1")
     await amendments.close()
     await ledger.close()
 
     assert found is not None
     assert (found.cap, found.spent, found.held, found.left) == (200, 60, 140, 0)
     assert found.state_at(NOW_NS) is RunState.PAUSED
-    assert runs.look_up(SQLiteFile(path), [], tenant="globex", name="r1") is None
+    assert runs.look_up(engine.database, [], tenant="globex", name="r1") is None
 
 
-def open_run(path: Path, cap: int) -> None:
+def open_run(engine: Engine, cap: int) -> None:
     runs.open_(
-        SQLiteFile(path),
+        engine.database,
         tenant="acme",
         name="r1",
         cap=Nano(cap),
@@ -255,14 +249,14 @@ def open_run(path: Path, cap: int) -> None:
     )
 
 
-def test_a_run_that_was_closed_or_is_over_is_not_opened_again(path: Path) -> None:
-    open_run(path, 100)
-    runs.close(SQLiteFile(path), tenant="acme", name="r1", now_ns=NOW_NS)
+def test_a_run_that_was_closed_or_is_over_is_not_opened_again(engine: Engine) -> None:
+    open_run(engine, 100)
+    runs.close(engine.database, tenant="acme", name="r1", now_ns=NOW_NS)
 
     with pytest.raises(RunClosed):
-        open_run(path, 200)
+        open_run(engine, 200)
 
-    found = runs.look_up(SQLiteFile(path), [], tenant="acme", name="r1")
+    found = runs.look_up(engine.database, [], tenant="acme", name="r1")
     assert found is not None and found.cap == 100
 
 

@@ -1,6 +1,6 @@
 """Archives: whole files before anything is removed, and reports that do not notice."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ from farthing.errors import ConfigError, InvalidParameter, LedgerUnavailable
 from farthing.money import Nano
 from farthing.record import Attempt
 from farthing.tags import Tags
-from ledger import leases, reports
+from ledger import reports
 from ledger.archive import Archived, Sizes, archive
 from ledger.check import check
 from ledger.costs import costs
+from ledger.database import Database
 from ledger.rows import COLUMNS, row_of
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile, connect_waiting
-from ledger.testing import ManualClock, example_record
+from ledger.testing import example_record
+from tests.ledgers import Engine
 
 parquet = pytest.importorskip("arro3.io", reason="needs the extra archive")
 HOUR_NS = 3_600 * 10**9
@@ -40,19 +40,37 @@ RECORDS = [
 """Five on each of three days."""
 
 
+@dataclass
+class Books:
+    """A ledger and the folder of its archive."""
+
+    engine: Engine
+    old: Path
+
+    @property
+    def database(self) -> Database:
+        return self.engine.database
+
+    def run(self, days: int = 2, file: int = 100) -> list[Archived]:
+        sizes = Sizes(file=file, batch=2)
+        return list(archive(self.database, before_ns=(DAY + days) * DAY_NS, folder=self.old, sizes=sizes))
+
+
 @pytest.fixture
-async def path(tmp_path: Path) -> Path:
-    path = tmp_path / "ledger.db"
-    ledger = await SQLiteLedger.open(path, ManualClock())
-    for record in RECORDS:
-        await ledger.settle(None, record)
-    await ledger.close()
-    return path
+async def books(engine: Engine, tmp_path: Path) -> Books:
+    await engine.settle(*RECORDS)
+    return Books(engine, tmp_path / "old")
 
 
-def run(path: Path, days: int = 2, file: int = 100) -> list[Archived]:
-    sizes = Sizes(file=file, batch=2)
-    return list(archive(SQLiteFile(path), before_ns=(DAY + days) * DAY_NS, folder=path.parent / "old", sizes=sizes))
+CUT = {
+    "sqlite": ["CREATE TRIGGER cut BEFORE DELETE ON records WHEN old.id = 'r03' BEGIN SELECT RAISE(ABORT, 'cut'); END"],
+    "postgres": [
+        "CREATE FUNCTION cut() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN RAISE 'cut'; END $$",
+        "CREATE TRIGGER cut BEFORE DELETE ON records FOR EACH ROW WHEN (old.id = 'r03') EXECUTE FUNCTION cut()",
+    ],
+}
+UNCUT = {"sqlite": "DROP TRIGGER cut", "postgres": "DROP FUNCTION cut CASCADE"}
+"""What keeps a record from being removed."""
 
 
 def rows_in(files: list[Archived]) -> list[tuple[Any, ...]]:
@@ -63,62 +81,62 @@ def rows_in(files: list[Archived]) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_the_files_hold_every_column_of_every_record(path: Path) -> None:
-    files = run(path)
+def test_the_files_hold_every_column_of_every_record(books: Books) -> None:
+    files = books.run()
 
     assert [file.path.name for file in files] == [
         "records-2027-01-13-001.parquet",
         "records-2027-01-14-001.parquet",
     ]
     assert rows_in(files) == [row_of(record) for record in RECORDS[:10]]
-    assert [record.id for record in reports.recent(SQLiteFile(path), 100)] == ["r14", "r13", "r12", "r11", "r10"]
+    assert [record.id for record in reports.recent(books.database, 100)] == ["r14", "r13", "r12", "r11", "r10"]
 
 
 @pytest.mark.parametrize("by", [["feature"], ["day", "feature"], ["outcome", "tier"], []])
-def test_no_total_changes(path: Path, by: list[str]) -> None:
-    before = reports.spend(SQLiteFile(path), by=by, **EVER)
+def test_no_total_changes(books: Books, by: list[str]) -> None:
+    before = reports.spend(books.database, by=by, **EVER)
 
-    run(path)
+    books.run()
 
-    assert reports.spend(SQLiteFile(path), by=by, **EVER) == before
-    assert costs(SQLiteFile(path), by=["feature"], **EVER).rows[0].inferences == 8
-    assert check(SQLiteFile(path)).differences == ()
+    assert reports.spend(books.database, by=by, **EVER) == before
+    assert costs(books.database, by=["feature"], **EVER).rows[0].inferences == 8
+    assert check(books.database).differences == ()
 
 
-def test_periods_that_meet_inside_an_archived_hour_still_add_up(path: Path) -> None:
-    whole = reports.totals(SQLiteFile(path), **EVER).cost
-    run(path)
+def test_periods_that_meet_inside_an_archived_hour_still_add_up(books: Books) -> None:
+    whole = reports.totals(books.database, **EVER).cost
+    books.run()
     middle = RECORDS[4].received_ns + 10
 
     parts = [
-        reports.totals(SQLiteFile(path), since_ns=0, until_ns=middle),
-        reports.totals(SQLiteFile(path), since_ns=middle, until_ns=2**62),
+        reports.totals(books.database, since_ns=0, until_ns=middle),
+        reports.totals(books.database, since_ns=middle, until_ns=2**62),
     ]
 
     assert sum(part.cost for part in parts) == whole
     assert parts[0].requests == 4  # up to the hour in which the period ends
 
 
-def test_a_period_that_is_not_archived_is_told_to_the_nanosecond(path: Path) -> None:
-    run(path)
+def test_a_period_that_is_not_archived_is_told_to_the_nanosecond(books: Books) -> None:
+    books.run()
     since = RECORDS[12].received_ns
 
-    assert reports.totals(SQLiteFile(path), since_ns=since, until_ns=since + 1).requests == 1
-    assert reports.totals(SQLiteFile(path), since_ns=since + 1, until_ns=2**62).requests == 2
+    assert reports.totals(books.database, since_ns=since, until_ns=since + 1).requests == 1
+    assert reports.totals(books.database, since_ns=since + 1, until_ns=2**62).requests == 2
 
 
-def test_a_report_by_run_refuses_what_it_cannot_know(path: Path) -> None:
-    run(path)
+def test_a_report_by_run_refuses_what_it_cannot_know(books: Books) -> None:
+    books.run()
 
     with pytest.raises(InvalidParameter, match="ask since 2027-01-15"):
-        reports.spend(SQLiteFile(path), by=["run"], **EVER)
+        reports.spend(books.database, by=["run"], **EVER)
 
-    (row,) = reports.spend(SQLiteFile(path), by=["run"], since_ns=(DAY + 2) * DAY_NS, until_ns=2**62)
+    (row,) = reports.spend(books.database, by=["run"], since_ns=(DAY + 2) * DAY_NS, until_ns=2**62)
     assert (row.keys, row.requests) == (("r1",), 5)
 
 
-def test_a_large_day_becomes_several_files(path: Path) -> None:
-    files = run(path, days=1, file=2)
+def test_a_large_day_becomes_several_files(books: Books) -> None:
+    files = books.run(days=1, file=2)
 
     assert [(file.path.name[-11:], file.records) for file in files] == [
         ("001.parquet", 2),
@@ -128,76 +146,60 @@ def test_a_large_day_becomes_several_files(path: Path) -> None:
     assert rows_in(files) == [row_of(record) for record in RECORDS[:5]]
 
 
-def test_a_killed_run_is_finished_so_that_each_record_is_in_one_file(path: Path) -> None:
-    connection = connect_waiting(path)
-    connection.execute(
-        "CREATE TRIGGER cut BEFORE DELETE ON records WHEN old.id = 'r03' BEGIN SELECT RAISE(ABORT, 'cut'); END"
-    )
+def test_a_killed_run_is_finished_so_that_each_record_is_in_one_file(books: Books) -> None:
+    for statement in CUT[books.engine.name]:
+        books.engine.change(statement)
     with pytest.raises(LedgerUnavailable, match="cut"):
-        run(path)
-    connection.execute("DROP TRIGGER cut")
-    connection.close()
+        books.run()
+    books.engine.change(UNCUT[books.engine.name])
 
-    files = run(path)
+    files = books.run()
 
     assert [(file.finished, file.records) for file in files] == [(True, 5), (False, 5)]
     assert rows_in(files) == [row_of(record) for record in RECORDS[:10]]
-    assert run(path) == []
+    assert books.run() == []
 
 
-def test_a_killed_run_whose_file_is_gone_is_not_finished_by_guessing(path: Path) -> None:
-    connection = connect_waiting(path)
-    connection.execute("INSERT INTO meta VALUES ('archiving', '/nowhere/records-2027-01-13-001.parquet')")
-    connection.close()
+def test_a_killed_run_whose_file_is_gone_is_not_finished_by_guessing(books: Books) -> None:
+    books.engine.change("INSERT INTO meta VALUES ('archiving', '/nowhere/records-2027-01-13-001.parquet')")
 
     with pytest.raises(ConfigError, match="which is gone"):
-        run(path)
+        books.run()
 
-    assert len(reports.recent(SQLiteFile(path), 100)) == 15
+    assert len(reports.recent(books.database, 100)) == 15
 
 
-def test_a_file_that_cannot_be_written_leaves_the_records(path: Path) -> None:
-    (path.parent / "old").touch()
+def test_a_file_that_cannot_be_written_leaves_the_records(books: Books) -> None:
+    books.old.touch()
 
     with pytest.raises(OSError):
-        run(path)
+        books.run()
 
-    assert len(reports.recent(SQLiteFile(path), 100)) == 15
+    assert len(reports.recent(books.database, 100)) == 15
 
 
-def test_a_name_that_somebody_else_is_writing_under_is_left_to_him(path: Path) -> None:
-    (path.parent / "old").mkdir()
-    (path.parent / "old" / "records-2027-01-13-001.draft").touch()
+def test_a_name_that_somebody_else_is_writing_under_is_left_to_him(books: Books) -> None:
+    books.old.mkdir()
+    (books.old / "records-2027-01-13-001.draft").touch()
 
-    files = run(path, days=1)
+    files = books.run(days=1)
 
     assert [file.path.name for file in files] == ["records-2027-01-13-002.parquet"]
 
 
-@pytest.fixture
-def busy(path: Path) -> Iterator[None]:
-    lease = leases.acquire(path.with_name("ledger.db.instances"), "archive")
-    assert lease is not None
-    yield
-    lease.release()
+def test_two_runs_at_once_are_one_too_many(books: Books) -> None:
+    with books.database.exclusively("archive"), pytest.raises(ConfigError, match="Another archive run"):
+        books.run()
 
 
-@pytest.mark.usefixtures("busy")
-def test_two_runs_at_once_are_one_too_many(path: Path) -> None:
-    with pytest.raises(ConfigError, match="Another archive run"):
-        run(path)
+async def test_a_record_that_comes_after_its_day_went_is_counted_and_archived_later(books: Books) -> None:
+    books.run()
+    await books.engine.settle(example_record("late", received_ns=DAY * DAY_NS + 1, cost=Nano(5)))
 
-
-async def test_a_record_that_comes_after_its_day_went_is_counted_and_archived_later(path: Path) -> None:
-    run(path)
-    ledger = await SQLiteLedger.open(path, ManualClock())
-    await ledger.settle(None, example_record("late", received_ns=DAY * DAY_NS + 1, cost=Nano(5)))
-    await ledger.close()
-
-    whole = reports.totals(SQLiteFile(path), **EVER)
-    files = run(path)
+    whole = reports.totals(books.database, **EVER)
+    files = books.run()
 
     assert (whole.requests, whole.cost) == (16, 105_005)
     assert [(file.path.name, file.records) for file in files] == [("records-2027-01-13-002.parquet", 1)]
-    assert reports.totals(SQLiteFile(path), **EVER) == whole
-    assert check(SQLiteFile(path)).differences == ()
+    assert reports.totals(books.database, **EVER) == whole
+    assert check(books.database).differences == ()

@@ -1,7 +1,5 @@
 """What is learned about the length of answers, and from which."""
 
-from pathlib import Path
-
 import pytest
 
 from farthing.record import CacheOutcome, Outcome
@@ -9,9 +7,8 @@ from farthing.tags import Tags
 from farthing.usage import Usage, UsageSource
 from gateway.outputbounds import LEAST_SAMPLES, OutputBounds
 from ledger.outputs import latest_outputs
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
-from ledger.testing import ManualClock, example_record
+from ledger.testing import example_record
+from tests.ledgers import Engine
 
 PAIR = ("search", "m")
 
@@ -75,8 +72,7 @@ def test_whole_answers_that_the_provider_counted_are_learned_from(changes: dict[
     assert (bounds.bound(*PAIR) is not None) is counts
 
 
-async def test_a_start_learns_from_the_ledger(tmp_path: Path) -> None:
-    ledger = await SQLiteLedger.open(tmp_path / "ledger.db", ManualClock())
+async def test_a_start_learns_from_the_ledger(engine: Engine) -> None:
     kinds: list[dict[str, object]] = [
         {"usage": Usage(output=7)},
         {"usage": Usage(output=8, reasoning=2), "cache": CacheOutcome.MISS},
@@ -85,11 +81,14 @@ async def test_a_start_learns_from_the_ledger(tmp_path: Path) -> None:
         {"usage": Usage(output=9), "cache": CacheOutcome.EXACT},
         {"usage": Usage(output=9), "tags": Tags(tenant="acme", key_id="k", feature="another")},
     ]
-    for number, changes in enumerate(kinds):
-        at = 1_800_000_000 * 10**9 + number
-        await ledger.settle(None, example_record(str(number), model_served="m", received_ns=at, **changes))
-    await ledger.close()
+    start_ns = 1_800_000_000 * 10**9
+    await engine.settle(
+        *(
+            example_record(str(number), model_served="m", received_ns=start_ns + number, **changes)
+            for number, changes in enumerate(kinds)
+        )
+    )
 
-    learned = latest_outputs(SQLiteFile(tmp_path / "ledger.db"), ["search"])
+    learned = latest_outputs(engine.database, ["search"])
 
     assert learned == [(*PAIR, Usage(output=7)), (*PAIR, Usage(output=8, reasoning=2))]

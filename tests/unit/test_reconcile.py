@@ -1,6 +1,5 @@
 """The ledger beside an invoice: matching, gaps and their likely causes."""
 
-import asyncio
 import csv
 import io
 import json
@@ -22,9 +21,8 @@ from ledger.invoices import Broken, Invoice, Line, Meter
 from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 from ledger.prices import Price
 from ledger.reconcile import Cause, Reconciliation, common_name, reconcile
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
-from ledger.testing import ManualClock, example_record
+from ledger.testing import example_record
+from tests.ledgers import Engine, SQLiteEngine
 
 DAY, NEXT, AFTER = date(2027, 1, 15), date(2027, 1, 16), date(2027, 1, 17)
 DAY_NS = 1_800_000_000 * 10**9
@@ -165,19 +163,8 @@ def record(id_: str, **changes: Any) -> Record:
     return example_record(id_, **{**values, **changes})
 
 
-def write(path: Path, *records: Record) -> Path:
-    async def work() -> None:
-        ledger = await SQLiteLedger.open(path, ManualClock())
-        for one in records:
-            await ledger.settle(None, one)
-        await ledger.close()
-
-    asyncio.run(work())
-    return path
-
-
-def sides(path: Path) -> dict[Meter, tuple[int, int]]:
-    found = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
+def sides(engine: Engine) -> dict[Meter, tuple[int, int]]:
+    found = read_booked(engine.database, ["openai"], DAY, NEXT)
     sums = {one.meter: [0, 0] for one in found}
     for one in found:
         sums[one.meter][0] += one.tokens
@@ -185,20 +172,20 @@ def sides(path: Path) -> dict[Meter, tuple[int, int]]:
     return {meter: (tokens, cost) for meter, (tokens, cost) in sums.items()}
 
 
-def test_the_ledgers_figures_are_split_by_meter_at_their_own_rates(tmp_path: Path) -> None:
-    path = write(tmp_path / "l.db", record("a"), record("b"))
+def test_the_ledgers_figures_are_split_by_meter_at_their_own_rates(engine: Engine) -> None:
+    engine.write(record("a"), record("b"))
 
-    assert sides(path) == {
+    assert sides(engine) == {
         Meter.INPUT: (2000, 2_000_000),
         Meter.CACHE_READ: (4000, 400_000),
         Meter.OUTPUT: (1000, 2_000_000),
     }
 
 
-def test_what_rates_do_not_explain_is_a_fee(tmp_path: Path) -> None:
-    path = write(tmp_path / "l.db", record("a", cost=Nano(9_000_000)))
+def test_what_rates_do_not_explain_is_a_fee(engine: Engine) -> None:
+    engine.write(record("a", cost=Nano(9_000_000)))
 
-    assert sides(path)[Meter.OTHER] == (0, 9_000_000 - RATES.cost(record("a").usage))
+    assert sides(engine)[Meter.OTHER] == (0, 9_000_000 - RATES.cost(record("a").usage))
 
 
 def with_extras(id_: str, *extras: Extra) -> Record:
@@ -206,14 +193,14 @@ def with_extras(id_: str, *extras: Extra) -> Record:
     return record(id_, cost=Nano(plain.cost + extras_cost(extras)), extras=extras)
 
 
-def test_what_is_no_token_class_has_a_meter_of_its_own(tmp_path: Path) -> None:
+def test_what_is_no_token_class_has_a_meter_of_its_own(engine: Engine) -> None:
     """100 of 300 tokens of output are images at 30 USD a million, which is 28 beyond the 2 of text."""
     images = Extra(name="output_image", quantity=100, rate=28 * 10**9)
     searches = Extra(name="web_searches", quantity=3, rate=10**13)
     cached_audio = Extra(name="cached_audio", quantity=10, rate=10**9)
-    path = write(tmp_path / "l.db", with_extras("a", images, searches, cached_audio), record("b"))
+    engine.write(with_extras("a", images, searches, cached_audio), record("b"))
 
-    assert sides(path) == {
+    assert sides(engine) == {
         Meter.INPUT: (2000, 2_000_000),
         Meter.CACHE_READ: (4000, 400_000 + 10_000),
         Meter.OUTPUT: (1000 - 100, 2_000_000 - 200_000),
@@ -222,13 +209,13 @@ def test_what_is_no_token_class_has_a_meter_of_its_own(tmp_path: Path) -> None:
     }
 
 
-def test_a_part_by_another_model_is_that_models(tmp_path: Path) -> None:
+def test_a_part_by_another_model_is_that_models(engine: Engine) -> None:
     """200 of the 300 tokens of output at 5 USD a million instead of 2, and 50 of them images at 25."""
     part = Extra(name="output", quantity=200, rate=3 * 10**9, model="big", part=1)
     images = Extra(name="output_image", quantity=50, rate=20 * 10**9, model="big", part=1)
-    path = write(tmp_path / "l.db", with_extras("a", part, images), with_extras("b", part, images))
+    engine.write(with_extras("a", part, images), with_extras("b", part, images))
 
-    found = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
+    found = read_booked(engine.database, ["openai"], DAY, NEXT)
 
     assert {(one.model, one.meter): (one.tokens, one.cost) for one in found} == {
         ("m", Meter.INPUT): (2000, 2_000_000),
@@ -255,34 +242,33 @@ def test_an_invoice_that_does_not_tell_images_or_searches_has_them_in_output_and
     assert ("m", "searches") not in causes(together)
 
 
-def test_hits_other_providers_and_other_days_do_not_count(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "l.db",
+def test_hits_other_providers_and_other_days_do_not_count(engine: Engine) -> None:
+    engine.write(
         record("hit", cache=CacheOutcome.EXACT, outcome=Outcome.HIT, cost=Nano(0)),
         record("other", provider="anthropic"),
         record("later", received_ns=DAY_NS + 86_400 * 10**9),
     )
 
-    assert sides(path) == {}
+    assert sides(engine) == {}
 
 
-def test_estimates_are_told(tmp_path: Path) -> None:
+def test_estimates_are_told(engine: Engine) -> None:
     usage = Usage(input_uncached=10, source=UsageSource.ESTIMATED)
-    path = write(tmp_path / "l.db", record("a", usage=usage, cost=RATES.cost(usage)))
+    engine.write(record("a", usage=usage, cost=RATES.cost(usage)))
 
-    (one,) = read_booked(SQLiteFile(path), ["openai"], DAY, NEXT)
+    (one,) = read_booked(engine.database, ["openai"], DAY, NEXT)
     assert one.estimated == 10
 
 
-def test_corrected_records_are_compared_at_their_corrected_rates(tmp_path: Path) -> None:
-    path = write(tmp_path / "l.db", record("a"))
+def test_corrected_records_are_compared_at_their_corrected_rates(engine: Engine) -> None:
+    engine.write(record("a"))
     double = Rates(input_uncached=2 * 10**9, cache_read=10**8, output=2 * 10**9, reasoning=2 * 10**9)
     asked = Repricing(since_ns=0, until_ns=2**62, now_ns=DAY_NS)
 
-    reprice(SQLiteFile(path), asked, lambda *_: Price("new", ((-1, double),)))
+    reprice(engine.database, asked, lambda *_: Price("new", ((-1, double),)))
 
-    assert sides(path)[Meter.INPUT] == (1000, 2_000_000)
-    assert sides(path).get(Meter.OTHER) is None
+    assert sides(engine)[Meter.INPUT] == (1000, 2_000_000)
+    assert sides(engine).get(Meter.OTHER) is None
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -299,7 +285,7 @@ def run(*arguments: object, code: int) -> str:
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "ledger.db", record("a"))
+    SQLiteEngine(tmp_path / "ledger.db").write(record("a"))
     return tmp_path
 
 
