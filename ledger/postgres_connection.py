@@ -19,9 +19,12 @@ _ALIVE: Final[Mapping[str, Any]] = {
 }
 """After six seconds without a sign of the other machine the connection is broken: early enough to find a new one
 before others take this process for dead."""
-_LEAST_IDLE_S: Final = 1.0
-"""A process that stands still in the middle of a transaction keeps balances locked for so long, or for
-`statement_s`."""
+_IDLE_S: Final = 2.0
+"""A process that stands still in the middle of a transaction keeps balances locked for so long."""
+_TRANSACTION: Final = 3
+"""A transaction takes so many times as long as a statement at most. From PostgreSQL 17 on: older ones do not see where a
+process stands still with a statement half sent."""
+_TRANSACTION_TIMEOUT: Final = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = 'transaction_timeout'"
 
 
 class Line:
@@ -62,14 +65,9 @@ class Line:
         )
         try:
             adapt(connection)
-            await connection.execute(
-                first_words(
-                    database.schema,
-                    lock_s=self._statement_s,
-                    statement_s=self._statement_s,
-                    idle_s=max(self._statement_s, _LEAST_IDLE_S),
-                )
-            )
+            limit = self._statement_s
+            await connection.execute(first_words(database.schema, lock_s=limit, statement_s=limit, idle_s=_IDLE_S))
+            await connection.execute(_TRANSACTION_TIMEOUT, (f"{round(_TRANSACTION * limit * 1000)}ms",))
         except BaseException:
             await connection.close()
             raise

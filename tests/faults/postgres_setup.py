@@ -120,7 +120,8 @@ class Network:
         self._server_port = port
         self.port = 0
         self.on_commit: Callable[[asyncio.StreamWriter, asyncio.StreamWriter, bytes], Any] | None = None
-        """Called with both sides' writers in place of passing on bytes in which a client ends a transaction."""
+        """Called with both sides' writers in place of passing on bytes in which a client ends a transaction; the connection
+        is over then, unless it says True."""
         self.silent = False
         """Nothing is passed on any more, and nobody is told."""
         self._writers: set[asyncio.StreamWriter] = set()
@@ -165,8 +166,9 @@ class Network:
                     await asyncio.sleep(0.01)
                 if back is not None and self.on_commit is not None and b"COMMIT" in data:
                     took, self.on_commit = self.on_commit, None
-                    await took(back, writer, data)
-                    return
+                    if await took(back, writer, data) is not True:
+                        return
+                    continue
                 if writer not in self._swallowing:
                     writer.write(data)
                     await writer.drain()
@@ -184,6 +186,8 @@ class Network:
             server.close()
             self.silent = False
             self.cut()
+            for task in self._tasks:
+                task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

@@ -1,4 +1,4 @@
-"""The ledger on PostgreSQL when the way to its server is cut, above all between the end of a transaction and its answer."""
+"""The ledger on PostgreSQL when the way to its server is cut, above all between COMMIT and its answer."""
 
 import asyncio
 import random
@@ -54,6 +54,13 @@ async def long_before_the_server_hears_of_it_after_all(
     await after_the_server_heard_of_it(client, server, data)
 
 
+async def slowly(client: asyncio.StreamWriter, server: asyncio.StreamWriter, data: bytes) -> bool:
+    del client
+    await asyncio.sleep(0.5)
+    server.write(data)
+    return True
+
+
 CUTS = (before_the_server_hears_of_it, after_the_server_heard_of_it, long_before_the_server_hears_of_it_after_all)
 
 
@@ -80,6 +87,23 @@ async def test_a_reservation_whose_commit_is_not_answered_is_refused_and_holds_n
     assert costs(postgres_url) == {"first": 7}
     assert holds(postgres_url) == 0
     assert spent_and_held(postgres_url) == (7, 0)
+
+
+async def test_a_hold_that_is_made_after_its_caller_was_refused_is_given_back(
+    network: Network, postgres_url: str
+) -> None:
+    ledger = await open_ledger(network.url(postgres_url), deadline_s=0.3)
+    await ledger.settle(None, example_record("first"))
+    network.on_commit = slowly
+
+    with pytest.raises(LedgerUnavailable, match="slow to answer"):
+        await ledger.reserve(example_intent("late", HELD, ROOMY))
+
+    await until(lambda: spent_and_held(postgres_url) == (0, HELD))
+    await ledger.close()
+    assert costs(postgres_url) == {"first": 0}
+    assert holds(postgres_url) == 0
+    assert spent_and_held(postgres_url) == (0, 0)
 
 
 @pytest.mark.parametrize("cut", CUTS)
