@@ -29,6 +29,8 @@ class CacheControl(Value, frozen=True, kw_only=True):
     """Do not answer with an entry that lives no longer than this from now on."""
     only_if_cached: bool = False
     """Answer from a cache or not at all."""
+    tags: tuple[str, ...] = ()
+    """Names by which the answer can be purged; sorted, none twice."""
 
 
 class Call(Value, frozen=True, kw_only=True):

@@ -138,7 +138,8 @@ class Feature:
     """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
 
     `override_model`: route even where the client named a concrete model. `max_output_tokens` is the cap that
-    the gateway writes into a request whose client gave none. `semantic_threshold` is a cosine.
+    the gateway writes into a request whose client gave none. `semantic_threshold` is a cosine. `cache_tags` are those
+    of its answers by which they can be purged.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Feature:
     semantic_cache: bool = False
     semantic_threshold: float | None = None
     cache_ttl_s: int | None = None
+    cache_tags: tuple[str, ...] = ()
     max_output_tokens: int = 1024
     on_hang_up: HangUp = HangUp.ABORT
     output_bound: OutputBound = OutputBound.CAP

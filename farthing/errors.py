@@ -264,6 +264,14 @@ class Overloaded(FarthingError):
     retry = RETRY_SOON
 
 
+class CacheUnavailable(FarthingError):
+    """The purge could not be written where all gateways read it, so nothing was purged: try again."""
+
+    status = 503
+    code = "cache_unavailable"
+    retry = RETRY_SOON
+
+
 # --- the platform team's files -------------------------------------------------------------------
 
 

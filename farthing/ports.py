@@ -72,6 +72,9 @@ class Store(Protocol):
     async def delete(self, key: bytes) -> None:
         """Forget a value."""
 
+    async def size(self) -> tuple[int, int]:
+        """How many values are kept, expired ones included, and their bytes."""
+
     async def close(self) -> None:
         """Let go."""
 

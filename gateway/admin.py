@@ -27,6 +27,7 @@ from farthing.errors import (
 from farthing.money import format_usd
 from farthing.record import Record
 from gateway.adminview import AdminView, MetricsAccess, Problem
+from gateway.cacheapi import cache_routes
 from gateway.chargesapi import charge_routes
 from gateway.exposition import CONTENT_TYPE
 from gateway.pages.figures import read_budgets
@@ -57,6 +58,7 @@ def admin_app(view: AdminView) -> Starlette:
             *raise_routes(view, doors.require_admin, reply),
             *run_routes(view, reply),
             *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
+            *(cache_routes(view.caches, doors.require_admin, reply) if view.caches else ()),
             *page_routes(view),
         ],
         exception_handlers={

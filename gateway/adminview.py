@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from farthing.catalog import Budget, VirtualKey
 from farthing.ports import Clock
+from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.settings.values import MetricsAccess
 from ledger.database import Database
@@ -35,7 +36,8 @@ class AdminView:
     `secret` is the installation's secret (any length from 16 bytes). `authenticate` takes the key as sent and
     raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
     `render_metrics` may block: they run in a thread. `features` are those that are registered. `on_amended` is called
-    after a raise or a run has been changed, in the loop. Where `charges` is None, no external usage events are taken.
+    after a raise or a run has been changed, in the loop. Without `charges` no external usage events are taken,
+    without `caches` none are shown.
     """
 
     clock: Clock
@@ -48,5 +50,6 @@ class AdminView:
     problems: Callable[[], Sequence[Problem]]
     budgets: Callable[[], Sequence[Budget]]
     charges: ChargeDesk | None = None
+    caches: CacheDesk | None = None
     features: Callable[[], Collection[str]] = tuple
     on_amended: Callable[[], Awaitable[None]] = _nothing_to_do

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from cache.epochs import Epochs
 from cache.exact import ExactCache
 from cache.flights import Flight, Flights
 from cache.key import exact_key, semantic_scope
@@ -45,6 +46,7 @@ class CacheDesk:
         secret: bytes,
         embedder_version: str,
         background: Background,
+        epochs: Epochs,
     ) -> None:
         self.exact = exact
         self.semantic = semantic
@@ -52,6 +54,7 @@ class CacheDesk:
         self.embedder_version = embedder_version
         self.flights = Flights()
         self.background = background
+        self.epochs = epochs
 
     def open(self, call: Call, feature: Feature, partition: str, rules: CacheRules) -> "Lookup":
         """The lookup of one call; use as an async context manager, so that followers never wait for a dead leader."""
@@ -78,6 +81,10 @@ class Lookup:
 
     def _take_keys(self, partition: str) -> None:
         desk, call, feature, rules = self._desk, self._call, self._feature, self._rules
+        tags = call.cache_control.tags
+        if feature.cache_tags:
+            tags = tuple(sorted({*tags, *feature.cache_tags}))
+        partition = f"{partition}\0{desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)}"
         if feature.exact_cache and rules.exact and self._may_store:
             self._key = exact_key(desk.secret, call, partition)
         if feature.semantic_cache and rules.semantic and self._may_store and desk.semantic is not None:

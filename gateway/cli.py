@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from farthing.errors import FarthingError
 from gateway.commands import (
     budgets,
+    cache,
     evals,
     explain,
     keys,
@@ -70,6 +71,11 @@ ledger_group.command("check")(ledger.ledger_check)
 ledger_group.command("archive")(ledger.ledger_archive)
 ledger_group.command("restore")(ledger.ledger_restore)
 app.add_typer(ledger_group, name="ledger")
+
+cache_group = _group("The caches.")
+cache_group.command("purge")(cache.cache_purge)
+cache_group.command("stats")(cache.cache_stats)
+app.add_typer(cache_group, name="cache")
 
 eval_group = _group("Evals: which tier is good enough for which task.")
 eval_group.command("run")(evals.eval_run)

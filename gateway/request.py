@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from farthing.call import CacheControl, Endpoint
 from farthing.errors import AuthenticationError, InvalidTag
 from farthing.tags import is_tag
+from farthing.value import changed
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -37,7 +38,11 @@ _TAGS = {
     b"x-farthing-run": "run",
     b"x-farthing-environment": "environment",
 }
-_READ = frozenset({b"authorization", b"x-api-key", b"cache-control", b"content-encoding", b"content-length", *_TAGS})
+_CACHE_TAGS = b"x-farthing-cache-tags"
+MOST_CACHE_TAGS = 16
+_READ = frozenset(
+    {b"authorization", b"x-api-key", b"cache-control", _CACHE_TAGS, b"content-encoding", b"content-length", *_TAGS}
+)
 
 
 def relevant(headers: RawHeaders) -> RawHeaders:
@@ -83,10 +88,22 @@ def read_tags(headers: RawHeaders) -> dict[str, str]:
 
 def read_cache_control(headers: RawHeaders) -> CacheControl:
     """The request's Cache-Control (RFC 9111, 5.2.1); several headers are one list, and of several values the strictest
-    holds. Unknown directives are ignored, as HTTP asks. Never raises: what cannot be read is taken in its strictest
-    sense, for a caller can only tighten."""
+    holds. Unknown directives are ignored, as HTTP asks; what cannot be read is taken in its strictest sense, for a
+    caller can only tighten. With it go the tags of `x-farthing-cache-tags`; raises InvalidTag where one is none."""
     given = [value for name, value in headers if name == b"cache-control"]
-    return _parse_cache_control(b",".join(given).decode("latin-1").lower()) if given else _NOT_ASKED
+    control = _parse_cache_control(b",".join(given).decode("latin-1").lower()) if given else _NOT_ASKED
+    tags = [value for name, value in headers if name == _CACHE_TAGS]
+    return changed(control, tags=_cache_tags(b",".join(tags).decode("latin-1"))) if tags else control
+
+
+def _cache_tags(text: str) -> tuple[str, ...]:
+    tags = {part.strip() for part in text.split(",")} - {""}
+    name = _CACHE_TAGS.decode()
+    if len(tags) > MOST_CACHE_TAGS:
+        raise InvalidTag(f"Header {name}: at most {MOST_CACHE_TAGS} tags, separated by commas.", param=name)
+    if not all(map(is_tag, tags)):
+        raise InvalidTag(f"Header {name}, separated by commas: {InvalidTag.__doc__}", param=name)
+    return tuple(sorted(tags))
 
 
 def _parse_cache_control(text: str) -> CacheControl:

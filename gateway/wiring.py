@@ -11,10 +11,10 @@ from typing import Final
 
 from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
+from cache.epochs import Epochs
 from cache.exact import ExactCache
 from cache.semantic import SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
-from cache.stores.sqlite import SQLiteStore
 from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
 from farthing.catalog import OutputBound, Step, VirtualKey
@@ -44,6 +44,7 @@ from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
+from gateway.stores import MEBIBYTE, open_epochs, open_store
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
@@ -53,7 +54,6 @@ from ledger.prices import published_ns
 from router_policies.registry import policies
 
 _LOG: Final = logging.getLogger("farthing")
-MEBIBYTE: Final = 1024 * 1024
 LAST_PAGES_S: Final = 2.0
 LOG_DELAY_S: Final = 0.05
 MINUTE_S: Final = 60.0
@@ -106,7 +106,7 @@ class House:
         later.push_async_callback(self.ledger.close)
         self._budgets = await self._open_budgets()
         await self._learn_outputs()
-        caches = self._open_caches()
+        caches = await self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
         later.push_async_callback(self._drains.settle)
@@ -145,6 +145,7 @@ class House:
 
     async def tick(self) -> None:
         """Once a second: take up changed files and new scorecards; once a minute look for holds of dead workers."""
+        await self._epochs.refresh()
         settings = await self._watcher.poll() if self._watcher else None
         if settings is not None:
             self._take_up(settings)
@@ -278,20 +279,23 @@ class House:
         await desk.take_up()
         return desk
 
-    def _open_caches(self) -> CacheDesk:
+    async def _open_caches(self) -> CacheDesk:
         embedder = self._open_embedder()
+        self._epochs = Epochs(open_epochs(self.settings, self.clock), self.clock)
+        self._open_things.push_async_callback(self._epochs.close)
+        await self._epochs.refresh()
         return CacheDesk(
             exact=self._open_exact(),
             semantic=self._open_semantic(embedder) if embedder else None,
             secret=self.secret,
             embedder_version=embedder.version if embedder else "",
             background=self._background,
+            epochs=self._epochs,
         )
 
     def _open_exact(self) -> ExactCache:
         exact = self.settings.cache.exact
-        store = SQLiteStore.open(self.files.answers, max_bytes=exact.disk_mb * MEBIBYTE)
-        cache = ExactCache(store, self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
+        cache = ExactCache(open_store(self.settings), self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
         self._open_things.push_async_callback(cache.close)
         return cache
 
@@ -333,6 +337,7 @@ class House:
             budgets=lambda: self.settings.budgets,
             features=lambda: tuple(self.settings.catalog.features),
             on_amended=self._budgets.take_up,
+            caches=self.runtime.caches,
             charges=ChargeDesk(
                 ledger=self.ledger,
                 database=self.engine.database,

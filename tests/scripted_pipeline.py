@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
+from cache.epochs import Epochs
 from cache.exact import ExactCache
+from cache.stores.epochs import MemoryEpochs
 from cache.stores.memory import MemoryStore
 from farthing.call import CacheControl, Endpoint
 from farthing.catalog import (
@@ -144,6 +146,7 @@ class Stair:
                 secret=b"secret",
                 embedder_version="",
                 background=Background(),
+                epochs=Epochs(MemoryEpochs(), self.clock),
             ),
             forwarder=Forwarder(self.upstream, self.clock, cooldowns, 3),
             cooldowns=cooldowns,

@@ -16,3 +16,7 @@ CREATE TRIGGER IF NOT EXISTS answers_changed AFTER UPDATE OF size ON answers
     BEGIN UPDATE used SET bytes = bytes + NEW.size - OLD.size; END;
 CREATE TRIGGER IF NOT EXISTS answers_removed AFTER DELETE ON answers
     BEGIN UPDATE used SET bytes = bytes - OLD.size; END;
+
+-- What was purged: a number for each tenant|feature|tag (cache/epochs.py).
+CREATE TABLE IF NOT EXISTS epochs (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS epochs_by_number ON epochs (number);

@@ -32,6 +32,10 @@ class MemoryStore:
         """Forget a value."""
         self._values.pop(key, None)
 
+    async def size(self) -> tuple[int, int]:
+        """See the port."""
+        return len(self._values), sum(len(kept.data) for kept in self._values.values())
+
     async def close(self) -> None:
         """Forget everything."""
         self._values.clear()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,13 @@ _DELETE_NEXT: Final = """
 """
 
 
+def file_size(path: Path) -> tuple[int, int]:
+    """Values in the file and their bytes. Raises sqlite3.Error where it cannot be read."""
+    with closing(connect(path, busy_s=1.0)) as database:
+        entries = int(database.execute("SELECT count(*) FROM answers").fetchall()[0][0])
+        return entries, int(database.execute("SELECT bytes FROM used").fetchall()[0][0])
+
+
 @dataclass(frozen=True, slots=True)
 class _Value:
     data: bytes
@@ -60,8 +68,9 @@ class SQLiteStore:
     `dropped` counts values that were not written: too large, too many waiting, or a failed batch.
     """
 
-    def __init__(self, database: sqlite3.Connection, *, max_bytes: int, busy_s: float) -> None:
+    def __init__(self, path: Path, database: sqlite3.Connection, *, max_bytes: int, busy_s: float) -> None:
         self.dropped = 0
+        self._path = path
         self._database = database
         self._max_bytes = max_bytes
         self._busy_s = busy_s
@@ -80,7 +89,7 @@ class SQLiteStore:
         """
         open_file(path, "answers.sql")
         # One connection for both: what another one writes would empty the page cache of the reads.
-        return cls(connect(path, busy_s=0), max_bytes=max_bytes, busy_s=write_busy_s)
+        return cls(path, connect(path, busy_s=0), max_bytes=max_bytes, busy_s=write_busy_s)
 
     async def get(self, key: bytes, now_ns: int) -> bytes | None:
         """The live value, or None. Raises sqlite3.Error where the file cannot be read at once."""
@@ -110,6 +119,10 @@ class SQLiteStore:
         """Forget a value."""
         self._waiting[key] = None
         self._write_soon()
+
+    async def size(self) -> tuple[int, int]:
+        """See the port; without what waits for the disk."""
+        return await asyncio.to_thread(file_size, self._path)
 
     async def written(self) -> None:
         """Wait until all that was put is in the file, or dropped."""

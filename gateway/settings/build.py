@@ -227,6 +227,7 @@ def _feature(name: str, form: FeatureForm) -> Feature:
         semantic_cache=form.cache.semantic,
         semantic_threshold=form.cache.threshold,
         cache_ttl_s=form.cache.ttl,
+        cache_tags=tuple(sorted(set(form.cache.tags))),
         max_output_tokens=form.max_output_tokens,
         on_hang_up=HangUp(form.on_hang_up),
         output_bound=OutputBound(form.output_bound),

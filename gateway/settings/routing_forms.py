@@ -1,6 +1,6 @@
 """Forms of the sections that route calls, and of the whole tree: providers, tiers, models, tasks, features."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import model_validator
 
@@ -40,6 +40,7 @@ from gateway.settings.scalars import (
     fault,
 )
 
+MOST_CACHE_TAGS: Final = 16
 Tokens = Annotated[int, scalars.whole(1, 10**8)]
 
 
@@ -183,6 +184,15 @@ class FeatureCacheForm(Form):
     semantic: Flag = setting(False, "Answer paraphrases from the semantic cache.")
     threshold: Ratio | None = setting(None, "Least cosine for this feature; else cache.semantic.threshold.")
     ttl: Ttl | None = setting(None, "Age limit for this feature; else that of the cache.")
+    tags: list[Tag] = setting(
+        [], "Names by which the feature's answers can be purged, besides those of a call; 16 at most."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureCacheForm":
+        if len(self.tags) > MOST_CACHE_TAGS:
+            raise fault(f"there are more than {MOST_CACHE_TAGS} tags; keep those that you purge by", "tags")
+        return self
 
 
 class FeatureForm(Form):

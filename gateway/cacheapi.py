@@ -1,0 +1,76 @@
+"""Cache API: what lies in the caches, and answers to be served no more, by administrators."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cache.epochs import Purge
+from farthing.catalog import VirtualKey
+from farthing.errors import CacheUnavailable, InvalidParameter
+from gateway.apibodies import Members, read_members, tag
+from gateway.cachedesk import CacheDesk
+
+_LOG: Final = logging.getLogger("farthing.cache")
+_SCOPES: Final = ("tenant", "feature", "tag")
+_EVERYTHING: Final = "everything"
+
+
+def cache_routes(
+    caches: CacheDesk, require_admin: Callable[[Request], VirtualKey], reply: Callable[..., Response]
+) -> list[Route]:
+    """The routes, for callers whom `require_admin` lets in."""
+
+    async def shown(request: Request) -> Response:
+        """GET /api/cache: the store of all workers, and what happened in the one that answers."""
+        require_admin(request)
+        return reply(await cache_members(caches))
+
+    async def purged(request: Request) -> Response:
+        """POST /api/cache/purge."""
+        key = require_admin(request)
+        what = purge_of(await read_members(request, (*_SCOPES, _EVERYTHING)))
+        try:
+            done = await caches.epochs.purge(what)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises
+            _LOG.error("cache purge of %s by key %s failed: %s", what, key.id, type(error).__name__)
+            raise CacheUnavailable from None
+        _LOG.warning("cache purge of %s by key %s", done, key.id)  # a warning, so that every log level has it
+        return reply({"purged": purge_members(done)})
+
+    return [
+        Route("/api/cache", shown),
+        Route("/api/cache/purge", purged, methods=["POST"]),
+    ]
+
+
+def purge_of(members: Members) -> Purge:
+    """What a body names. Raises InvalidTag or InvalidParameter."""
+    what = Purge(**{name: tag(members, name) for name in _SCOPES})
+    everything = members.get(_EVERYTHING, False)
+    if type(everything) is not bool:
+        raise InvalidParameter("`everything` must be true or false.", param=_EVERYTHING)
+    if everything == (what != Purge()):
+        raise InvalidParameter("Name tenant, feature or tag, or several of them; or say everything: true, alone.")
+    return what
+
+
+def purge_members(what: Purge) -> dict[str, Any]:
+    """A purge for JSON."""
+    named = {name: value for name, value in asdict(what).items() if value}
+    return named or {_EVERYTHING: True}
+
+
+async def cache_members(caches: CacheDesk) -> dict[str, Any]:
+    """The caches for JSON."""
+    try:
+        entries, size = await caches.exact.store.size()
+        store: dict[str, Any] = {"entries": entries, "bytes": size}
+    except Exception as error:  # noqa: BLE001 - the page must tell what else there is
+        store = {"problem": type(error).__name__}
+    worker = {**asdict(caches.exact.counts), "flights": len(caches.flights), "purge_errors": caches.epochs.errors}
+    return {"store": store, "purges": caches.epochs.purges, "worker": worker}
