@@ -120,8 +120,8 @@ class Network:
         self._server_port = port
         self.port = 0
         self.on_commit: Callable[[asyncio.StreamWriter, asyncio.StreamWriter, bytes], Any] | None = None
-        """Called with both sides' writers in place of passing on bytes in which a client ends a transaction; the connection
-        is over then, unless it says True."""
+        """Called with both sides' writers in place of passing on the bytes in which a client ends a transaction. The
+        connection is over then, unless it says True."""
         self.silent = False
         """Nothing is passed on any more, and nobody is told."""
         self._writers: set[asyncio.StreamWriter] = set()
