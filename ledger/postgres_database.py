@@ -216,6 +216,6 @@ def reason(error: psycopg.Error) -> str:
 @lru_cache(maxsize=1_024)
 def translated(statement: str) -> str:
     """A statement of the shared SQL as PostgreSQL and psycopg want it: JSON functions and places have other names."""
-    text = statement.replace("%", "%%").replace("json_array(", "jsonb_build_array(")
+    text = statement.replace("%", "%%").replace("json_array(", "json_texts(")
     text = _JSON_EACH.sub(r"json_array_elements_text(CAST(\1 AS JSON)) AS each(value)", text)
     return _PLACE.sub(lambda found: f"%({found[1]})s" if found[1] else "%s", text)

@@ -52,4 +52,4 @@ SELECT count(*) FROM holds;
 -- name: budget_states
 SELECT id, budget, scope, budget_window, cap, resets_at, spent, held FROM accounts
 WHERE (:budget = '' OR budget = :budget) AND (resets_at IS NULL OR julianday(resets_at) > julianday(:now))
-ORDER BY CAST(spent + held AS REAL) / (CASE WHEN cap > 1 THEN cap ELSE 1 END) DESC, id LIMIT :row_limit;
+ORDER BY CAST(spent + held AS DOUBLE PRECISION) / (CASE WHEN cap > 1 THEN cap ELSE 1 END) DESC, id LIMIT :row_limit;

@@ -142,3 +142,24 @@ def test_a_missing_ledger_is_said_to_be_missing(engine: Engine) -> None:
     said = rf"{re.escape(engine.database.label)} cannot be read .* this version of the gateway has run once"
     with pytest.raises(LedgerUnavailable, match=said):
         reports.recent(engine.database)
+
+
+async def test_rows_of_one_cost_come_in_the_order_of_their_bytes(engine: Engine) -> None:
+    names = ("B", "a b", "a", "a-b", "Z", "_", "é")
+    await engine.settle(*(example_record(name, tags=of(name), cost=Nano(1)) for name in names))
+
+    rows = reports.spend(engine.database, by=["feature"], limit=4, **EVER)
+
+    assert [row.keys[0] for row in rows] == ["B", "Z", "_", reports.OTHER]
+    assert rows[-1].requests == 4
+
+
+async def test_budgets_that_are_nearly_as_full_come_in_their_order(engine: Engine) -> None:
+    ledger = await engine.open(ManualClock())
+    for name, limit in (("a", 10**12 + 1), ("b", 10**12), ("c", 10**12 - 1)):
+        await ledger.reserve(example_intent(name, 10**11, example_account(f"{name}|feature=f|day|d", limit=limit)))
+    await ledger.close()
+
+    states = reports.budget_states(engine.database, now_ns=0)
+
+    assert [state.account.budget for state in states] == ["c", "b", "a"]
