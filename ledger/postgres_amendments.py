@@ -74,10 +74,24 @@ class PostgresAmendments:
 
     async def _ask(self, name: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
-            async with self._turn:
-                connection = await self._line.connection()
-                return await (await connection.execute(_QUERIES[name], values)).fetchall()
+            async with asyncio.timeout(_DEADLINE_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise self._unavailable("others have waited for it for some time") from None
+        try:
+            return await self._answer(name, values)
         except psycopg.Error as error:
-            raise LedgerUnavailable(
-                f"The ledger at {self._database.label} does not answer ({reason(error)}): try again shortly."
-            ) from error
+            raise self._unavailable(reason(error)) from error
+        finally:
+            self._turn.release()
+
+    async def _answer(self, name: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        connection = await self._line.connection()
+        patience = asyncio.get_running_loop().call_later(_DEADLINE_S, self._line.cut)
+        try:
+            return await (await connection.execute(_QUERIES[name], values)).fetchall()
+        finally:
+            patience.cancel()
+
+    def _unavailable(self, why: str) -> LedgerUnavailable:
+        return LedgerUnavailable(f"The ledger at {self._database.label} does not answer ({why}): try again shortly.")
