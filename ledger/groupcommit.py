@@ -67,7 +67,8 @@ class GroupCommit(ABC):
 
     Counters, since opening: `recovered` holds charged as lost, `overages` settlements above their hold,
     `late_settlements` of holds that were gone (already settled, or expired and charged: the charge stands),
-    `failures` failed batches, `made_up` settlements written after their callers had been told of a failure.
+    `failures` failed batches, `made_up` settlements that were dealt with after
+    their callers had been told of a failure.
     `on_late` is told of each record that was written with nobody waiting for it: a recovery's, and those made up.
     """
 
@@ -171,8 +172,8 @@ class GroupCommit(ABC):
     def _make_up(self, operation: Operation, outcome: Outcome) -> None:
         """Its caller was told of a failure, or was cancelled, and has gone on."""
         if isinstance(operation, Settle | Book):
+            self.made_up += isinstance(operation, Settle)  # who books counts nothing as unwritten
             if outcome is True:
-                self.made_up += isinstance(operation, Settle)  # who books asks again, and counts nothing as unwritten
                 self._on_late(operation.record)
         elif isinstance(operation, Reserve) and isinstance(outcome, Hold):
             self._give_back(operation.intent)

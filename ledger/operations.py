@@ -209,7 +209,7 @@ class Book:
 
     __slots__ = ("charge", "record", "record_id", "row")
 
-    owed = True
+    owed = False  # who was told that it is not booked sends it again
     hold_id = extends = ""
 
     def __init__(self, charge: Charge) -> None:

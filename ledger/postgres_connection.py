@@ -22,8 +22,8 @@ before others take this process for dead."""
 _IDLE_S: Final = 2.0
 """A process that stands still in the middle of a transaction keeps balances locked for so long."""
 _TRANSACTION: Final = 3
-"""A transaction takes so many times as long as a statement at most. From PostgreSQL 17 on: older ones do not see where a
-process stands still with a statement half sent."""
+"""A transaction takes so many times as long as a statement at most. From PostgreSQL 17 on: older ones do not see where
+a process stands still with a statement half sent."""
 _TRANSACTION_TIMEOUT: Final = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = 'transaction_timeout'"
 
 

@@ -23,9 +23,9 @@ def holders(session: Session) -> set[str]:
 
 
 def charge_orphans(session: Session, dead: Collection[str], now_ns: int, *, expired_of: str = "") -> list[Record]:
-    """Charge the holds of dead instances and those that expired before wall ns `now_ns`, only those of one instance where
-    it is named (another machine may have another time); returns the records that were written. Several processes may do
-    it at once: each hold is charged once."""
+    """Charge the holds of dead instances and those that expired before wall ns `now_ns`, only those of one instance
+    where it is named (another machine may have another time); returns the records that were written. Several processes
+    may do it at once: each hold is charged once."""
     names = _encode(sorted(dead)).decode()
     with session.transaction():
         orphans = session.execute(_STATEMENTS["orphans"], (now_ns, expired_of, names)).fetchall()
