@@ -1,11 +1,9 @@
 """The ledger's records and adjustments together are what every report says, whatever was priced anew how often."""
 
 import asyncio
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from farthing.money import Nano, Rates
@@ -17,9 +15,8 @@ from ledger import reports
 from ledger.adjustments import Repricing, adjustments_of, reprice
 from ledger.charges import Charge, EventKey
 from ledger.prices import Price
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
+from tests.ledgers import Engine
 
 START_NS = 1_800_000_000 * 10**9
 HOUR_NS = 3600 * 10**9
@@ -45,9 +42,9 @@ def record_of(number: int, call: tuple[int, int, str, str, bool]) -> Record:
     )
 
 
-async def write(path: Path, made: list[tuple[int, int, str, str, bool]]) -> list[Record]:
+async def write(engine: Engine, made: list[tuple[int, int, str, str, bool]]) -> list[Record]:
     """Calls, and charges from outside where the last value says so."""
-    ledger = await SQLiteLedger.open(path, ManualClock())
+    ledger = await engine.open(ManualClock())
     records = [record_of(number, call) for number, call in enumerate(made)]
     for number, (record, call) in enumerate(zip(records, made, strict=True)):
         key = EventKey("acme", "s", str(number))
@@ -57,30 +54,30 @@ async def write(path: Path, made: list[tuple[int, int, str, str, bool]]) -> list
     return records
 
 
-def price_anew(path: Path, pricing: tuple[int, int, int, str]) -> int:
+def price_anew(engine: Engine, pricing: tuple[int, int, int, str]) -> int:
     rate, since, until, model = pricing
     price = Price(f"v{rate}", ((-1, Rates(input_uncached=rate * 10**9)),))
     asked = Repricing(
         since_ns=START_NS + since * HOUR_NS, until_ns=START_NS + until * HOUR_NS, model=model, now_ns=START_NS
     )
-    told = reprice(SQLiteFile(path), asked, lambda *_: price, dry_run=True).delta
-    done = reprice(SQLiteFile(path), asked, lambda *_: price).delta
+    told = reprice(engine.database, asked, lambda *_: price, dry_run=True).delta
+    done = reprice(engine.database, asked, lambda *_: price).delta
     assert told == done
-    assert reprice(SQLiteFile(path), asked, lambda *_: price).delta == 0
+    assert reprice(engine.database, asked, lambda *_: price).delta == 0
     return done
 
 
-@given(st.lists(calls, max_size=12), st.lists(pricings, max_size=4), st.integers(0, 80))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[Any], cut: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.db"
-        records = asyncio.run(write(path, made))
+def test_records_and_adjustments_are_every_report(engine: Engine) -> None:
+    @engine.tries(40, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(calls, max_size=12), st.lists(pricings, max_size=4), st.integers(0, 80))
+    def law(made: list[Any], anew: list[Any], cut: int) -> None:
+        engine.empty()
+        records = asyncio.run(write(engine, made))
 
-        deltas = sum(price_anew(path, pricing) for pricing in anew)
+        deltas = sum(price_anew(engine, pricing) for pricing in anew)
 
         now = {
-            record.id: Nano(record.cost + sum(one.delta for one in adjustments_of(SQLiteFile(path), record.id)))
+            record.id: Nano(record.cost + sum(one.delta for one in adjustments_of(engine.database, record.id)))
             for record in records
         }
         assert sum(now.values()) == sum(record.cost for record in records) + deltas
@@ -89,7 +86,7 @@ def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[An
             halves = [
                 row
                 for since, until in ((0, split), (split, 2**62))
-                for row in reports.spend(SQLiteFile(path), by=by.split(","), since_ns=since, until_ns=until)
+                for row in reports.spend(engine.database, by=by.split(","), since_ns=since, until_ns=until)
             ]
             assert sum(row.cost for row in halves) == sum(now.values())
             assert sum(row.requests for row in halves) == len(records)
@@ -98,4 +95,6 @@ def test_records_and_adjustments_are_every_report(made: list[Any], anew: list[An
                 by="model", since="2026-01-01", until="2028-01-01", where=[f"feature={feature}"], now_ns=START_NS
             )
             expected = sum(now[record.id] for record in records if record.tags.feature == feature)
-            assert sum(row.cost for row in query.answer(SQLiteFile(path))) == expected
+            assert sum(row.cost for row in query.answer(engine.database)) == expected
+
+    law()
