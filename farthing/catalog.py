@@ -240,7 +240,7 @@ class Budget:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceOverride:
     """A price of `config/prices.yaml`; it wins over the packaged snapshot from `valid_from_ns` on. Rates in USD per
-    million tokens, per request, per web search, per second of upstream time; None: not given (see `ledger.prices`).
+    million tokens, per request, per search, per second of upstream time; None: not given (see `ledger.overrides`).
 
     `service_tier` empty is the standard one. `above_input_tokens`: for requests with more input than that, beside an
     entry for the others.
@@ -260,8 +260,14 @@ class PriceOverride:
     cached_audio_per_mtok: Decimal | None = None
     output_audio_per_mtok: Decimal | None = None
     input_image_per_mtok: Decimal | None = None
+    cached_image_per_mtok: Decimal | None = None
+    output_image_per_mtok: Decimal | None = None
+    input_video_per_mtok: Decimal | None = None
+    output_video_per_mtok: Decimal | None = None
+    output_citation_per_mtok: Decimal | None = None
     per_request: Decimal | None = None
     per_web_search: Decimal | None = None
+    per_storage_search: Decimal | None = None
     per_second: Decimal | None = None
     valid_from_ns: int = 0
     source: str = ""

@@ -21,11 +21,16 @@ _OVERRIDE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "input_image": ("input_image_per_mtok", "input_per_mtok"),
 }
 """The rates of an override that may apply to a token class, most particular first."""
+_PIECE_FIELDS: Final[Mapping[str, str]] = {
+    "web_searches": "per_web_search",
+    "storage_searches": "per_storage_search",
+}
+"""By the name of what is billed by the piece its price."""
 _RATE_FIELDS: Final = (
     *dict.fromkeys(name for names in _OVERRIDE_FIELDS.values() for name in names),
-    "cached_audio_per_mtok",
+    *(f"{name}_per_mtok" for name in TOKEN_EXTRAS),
     "per_request",
-    "per_web_search",
+    *_PIECE_FIELDS.values(),
     "per_second",
 )
 
@@ -79,11 +84,16 @@ def _override_rates(override: PriceOverride) -> Rates:
 def _override_extras(override: PriceOverride, rates: Rates) -> dict[str, int]:
     """Beyond the rate of the class that counts them, as in `Price.extras`."""
     given = _given(override)
-    table = {name: 0 for name, (_, counted_as) in TOKEN_EXTRAS.items() if counted_as}
-    if "cached_audio_per_mtok" in given:
-        table["cached_audio"] = femto_per_token(given["cached_audio_per_mtok"]) - rates.cache_read
-    if "per_web_search" in given:
-        table["web_searches"] = _fee(given, "per_web_search") * FEMTO_PER_NANO
+    table: dict[str, int] = {}
+    for name, (_, counted_as) in TOKEN_EXTRAS.items():
+        if f"{name}_per_mtok" in given:
+            base = getattr(rates, counted_as) if counted_as else 0
+            table[name] = femto_per_token(given[f"{name}_per_mtok"]) - base
+        elif counted_as:
+            table[name] = 0
+    for name, field in _PIECE_FIELDS.items():
+        if field in given:
+            table[name] = _fee(given, field) * FEMTO_PER_NANO
     return table
 
 

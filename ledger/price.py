@@ -85,10 +85,26 @@ class Price:
         class, such as searches, are not in it."""
         return self._ceiling
 
+    def listed(self) -> list[tuple[int, dict[str, int]]]:
+        """For every step the input tokens above which it applies and its prices by name, see `listed`."""
+        tables = self.extras or ({},) * len(self.steps)
+        return [(above, listed(rates, table)) for (above, rates), table in zip(self.steps, tables, strict=True)]
+
     def extra_rates(self, input_tokens: int) -> Mapping[str, int]:
         """The rates of extras (see `extras`) in a request with so many input tokens; what is missing has no price."""
         at = [above for above, _ in self.steps if input_tokens > above]
         return self.extras[max(len(at), 1) - 1] if self.extras else {}
+
+
+def listed(rates: Rates, table: Mapping[str, int]) -> dict[str, int]:
+    """Every price of one step by its name, for people: what `Rates.as_dict` has, and the extras that have a price of
+    their own, femto-dollars an item in all."""
+    prices = rates.as_dict()
+    for name, beyond in table.items():
+        counted_as = TOKEN_EXTRAS[name][1] if name in TOKEN_EXTRAS else ""
+        if beyond or not counted_as:
+            prices[name] = beyond + (getattr(rates, counted_as) if counted_as else 0)
+    return prices
 
 
 def plain_tier(service_tier: str) -> str:

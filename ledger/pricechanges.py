@@ -1,6 +1,6 @@
 """Price changes: how the prices of two moments, or of two books, differ, and what that means for traffic there was."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -8,15 +8,18 @@ from typing import Final
 import msgspec
 
 from farthing.errors import UnpricedModel
-from farthing.money import Nano, Rates
-from farthing.record import CacheOutcome
+from farthing.money import Nano
+from farthing.record import CacheOutcome, Extra
 from farthing.usage import TOKEN_CLASSES, Usage
+from ledger.bills import portions_of, price_portions
 from ledger.database import Database, Session, read_statements
-from ledger.prices import Price
+from ledger.price import TOKEN_EXTRAS, Price, listed
+from ledger.statement import Portion, total_usage
 
 RATES: Final = (*TOKEN_CLASSES, "per_request", "per_second")
 _HITS: Final = ", ".join(f"'{outcome.value}'" for outcome in CacheOutcome if outcome.is_hit)
 _TRAFFIC: Final = read_statements("pricechanges")["traffic"].format(classes=", ".join(TOKEN_CLASSES), hits=_HITS)
+_decode_extras: Final = msgspec.json.Decoder(tuple[Extra, ...]).decode
 _decode_attempts: Final = msgspec.json.Decoder(list[dict[str, object]]).decode
 
 Lookup = Callable[[str, str], Price]
@@ -25,8 +28,8 @@ Lookup = Callable[[str, str], Price]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateChange:
-    """One rate for requests of more than `above` input tokens (-1: of any): femto-dollars a token, or nano-dollars for
-    fees. None where there is no price at all on that side."""
+    """One rate for requests of more than `above` input tokens (-1: of any): femto-dollars an item, or nano-dollars for
+    fees (`per_…`). None where there is no price at all on that side."""
 
     above: int
     name: str
@@ -85,8 +88,8 @@ def _rate_changes(old: Price | None, new: Price | None) -> tuple[RateChange, ...
     told: dict[str, tuple[int | None, int | None]] = {}
     found = []
     for above in thresholds:
-        before, after = _rates_at(old, above), _rates_at(new, above)
-        for name in RATES:
+        before, after = _prices_at(old, above), _prices_at(new, above)
+        for name in dict.fromkeys((*RATES, *(before or ()), *(after or ()))):
             pair = _rate(before, name), _rate(after, name)
             if told.get(name) != pair:
                 told[name] = pair
@@ -95,12 +98,16 @@ def _rate_changes(old: Price | None, new: Price | None) -> tuple[RateChange, ...
     return tuple(found)
 
 
-def _rates_at(price: Price | None, above: int) -> Rates | None:
-    return None if price is None else price.rates(above + 1)
+def _prices_at(price: Price | None, above: int) -> Mapping[str, int] | None:
+    return None if price is None else listed(price.rates(above + 1), price.extra_rates(above + 1))
 
 
-def _rate(rates: Rates | None, name: str) -> int | None:
-    return None if rates is None else int(getattr(rates, name))
+def _rate(prices: Mapping[str, int] | None, name: str) -> int | None:
+    """What has no price of its own costs what its class does."""
+    if prices is None:
+        return None
+    counted_as = TOKEN_EXTRAS[name][1] if name in TOKEN_EXTRAS else ""
+    return prices.get(name, prices.get(counted_as, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +133,24 @@ def effect(
     }
     requests, old, new = 0, 0, 0
     with database.reading() as session:
-        for usage, seconds in _calls(session, asked):
+        for portions, seconds in _calls(session, asked):
             requests += 1
-            old += _cost(change.old, usage, seconds)
-            new += _cost(change.new, usage, seconds)
+            old += _cost(change.old, portions, seconds)
+            new += _cost(change.new, portions, seconds)
     return Effect(requests, Nano(old) if change.old else None, Nano(new) if change.new else None)
 
 
-def _calls(session: Session, asked: dict[str, object]) -> Iterable[tuple[Usage, float]]:
-    for seconds, attempts, *tokens in session.execute(_TRAFFIC, asked):
+def _calls(session: Session, asked: dict[str, object]) -> Iterable[tuple[tuple[Portion, ...], float]]:
+    """What this model made of each answer: parts that others made follow their own prices."""
+    for seconds, attempts, extras, *tokens in session.execute(_TRAFFIC, asked):
         last = _decode_attempts(attempts)[-1:]
         worked = float(str(last[0]["seconds"])) if last else seconds
-        yield Usage(**dict(zip(TOKEN_CLASSES, tokens, strict=True))), worked
+        usage = Usage(**dict(zip(TOKEN_CLASSES, tokens, strict=True)))
+        portions = portions_of(usage, _decode_extras(extras))
+        yield tuple(portion for portion in portions if not portion.model), worked
 
 
-def _cost(price: Price | None, usage: Usage, seconds: float) -> int:
-    return price.rates(usage.input_total).cost(usage, seconds) if price else 0
+def _cost(price: Price | None, portions: tuple[Portion, ...], seconds: float) -> int:
+    if price is None:
+        return 0
+    return price_portions(portions, total_usage(portions), lambda _: price, seconds).cost

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from farthing.errors import InvalidParameter
-from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
+from farthing.money import format_usd
+from gateway.commands.prices import amount, named
 from gateway.commands.priceupdate import plan_update
 from gateway.commands.pricing import Prices, load_prices
 from gateway.commands.surroundings import (
@@ -116,24 +117,20 @@ def _with_file(config: Path | None, path: Path, prices: Prices, now_ns: int) -> 
 
 
 def _line(change: "ModelChange", rate: "RateChange") -> list[str]:
-    name = rate.name.replace("_", " ")
-    fee = rate.name.startswith("per_")
     percent = "" if rate.percent is None else f"{rate.percent:+.1f}%"
     return [
         change.provider,
         change.model,
         f"above {rate.above:,}" if rate.above > 0 else "any",
-        name if fee else f"{name}, per million",
-        _usd(rate.old, fee=fee),
-        _usd(rate.new, fee=fee),
+        named(rate.name).removesuffix(" tokens"),
+        _usd(rate.name, rate.old),
+        _usd(rate.name, rate.new),
         percent,
     ]
 
 
-def _usd(value: int | None, *, fee: bool) -> str:
-    if value is None:
-        return "no price"
-    return format_usd(value if fee else value * 10**9 // FEMTO_PER_TOKEN_OF_USD_PER_MTOK)
+def _usd(name: str, value: int | None) -> str:
+    return "no price" if value is None else amount(name, value)
 
 
 def _tell_effects(

@@ -1,10 +1,11 @@
 """Prices: what a model costs, and since when Farthing knows."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, Rates, format_usd
+from farthing.money import FEMTO_PER_NANO, FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
 from gateway.commands.pricing import Prices, load_prices
 from gateway.commands.surroundings import CLOCK, ConfigOption, print_table
 from gateway.logs import printable
@@ -26,8 +27,8 @@ def prices_show(
     rows = [
         [tier or "standard", f"above {above:,}" if above > 0 else "any", name, amount]
         for tier in tiers
-        for above, rates in prices.book.price(priced_as, model, at_ns, tier).steps
-        for name, amount in _amounts(rates)
+        for above, listed in prices.book.price(priced_as, model, at_ns, tier).listed()
+        for name, amount in _amounts(listed)
     ]
     moment = moment_of(at_ns).strftime("%Y-%m-%d %H:%M UTC")
     typer.echo(f"{priced_as} {model} at {moment}, price book {prices.book.version}")
@@ -48,17 +49,27 @@ def _origin(prices: Prices, provider: str, model: str, at_ns: int) -> str:
     return f"from `prices:` of the configuration{since}{': ' + told if told else ''}"
 
 
-def _amounts(rates: Rates) -> list[tuple[str, str]]:
+def _amounts(listed: Mapping[str, int]) -> list[tuple[str, str]]:
     """Names for people and exact amounts in USD."""
-    told = []
-    for name, value in rates.as_dict().items():
-        if name.startswith("per_"):
-            told.append((name.replace("_", " "), format_usd(value)))
-        else:
-            told.append((f"{name.replace('_', ' ')}, per million tokens", _per_million(value)))
-    return told or [("everything", "0 (free)")]
+    return [(named(name), amount(name, value)) for name, value in listed.items()] or [("everything", "0 (free)")]
 
 
-def _per_million(femto: int) -> str:
-    """USD per million tokens: a nano-dollar a million times is a thousandth of a dollar."""
-    return format_usd(femto * 10**9 // FEMTO_PER_TOKEN_OF_USD_PER_MTOK)
+def named(name: str) -> str:
+    """A price for people: of what, and of how much of it."""
+    words = name.replace("_", " ")
+    if name.startswith("per_"):
+        return words
+    return f"{words}, each" if _is_piece(name) else f"{words}, per million tokens"
+
+
+def amount(name: str, value: int) -> str:
+    """USD by the piece, or per million tokens: a nano-dollar a million times is a thousandth of a dollar."""
+    if name.startswith("per_"):
+        return format_usd(value)
+    return format_usd(value // FEMTO_PER_NANO if _is_piece(name) else value * 10**9 // FEMTO_PER_TOKEN_OF_USD_PER_MTOK)
+
+
+def _is_piece(name: str) -> bool:
+    from ledger.price import PIECE_EXTRAS
+
+    return name in PIECE_EXTRAS

@@ -40,8 +40,14 @@ RATES = (
     "cached_audio_per_mtok",
     "output_audio_per_mtok",
     "input_image_per_mtok",
+    "cached_image_per_mtok",
+    "output_image_per_mtok",
+    "input_video_per_mtok",
+    "output_video_per_mtok",
+    "output_citation_per_mtok",
     "per_request",
     "per_web_search",
+    "per_storage_search",
     "per_second",
 )
 SCOPES = ("tenant", "key", "feature", "task", "run", "environment", "team")
@@ -324,8 +330,14 @@ class PriceForm(Form):
     cached_audio_per_mtok: Rate | None = setting(None, "USD per million tokens of audio read from its cache.")
     output_audio_per_mtok: Rate | None = setting(None, "USD per million output tokens of audio.")
     input_image_per_mtok: Rate | None = setting(None, "USD per million input tokens of images.")
+    cached_image_per_mtok: Rate | None = setting(None, "USD per million tokens of images read from its cache.")
+    output_image_per_mtok: Rate | None = setting(None, "USD per million output tokens of images.")
+    input_video_per_mtok: Rate | None = setting(None, "USD per million input tokens of video.")
+    output_video_per_mtok: Rate | None = setting(None, "USD per million output tokens of video.")
+    output_citation_per_mtok: Rate | None = setting(None, "USD per million tokens of citations, outside the output.")
     per_request: Rate | None = setting(None, "USD per request.")
     per_web_search: Rate | None = setting(None, "USD per search that the provider makes for an answer.")
+    per_storage_search: Rate | None = setting(None, "USD per search of files that the provider stores.")
     per_second: Rate | None = setting(None, "USD per second that the provider works on a request.")
     free: Flag = setting(False, "true says that costing nothing is meant; a price of zero needs it.")
     valid_from: Day | None = setting(None, "First day (YYYY-MM-DD, from 00:00 UTC) of the price.")

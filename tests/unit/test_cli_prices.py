@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from farthing.money import Nano
+from farthing.record import Extra
 from farthing.usage import Usage
 from gateway import cli
 from gateway.commands.surroundings import CLOCK
@@ -114,6 +115,60 @@ def test_a_difference_of_two_dates_is_told_rate_by_rate(config: Path, tmp_path: 
     (line,) = [line for line in told.splitlines() if " input uncached, per million" in line]
     assert line.split()[-3:] == ["10.000000000", "2.000000000", "-80.0%"]
     assert "no ledger at" in told
+
+
+IMAGES = CONFIG.replace(
+    "output_per_mtok: 0.2}", "output_per_mtok: 0.2, output_image_per_mtok: 30, per_web_search: 0.01}"
+)
+
+
+def test_what_is_priced_beside_the_tokens_is_shown(config: Path) -> None:
+    config.write_text(IMAGES, encoding="utf-8")
+
+    told = run("prices", "show", "--provider", "local", "--model", "smol", "--config", config)
+
+    lines = {" ".join(line.split()[2:-1]): line.split()[-1] for line in told.splitlines() if "standard" in line}
+    assert lines["output, per million tokens"] == "0.200000000"
+    assert lines["output image, per million tokens"] == "30.000000000"
+    assert lines["web searches, each"] == "0.010000000"
+    assert "video" not in told
+
+
+def test_what_changed_beside_the_tokens_is_told_with_what_it_means_for_traffic(config: Path, tmp_path: Path) -> None:
+    """10 of the 500 tokens of output are images, at 0.2 USD a million like text, and at 30 by the list; a search of
+    0.01 becomes one of 0.02."""
+    config.write_text(IMAGES.replace("output_image_per_mtok: 30, ", ""), encoding="utf-8")
+    listed = tmp_path / "new.json"
+    entry = {"provider": "ours", "model": "smol", "input_per_mtok": "0.1", "output_per_mtok": "0.2"}
+    listed.write_text(json.dumps([{**entry, "output_image_per_mtok": "30", "per_web_search": 0.02}]), encoding="utf-8")
+    extras = (
+        Extra(name="output_image", quantity=10, rate=0),
+        Extra(name="web_searches", quantity=1, rate=10**13),
+        Extra(name="output", quantity=400, rate=10**9, model="other", part=1),
+    )
+    now_ns = CLOCK.wall_ns()
+    record = make_record("req-1", usage=RECORD.usage, extras=extras, received_ns=now_ns - 86_400 * 10**9)
+    asyncio.run(write_ledger(tmp_path / "ledger.db", [record]))
+
+    told = run("prices", "diff", "--against", listed, "--config", config, "--data-dir", tmp_path)
+
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    assert any("output image, per million 0.200000000 30.000000000 +14900.0%" in line for line in lines)
+    assert any("web searches, each 0.010000000 0.020000000 +100.0%" in line for line in lines)
+    # 1,000 x 0.1 and 100 x 0.2 USD a million and a search of 0.01; 10 x 29.8 a million and 0.01 more
+    assert any(line.endswith("1 0.010120000 0.020418000 0.010298000") for line in lines)
+
+
+def test_a_list_may_price_images_and_searches(config: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "new.csv"
+    head = "provider,model,input_per_mtok,output_per_mtok,output_image_per_mtok,per_storage_search,valid_from\n"
+    listed.write_text(head + "ours,smol,0.1,0.2,30,0.0025,2026-01-01\n", encoding="utf-8")
+
+    run("prices", "update", listed, "--config", config)
+
+    told = run("prices", "show", "--provider", "local", "--model", "smol", "--config", config)
+    assert "output image, per million tokens" in told
+    assert "0.002500000" in told
 
 
 def test_prices_that_did_not_change_are_not_told(config: Path, tmp_path: Path) -> None:

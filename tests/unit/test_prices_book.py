@@ -13,6 +13,7 @@ from farthing.catalog import PriceOverride
 from farthing.errors import ConfigError, UnpricedModel
 from farthing.money import format_usd
 from farthing.usage import TOKEN_CLASSES, Usage
+from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 from ledger.prices import PUBLISHED, PriceBook, published_ns
 
 
@@ -256,6 +257,33 @@ def test_cached_audio_and_searches_of_an_override_are_extras() -> None:
     assert "web_searches" not in PriceBook([override(input_per_mtok=Decimal(1))]).price(
         "local", "tiny", NOW
     ).extra_rates(1)
+
+
+def test_every_extra_may_have_a_price_of_ours() -> None:
+    own = {"input_per_mtok": Decimal(1), "output_per_mtok": Decimal(2)}
+    nine = {f"{name}_per_mtok": Decimal(9) for name in TOKEN_EXTRAS}
+    pieces = {"per_web_search": Decimal("0.01"), "per_storage_search": Decimal("0.0025")}
+
+    price = PriceBook([override(**own, **nine, **pieces)]).price("local", "tiny", NOW)
+
+    table = price.extra_rates(1)
+    assert set(table) == {*TOKEN_EXTRAS, *PIECE_EXTRAS}
+    for name, (_, counted_as) in TOKEN_EXTRAS.items():
+        assert table[name] + (getattr(price.rates(1), counted_as) if counted_as else 0) == 9 * 10**9
+    assert (table["web_searches"], table["storage_searches"]) == (10**13, 25 * 10**11)
+    assert price.ceiling().output == 9 * 10**9  # so that a hold covers images in the output
+
+
+def test_what_is_listed_are_prices_in_all_and_only_those_that_are_given() -> None:
+    plain = override(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2))
+    images = override(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2), output_image_per_mtok=Decimal(30))
+
+    ((_, listed),) = PriceBook([images]).price("local", "tiny", NOW).listed()
+    ((_, without),) = PriceBook([plain]).price("local", "tiny", NOW).listed()
+
+    assert listed.pop("output_image") == 30 * 10**9
+    assert listed == without
+    assert without["output"] == 2 * 10**9
 
 
 def test_an_override_may_have_context_tiers() -> None:
