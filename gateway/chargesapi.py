@@ -21,17 +21,19 @@ from farthing.errors import (
     UnsupportedEncoding,
 )
 from farthing.hold import Account
-from farthing.money import Nano, format_usd
+from farthing.money import format_usd
 from farthing.ports import Clock
-from farthing.record import Outcome, Record
+from farthing.record import Extra, Outcome, Record
 from farthing.tags import Tags
 from gateway.books import Witness
 from gateway.pricenames import price_names
 from gateway.usageevents import UsageEvent, read_events
+from ledger.bills import Priced, price_portions
 from ledger.charges import EXTERNAL, Booked, Charge, EventKey, booked
 from ledger.database import Database
-from ledger.price import plain_tier, version_in_tier
+from ledger.price import UnpricedExtra, plain_tier, version_in_tier
 from ledger.prices import PriceBook
+from ledger.statement import Portion
 
 
 class Booking(Protocol):
@@ -131,8 +133,11 @@ class ChargeDesk:
 def _priced(event: UsageEvent, key: EventKey, tags: Tags, priced_as: str, book: PriceBook) -> Record:
     """The record. A stated cost is booked as stated, without rates: it is not ours to price anew."""
     cost, rates, version = event.cost, "{}", ""
+    extras = tuple(Extra(name=name, quantity=count, rate=0) for name, count in event.extras)
     if cost is None:
-        cost, rates, version = _computed(event, priced_as, book)
+        priced = _computed(event, priced_as, book)
+        cost, rates, extras = priced.cost, orjson.dumps(priced.rates.as_dict()).decode(), priced.extras
+        version = version_in_tier(priced.version, event.service_tier)
     return Record(
         id=key.record_id,
         tags=tags,
@@ -150,33 +155,32 @@ def _priced(event: UsageEvent, key: EventKey, tags: Tags, priced_as: str, book: 
         price_version=version,
         seconds=event.seconds,
         service_tier=plain_tier(event.service_tier),
+        extras=extras,
     )
 
 
-def _computed(event: UsageEvent, priced_as: str, book: PriceBook) -> tuple[Nano, str, str]:
+def _computed(event: UsageEvent, priced_as: str, book: PriceBook) -> Priced:
     for name, value in (("provider", event.provider), ("model", event.model)):
         if not value:
             raise InvalidParameter(
                 f"`{name}` is needed to price the usage; or state `cost_usd`.", param=f"{event.at}data.{name}"
             )
+    portion = Portion(usage=event.usage, extras=event.extras)
     try:
         price = book.price(priced_as, event.model, event.time_ns, event.service_tier)
+        priced = price_portions((portion,), event.usage, lambda _: price, event.seconds)
+        if priced.unpriced:
+            raise UnpricedExtra(priced_as, event.model, priced.unpriced[0])
     except UnpricedModel as error:
-        error.param = f"{event.at}data.{error.param}"  # model or service_tier
+        error.param = f"{event.at}data.{error.param}"  # model, service_tier or an extra
         raise
-    rates = price.rates(event.usage.input_total)
-    cost = rates.cost(event.usage, event.seconds)
-    if not cost and not event.usage.input_total and not event.usage.output_total:
+    if not priced.cost and not event.usage.input_total and not event.usage.output_total and not event.extras:
         raise InvalidParameter(
             "The usage holds no token and costs nothing, and an event is booked once: send what was used, or state "
             "`cost_usd`.",
             param=f"{event.at}data.usage",
         )
-    return (
-        cost,
-        orjson.dumps(rates.as_dict()).decode(),
-        version_in_tier(price.version, event.service_tier),
-    )
+    return priced
 
 
 def _members(key: EventKey, found: Booked, *, duplicate: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from farthing.tags import is_tag
 from farthing.usage import TOKEN_CLASSES, Usage
 from gateway.jsonbody import parse_object
 from gateway.periods import wall_ns
+from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 
 EVENT_TYPE: Final = "dev.farthing.usage.v1"
 SINGLE: Final = "application/cloudevents+json"
@@ -22,6 +23,7 @@ BATCH: Final = "application/cloudevents-batch+json"
 PLAIN: Final = "application/json"
 MOST_EVENTS: Final = 1_000
 MOST_TOKENS: Final = 10**12
+MOST_PIECES: Final = 10**9
 MOST_USD: Final = 1_000_000
 MOST_SECONDS: Final = 10_000_000
 EARLIEST_NS: Final = 1_577_836_800 * 10**9
@@ -30,13 +32,16 @@ LATEST_AHEAD_NS: Final = 3600 * 10**9
 """Clocks differ; an hour ahead is still a clock, more is a charge hidden in a budget yet to come."""
 _LONGEST_NAME: Final = 256
 _TAGS: Final = ("feature", "task", "run", "environment", "team")
-_MEMBERS: Final = frozenset({*_TAGS, "provider", "model", "usage", "seconds", "service_tier", "cost_usd", "currency"})
+_MEMBERS: Final = frozenset(
+    {*_TAGS, "provider", "model", "usage", "extras", "seconds", "service_tier", "cost_usd", "currency"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent:
     """One event. `at` is where it stands in what was sent (empty, or `[3].`), for errors. Tags are empty where not
-    given; `cost` is what the tool states to have paid, None where the price book decides. `time_ns` wall ns."""
+    given; `extras` are counts beside the token classes, as in `ledger.statement.Portion`; `cost` is what the tool
+    states to have paid, None where the price book decides. `time_ns` wall ns."""
 
     at: str
     id: str
@@ -50,6 +55,7 @@ class UsageEvent:
     provider: str
     model: str
     usage: Usage
+    extras: tuple[tuple[str, int], ...] = ()
     seconds: float
     service_tier: str
     cost: Nano | None
@@ -112,18 +118,20 @@ def _with_data(data: Mapping[str, Any], at: str, facts: dict[str, Any]) -> Usage
         raise InvalidParameter(
             "Only USD is booked: convert the amount at the rate of your own books.", param=f"{inside}currency"
         )
-    if "usage" not in data and "cost_usd" not in data:
-        raise InvalidParameter("`data` needs `usage` (tokens by class) or `cost_usd`.", param=f"{at}data")
+    if data.keys().isdisjoint(("usage", "extras", "cost_usd")):
+        raise InvalidParameter("`data` needs `usage` (tokens by class), `extras` or `cost_usd`.", param=f"{at}data")
     tags: dict[str, Any] = {name: _tag(data, name, inside) for name in _TAGS}
     if not tags["feature"]:
         raise InvalidParameter("`data.feature` must name the feature that pays.", param=f"{inside}feature")
+    usage = _usage(data, inside)
     return UsageEvent(
         at=at,
         **facts,
         **tags,
         provider=_name(data, "provider", inside),
         model=_name(data, "model", inside),
-        usage=_usage(data, inside),
+        usage=usage,
+        extras=_extras(data, usage, inside),
         seconds=_seconds(data, inside),
         service_tier=_name(data, "service_tier", inside),
         cost=_cost(data, inside) if "cost_usd" in data else None,
@@ -189,6 +197,29 @@ def _usage(data: Mapping[str, Any], inside: str) -> Usage:
         if type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS:
             raise InvalidParameter(f"Tokens are a whole number from 0 to {MOST_TOKENS}.", param=f"{inside}usage.{name}")
     return Usage(**given)
+
+
+def _extras(data: Mapping[str, Any], usage: Usage, inside: str) -> tuple[tuple[str, int], ...]:
+    """Counts above zero by name. Tokens that are in a class already are no more than it holds."""
+    given = data.get("extras", {})
+    known = ", ".join((*TOKEN_EXTRAS, *PIECE_EXTRAS))
+    if type(given) is not dict:
+        raise InvalidParameter(f"`extras` must be an object of {known}.", param=f"{inside}extras")
+    within: dict[str, int] = {}
+    for name, count in given.items():
+        if name not in TOKEN_EXTRAS and name not in PIECE_EXTRAS:
+            raise InvalidParameter(f"No such extra; known: {known}.", param=_path(f"{inside}extras.", name))
+        most = MOST_PIECES if name in PIECE_EXTRAS else MOST_TOKENS
+        if type(count) is not int or not 0 <= count <= most:
+            raise InvalidParameter(f"A count is a whole number from 0 to {most}.", param=f"{inside}extras.{name}")
+        if counted_as := TOKEN_EXTRAS.get(name, ("", ""))[1]:
+            within[counted_as] = within.get(counted_as, 0) + count
+            if within[counted_as] > getattr(usage, counted_as):
+                raise InvalidParameter(
+                    f"These tokens are among those of `usage.{counted_as}`, which holds fewer: count them there too.",
+                    param=f"{inside}extras.{name}",
+                )
+    return tuple((name, count) for name, count in given.items() if count)
 
 
 def _seconds(data: Mapping[str, Any], inside: str) -> float:

@@ -42,6 +42,18 @@ class UnpricedTier(UnpricedModel):
         self.tier = tier
 
 
+class UnpricedExtra(UnpricedModel):
+    """The model has no price for something beside its tokens, and nothing would be a guess."""
+
+    def __init__(self, provider: str, model: str, name: str) -> None:
+        super().__init__(provider, model)
+        self.args = (
+            f"No price is known for `{name}` of model '{model}' of provider '{provider}': add it to an entry under "
+            "`prices:` with input_per_mtok and output_per_mtok, or state what was paid.",
+        )
+        self.param = f"extras.{name}"
+
+
 class UnpricedClass(UnpricedModel):
     """The price list charges the model by something that is not counted here, and the rest would be a guess."""
 
