@@ -1,11 +1,13 @@
 """Cache desk: asks exact cache, flight and semantic cache in that order, and stores what comes back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cache.epochs import Epochs
 from cache.exact import ExactCache
+from cache.feeds import Feed
 from cache.flights import Flight, Flights
 from cache.key import exact_key, semantic_scope
 from cache.storable import Storable
@@ -61,6 +63,13 @@ class CacheDesk:
         return Lookup(self, call, feature, partition, rules)
 
 
+class Following(NamedTuple):
+    """The stream of an identical call, which this one reads along; whoever got it leaves the flight."""
+
+    feed: Feed
+    flight: Flight
+
+
 class Lookup:
     """One call at the caches. `outcome` is MISS where a cache was asked and BYPASS where none was."""
 
@@ -94,17 +103,19 @@ class Lookup:
         """Go on under the keys of another destination, after a miss: what it answers is kept as its own, and nobody
         waits for it under the old ones."""
         self._land(None)
+        self._flight = None
         self._take_keys(partition)
 
-    async def find(self) -> Hit | None:
-        """The answer kept for this call, or None. May wait for an identical call that is on its way."""
+    async def find(self) -> Hit | Following | None:
+        """The answer kept for this call, or None. May wait for an identical call that is on its way; where both are
+        streams, it is read along."""
         if not self._may_read:
             return None
         if self._key is not None and (hit := await self._find_exact(self._key)):
             return hit
         return await self._find_semantic()
 
-    async def _find_exact(self, key: bytes) -> Hit | None:
+    async def _find_exact(self, key: bytes) -> Hit | Following | None:
         control = self._call.cache_control
         stored = await self._desk.exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s)
         if stored is not None:
@@ -115,9 +126,9 @@ class Lookup:
         if flight.leads:
             self._flight = flight
             return None
-        if self._call.stream:
-            return None  # waiting for the whole answer would cost a stream its early first byte
-        landed = await flight.landed(FOLLOW_S)
+        if self._call.stream and (feed := await flight.joined(FOLLOW_S)) is not None:
+            return Following(feed, flight)
+        landed = await flight.landed(0 if self._call.stream else FOLLOW_S)
         return None if landed is None else Hit(kind=CacheOutcome.COALESCED, answer=landed)
 
     async def _find_semantic(self) -> Hit | None:
@@ -157,7 +168,33 @@ class Lookup:
     def _land(self, answer: StoredAnswer | None) -> None:
         if self._flight is not None:
             self._flight.land(answer)
-            self._flight = None
+
+    # --- for a stream that others follow ---------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """True where others may follow this call."""
+        return self._flight is not None
+
+    @property
+    def followers(self) -> int:
+        """How many follow this call."""
+        return self._flight.followers if self._flight is not None else 0
+
+    def broadcast(
+        self, about: StoredAnswer, last_words: Callable[[Exception], bytes], on_change: Callable[[], None]
+    ) -> Feed | None:
+        """The feed into which this call's stream goes, where others may follow it."""
+        if self._flight is None:
+            return None
+        feed = Feed(about, last_words)
+        self._flight.broadcast(feed, on_change)
+        return feed
+
+    def begin(self) -> None:
+        """The feed has its first segment."""
+        if self._flight is not None:
+            self._flight.begin()
 
     def close(self) -> None:
         """Let the followers go; idempotent."""

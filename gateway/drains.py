@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from farthing.ports import UpstreamResponse
@@ -29,17 +29,20 @@ class Drains:
         """Run what a stream of such a policy needs from its beginning."""
         return self._tasks.start(work)
 
-    def drain(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Run `work` for a client who has left; False where as many run as may, and this will not."""
+    def drain(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
+        """Run `work` for a client who has left; None where as many run as may, and this will not."""
         if self.running >= self._limit:
             work.close()
-            return False
-        self._count(self.start(work))
-        return True
+            return None
+        task = self.start(work)
+        self._count(task)
+        return task
 
-    async def see_through(self, work: Coroutine[Any, Any, Answer], page: Page) -> Answer:
-        """The answer of `work`, which closes the page. Where the client leaves before it is there, the work goes on,
-        and the answer is abandoned when it comes."""
+    async def see_through(
+        self, work: Coroutine[Any, Any, Answer], page: Page, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Answer:
+        """The answer of `work`, which closes the page. Where the client leaves before it is there, the work goes on if
+        it `is_wanted`, and the answer is abandoned when it comes."""
         arrived: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         task = page.keeper = self.start(_carry(work, arrived))
         try:
@@ -47,7 +50,7 @@ class Drains:
         except asyncio.CancelledError:
             if not arrived.cancelled():  # both happened in one turn of the loop
                 await arrived.result().abandon()
-            elif self.running < self._limit:
+            elif self.running < self._limit and is_wanted():
                 self._count(task)
             else:  # in the next turn, when it has begun in any case, and so ends in order
                 asyncio.get_running_loop().call_soon(task.cancel)

@@ -14,15 +14,21 @@ from farthing.record import Outcome
 from gateway.admission import admit, authenticate, known_task
 from gateway.answer import Answer
 from gateway.books import Page
-from gateway.cachedesk import Lookup
-from gateway.drains import Drains
+from gateway.cachedesk import Following, Lookup
 from gateway.forward import output_cap
 from gateway.holds import Holds
-from gateway.replies import error_answer, hit_answer, plain_answer, stream_answer, upstream_error_answer
+from gateway.replies import (
+    error_answer,
+    follow_answer,
+    hit_answer,
+    plain_answer,
+    stream_answer,
+    upstream_error_answer,
+)
 from gateway.request import Request
 from gateway.runtime import Generation, Runtime
 from gateway.settlement import Settlement
-from gateway.streams import CLIENT_GONE
+from gateway.streams import CLIENT_GONE, StreamEnding
 from router_policies.tasks import resolve_task
 
 _LOG: Final = logging.getLogger("farthing.pipeline")
@@ -106,34 +112,34 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
 
         settlement = Settlement(page, call, generation.pricing, runtime.clock, allowance)
         page.meter = settlement.open(route.deployments[0], cap)
-        if call.stream and feature.on_hang_up is HangUp.DRAIN:
-            kept = _kept(call, cap, settlement, lookup.hand_over(), page, runtime)
-            return await runtime.drains.see_through(_closing(kept, page), page)
-        return await _answer(call, cap, settlement, lookup, page, runtime)
+        if call.stream and (feature.on_hang_up is HangUp.DRAIN or lookup.leads):
+            heir = lookup.hand_over()
+            kept = _kept(call, cap, settlement, heir, page, runtime, feature.on_hang_up)
+            return await runtime.drains.see_through(
+                _closing(kept, page), page, lambda: feature.on_hang_up is HangUp.DRAIN or heir.followers > 0
+            )
+        return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
 
 
-async def _hit(call: Call, hit: Hit, page: Page, runtime: Runtime) -> Answer:
+async def _hit(call: Call, hit: Hit | Following, page: Page, runtime: Runtime) -> Answer:
+    if isinstance(hit, Following):
+        return follow_answer(call, hit, page, runtime.clock)
     page.know_hit(hit)
     answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
     await page.close(Outcome.HIT, 200)
     return answer
 
 
-async def _kept(call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime) -> Answer:
+async def _kept(
+    call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime, on_hang_up: HangUp
+) -> Answer:
     """The same for a stream that its client may leave: the lookup is open for as long as this works on."""
     async with lookup:
-        return await _answer(call, cap, settlement, lookup, page, runtime, drains=runtime.drains)
+        return await _answer(call, cap, settlement, lookup, page, runtime, on_hang_up)
 
 
 async def _answer(
-    call: Call,
-    cap: int,
-    settlement: Settlement,
-    lookup: Lookup,
-    page: Page,
-    runtime: Runtime,
-    *,
-    drains: Drains | None = None,
+    call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime, on_hang_up: HangUp
 ) -> Answer:
     # forward
     assert page.route is not None
@@ -144,5 +150,6 @@ async def _answer(
     if forwarded.response.status >= 400:
         return await upstream_error_answer(forwarded, page)
     if call.stream and forwarded.streams:
-        return stream_answer(call, forwarded, settlement, lookup.hand_over(), page, drains)
+        ending = StreamEnding(call, forwarded, settlement, lookup.hand_over(), page, runtime.drains, on_hang_up)
+        return stream_answer(forwarded, ending, page)
     return await plain_answer(call, forwarded, settlement, lookup, page)

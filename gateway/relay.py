@@ -1,7 +1,7 @@
 """Relay: a provider's stream to the client as it arrives, read beside the road and never re-encoded."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
@@ -47,12 +47,19 @@ class Meter(Protocol):
         """Pay for all that came. Raises MoneyError: then nothing more may be passed on."""
 
 
+class Listener(Protocol):
+    """Is told what the client gets, in the same order, before it does; but not the frame that tells an error of ours,
+    and the usage chunk also where the client did not ask for it."""
+
+    def __call__(self, data: bytes, /, *, is_usage: bool = False) -> None: ...
+
+
 class Relay:
     """One stream. After `chunks` ends, the fields tell what was seen.
 
     `usage`: the last non-null usage anywhere in the stream; `usage_is_last`: no output came after it.
     `complete`: it ended as its protocol says an answer ends. `failure`: the error the stream carried, or the cut it
-    suffered. `first_byte`: monotonic seconds.
+    suffered. `first_byte`: monotonic seconds. `farewell`: the frame that told the client of the failure, if we made it.
     """
 
     def __init__(
@@ -65,10 +72,12 @@ class Relay:
         read_usage: UsageReader,
         clock: Clock,
         allowance: Meter | None = None,
+        tell: Listener | None = None,
     ) -> None:
         self.usage: Usage | None = None
         self.failure: FarthingError | None = None
         self.first_byte: float | None = None
+        self.farewell = b""
         self._response = response
         self._responses = endpoint is Endpoint.RESPONSES
         self._hide = hide_usage
@@ -76,6 +85,8 @@ class Relay:
         self._read_usage = read_usage
         self._clock = clock
         self._allowance = allowance
+        self._tell = tell
+        self._over = False
         self._reader = Reader()
         self._done = False
         self._ended = False
@@ -98,8 +109,13 @@ class Relay:
     def _finished(self) -> bool:
         return self._ended if self._responses else self._done or self._witness.finished
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The client's bytes. An error inside or a cut is told in the stream's own dialect; this never raises it."""
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The client's bytes. An error inside or a cut is told in the stream's own dialect; this never raises it.
+
+        Whoever takes them may be replaced between two of them: called again, this goes on where it was left.
+        """
+        if self._over:
+            return
         try:
             async for data in self._response.chunks():
                 if self.first_byte is None:
@@ -107,7 +123,7 @@ class Relay:
                 if passed := self._pass(data) if self._allowance is None else await self._pay(data, self._allowance):
                     yield passed
             for event in self._reader.close():
-                if self._see(event) or not _is_whole(event.data):
+                if (self._see(event) and self._hide) or not _is_whole(event.data):
                     self._tail = b""
         except MoneyError as error:
             self._tail, self.failure = b"", error
@@ -115,10 +131,20 @@ class Relay:
             self._tail = b""
             if not (self._done or self._ended):  # after its last event a stream has nothing more to lose
                 self.failure = self.failure or error
-        if self._tail:
-            yield self._tail + b"\n\n"
-        if closing := self._closing_frame():
-            yield closing
+        self._over = True
+        if last := self._last_bytes():
+            yield last
+
+    def _last_bytes(self) -> bytes:
+        rest = self._tail + b"\n\n" if self._tail else b""
+        closing = self._closing_frame()
+        if self.failure is not None:
+            self.farewell, said = closing, rest
+        else:
+            said = rest + closing
+        if said and self._tell is not None:
+            self._tell(said)
+        return said + self.farewell
 
     def _pass(self, data: bytes) -> bytes:
         """Whole frames only: the usage chunk we asked for can be cut out before its first byte left, and a stream
@@ -129,12 +155,24 @@ class Relay:
         for event in events:
             if self._see(event):
                 kept.append(held[start - self._offset : event.start - self._offset])
+                kept.append(held[event.start - self._offset : event.end - self._offset])
                 start = event.end
         end = events[-1].end if events else self._offset
         kept.append(held[start - self._offset : end - self._offset])
         self._tail = held[end - self._offset :]
         self._offset = end
-        return b"".join(kept) if len(kept) > 1 else kept[0]
+        if self._tell is not None:
+            self._tell_all(kept)
+        if len(kept) == 1:
+            return kept[0]
+        return b"".join(kept[::2] if self._hide else kept)
+
+    def _tell_all(self, kept: Sequence[bytes]) -> None:
+        """Every second of them is a usage chunk."""
+        assert self._tell is not None
+        for number, data in enumerate(kept):
+            if data:
+                self._tell(data, is_usage=number % 2 == 1)
 
     async def _pay(self, data: bytes, allowance: Meter) -> bytes:
         """The same, but each frame is paid for before the next is looked at. Raises MoneyError."""
@@ -145,7 +183,7 @@ class Relay:
         return b"".join(passed)
 
     def _see(self, event: Event) -> bool:
-        """Take note of an event; True if it is the usage chunk that only we asked for."""
+        """Take note of an event; True if it is the usage chunk, which is hidden where only we asked for it."""
         data = event.data
         if not data:
             return False
@@ -168,8 +206,8 @@ class Relay:
             self.failure = UpstreamError("The model provider reported an error inside the stream.")
         if self._responses:
             self._note_response_event(parsed)
-        # Hidden by its form, not by what we made of it: a usage that cannot be true was asked for by us as well.
-        return self._hide and parsed.get("choices") == [] and bool(parsed.get("usage"))
+        # Known by its form, not by what we made of it: a usage that cannot be true was asked for by us as well.
+        return parsed.get("choices") == [] and bool(parsed.get("usage")) and not self._responses
 
     def _note_response_event(self, event: Mapping[str, Any]) -> None:
         if event.get("type") in _RESPONSES_ENDS:
@@ -195,7 +233,11 @@ class Relay:
     def _error_frame(self) -> bytes:
         """Without it, SDKs take a stream cut short for a complete one."""
         self.failure = self.failure or UpstreamBroken("The model provider's stream ended before the answer did.")
-        envelope = self.failure.envelope()
+        return self.last_words(self.failure)
+
+    def last_words(self, error: FarthingError) -> bytes:
+        """The frame that tells a client of an error, in the stream's own dialect."""
+        envelope = error.envelope()
         if self._responses:
             event = {**envelope["error"], "type": "error", "sequence_number": self._sequence + 1}
             return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"

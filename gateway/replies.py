@@ -14,11 +14,11 @@ from farthing.call import Call
 from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
 from farthing.money import format_usd
 from farthing.ports import Clock, UpstreamResponse
-from farthing.record import Outcome
+from farthing.record import CacheOutcome, Outcome
 from gateway.answer import Answer, Header
 from gateway.books import Page
-from gateway.cachedesk import Lookup
-from gateway.drains import Drains
+from gateway.cachedesk import Following, Lookup
+from gateway.followers import FollowEnding
 from gateway.forward import Forwarded, error_body
 from gateway.reading import estimated_output, finish_reason_of, parse_answer
 from gateway.settlement import Settlement
@@ -144,13 +144,17 @@ async def _failed_answer(forwarded: Forwarded, raw: bytes, parsed: Mapping[str, 
     return _refused(forwarded, status, raw, page)
 
 
-def stream_answer(
-    call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page, drains: Drains | None = None
-) -> Answer:
-    """A stream: its head now, its books when it ends, however it ends. With `drains` it outlives its client."""
+def stream_answer(forwarded: Forwarded, ending: StreamEnding, page: Page) -> Answer:
+    """A stream: its head now, its books when it ends, however it ends."""
     headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False)]
-    ending = StreamEnding(call, forwarded, settlement, lookup, page, drains)
     return Answer(200, headers + _passed_on(forwarded.response), ending=ending)
+
+
+def follow_answer(call: Call, following: Following, page: Page, clock: Clock) -> Answer:
+    """The stream of an identical call that is under way, from its beginning."""
+    page.know_hit(Hit(kind=CacheOutcome.COALESCED, answer=following.feed.about))
+    headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False), (b"age", b"0")]
+    return Answer(200, headers, ending=FollowEnding(call, following, page, clock))
 
 
 async def read_whole(response: UpstreamResponse) -> bytes:

@@ -28,6 +28,8 @@ class Answer:
     # fmt: on
 
     connection: Connection
+    lasts: Final = True
+    """A reader may be cancelled, and the next one goes on where that one stopped."""
 
     def __init__(self, provider: Provider, loop: asyncio.AbstractEventLoop, max_body_bytes: int) -> None:
         self.provider, self.max_body_bytes = provider, max_body_bytes
