@@ -1,4 +1,5 @@
-"""Ask for far more than a cap pays for, all at once, through several workers: `python -m bench.cap_proof`.
+"""Ask for far more than a cap pays for, all at once, through several workers: `python -m bench.cap_proof`
+(`--ledger postgres`: of two gateways that share a PostgreSQL).
 
 Spend must never pass a cap, nearly all that the cap pays for must be served, and no hold may stay behind.
 """
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from bench.callers import Ask, Told, call
 from bench.mock_upstream import Mock, MockSettings, running_mock
 from bench.results import write_result
 from bench.run import BenchmarkFailed
+from bench.servers import server_for
 from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
 from farthing.money import Nano, format_usd, nano_from_usd
 
@@ -36,6 +38,8 @@ within 1 % of the cost; the last row asks for four times what it uses. Of the le
 the same calls is served, computed from the hold that a refusal names and the cost; what is served less than that was
 refused because of holds that came out smaller. `highest` is the most that was spent and held at any look during the
 fire, as a share of the cap that it came nearest to."""
+
+POSTGRES_NOTE: Final = "The same on two gateways that share nothing but a PostgreSQL, each with half of the workers. "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,9 @@ class Outcome:
     holds: int
 
 
-def config_of(directory: Path, upstream: str, pays_for: int, scenarios: Sequence[Scenario] = SCENARIOS) -> Path:
+def config_of(
+    directory: Path, upstream: str, pays_for: int, scenarios: Sequence[Scenario] = SCENARIOS, *, shared: bool = False
+) -> Path:
     """One configuration for all scenarios; the cap of each pays for so many of its calls."""
     features = {
         name: {"team": "overlap" if scenario.features else "caps", "cache": {"exact": False}}
@@ -135,15 +141,18 @@ def config_of(directory: Path, upstream: str, pays_for: int, scenarios: Sequence
         for scenario in scenarios
         for budget, share in zip(scenario.budgets, scenario.shares, strict=True)
     ]
-    return write_config(directory, upstream, features=features, budgets=budgets, price=PRICE)
+    return write_config(directory, upstream, features=features, budgets=budgets, price=PRICE, shared=shared)
 
 
-async def fire(victim: Victim, mock: Mock, scenario: Scenario, *, calls: int, pays_for: int) -> Outcome:
-    """All calls at once; the outcome once nothing is held any more."""
+async def fire(
+    victim: Victim, mock: Mock, scenario: Scenario, *, calls: int, pays_for: int, others: Sequence[Victim] = ()
+) -> Outcome:
+    """All calls at once, in turn to all that share the ledger; the outcome once nothing is held any more."""
     mock.requests.clear()
+    ports = [one.port for one in (victim, *others)]
     looks = _Looks(victim, scenario)
     watching = asyncio.ensure_future(looks.go_on())
-    told = await asyncio.gather(*(call(victim.port, scenario.ask(number)) for number in range(calls)))
+    told = await asyncio.gather(*(call(ports[number % len(ports)], scenario.ask(number)) for number in range(calls)))
     with suppress(TimeoutError):
         async with asyncio.timeout(10):
             while victim.held():  # noqa: ASYNC110 - in other processes
@@ -181,7 +190,7 @@ class _Looks:
 
     async def go_on(self) -> None:
         while True:
-            self.look()
+            await asyncio.to_thread(self.look)
             await asyncio.sleep(0.01)
 
     def look(self) -> None:
@@ -202,17 +211,22 @@ def _sequential(told: Sequence[Told], pays_for: int) -> int:
     return (pays_for * COST - nano_from_usd(budget["estimate_usd"])) // COST + 1
 
 
-async def prove(calls: int, pays_for: int, workers: int, names: Sequence[str] = ()) -> list[Outcome]:
-    """Every scenario in turn, on one gateway."""
-    with tempfile.TemporaryDirectory(prefix="farthing-caps-") as name:
-        async with running_mock(MockSettings(chunks=8, duration_ms=100, recording=True)) as mock:
-            config = config_of(Path(name), mock.base_url, pays_for)
-            async with running_victim(config, workers) as victim:
-                return [
-                    await fire(victim, mock, scenario, calls=calls, pays_for=pays_for)
-                    for scenario in SCENARIOS
-                    if not names or scenario.name in names
-                ]
+async def prove(calls: int, pays_for: int, workers: int, names: Sequence[str] = (), *, url: str = "") -> list[Outcome]:
+    """Every scenario in turn, on one gateway; with a URL on two that share the database, with half of the workers
+    each."""
+    machines = ("here", "there") if url else ("here",)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-caps-")))
+        mock = await stack.enter_async_context(running_mock(MockSettings(chunks=8, duration_ms=100, recording=True)))
+        configs = [config_of(folder / name, mock.base_url, pays_for, shared=bool(url)) for name in machines]
+        victim, *others = [
+            await stack.enter_async_context(running_victim(config, workers // len(machines), url)) for config in configs
+        ]
+        return [
+            await fire(victim, mock, scenario, calls=calls, pays_for=pays_for, others=others)
+            for scenario in SCENARIOS
+            if not names or scenario.name in names
+        ]
 
 
 def failures(outcomes: Sequence[Outcome]) -> list[str]:
@@ -236,10 +250,13 @@ def main() -> int:
     parser.add_argument("--pays-for", type=int, default=100)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--scenario", action="append", choices=[scenario.name for scenario in SCENARIOS], default=[])
+    parser.add_argument("--ledger", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     try:
-        outcomes = uvloop.run(prove(options.calls, options.pays_for, options.workers, options.scenario))
+        with server_for(options.ledger) as server:
+            url = server.fresh_database() if server else ""
+            outcomes = uvloop.run(prove(options.calls, options.pays_for, options.workers, options.scenario, url=url))
     except (BenchmarkFailed, OSError) as error:
         print(f"caps: {error}", file=sys.stderr)
         return 1
@@ -248,7 +265,10 @@ def main() -> int:
     if options.json:
         command = f"python -m bench.cap_proof --calls {options.calls} --workers {options.workers}"
         rows = [asdict(outcome) for outcome in outcomes]
-        write_result(options.json, name="caps", command=command, figures=rows, note=" ".join(NOTE.split()))
+        name, note = "caps", NOTE
+        if options.ledger == "postgres":
+            command, name, note = f"{command} --ledger postgres", "caps, PostgreSQL", POSTGRES_NOTE + NOTE
+        write_result(options.json, name=name, command=command, figures=rows, note=" ".join(note.split()))
     said = failures(outcomes)
     print("\n".join(said), file=sys.stderr)
     return int(bool(said))

@@ -1,5 +1,7 @@
 """Kill a gateway at random moments under load, again and again, and compare its books with what the mock upstream saw:
-`python -m bench.soak --kills 100`.
+`python -m bench.soak --kills 100 [--ledger postgres]`.
+
+With PostgreSQL there are two gateways with nothing in common but their database, and its server is restarted, too.
 
 Nothing that is sent upstream names its call, so every prompt is unique and the call carries the same word as its tag
 `run`. After each kill and restart the books must hold exactly one charge for every call that the mock answered.
@@ -12,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -23,10 +28,13 @@ from bench.callers import NOBODY, Ask, Told, call
 from bench.mock_upstream import Mock, MockSettings, running_mock
 from bench.results import write_result
 from bench.run import BenchmarkFailed
+from bench.servers import server_for
 from bench.victims import FAILING, MODEL, Victim, running_victim, write_config
 from ledger import reports
 from ledger.check import check
-from ledger.sqlite_file import SQLiteFile
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 CALLERS: Final = 12
 PAUSE_S: Final = 0.02
@@ -34,6 +42,10 @@ PAUSE_S: Final = 0.02
 SETTLE_S: Final = 90.0
 """How long the books may take to become right after a restart; they are read again until then. Workers look for holds
 of the dead when they start, and once a minute."""
+STRIKES: Final = 25
+"""Kills between two audits with PostgreSQL, where it takes a lease (15 s) until the dead are known."""
+RESTART_EVERY: Final = 5
+"""Kills between two restarts of its server."""
 SUMS_EVERY: Final = 10
 """Kills between two comparisons of all roll-ups and accounts with all records, which take seconds by then."""
 LIMIT_USD: Final = "100000"
@@ -49,6 +61,11 @@ that abort and that drain), charges from outside that are repeated until they ar
 all of the books so far were compared with all that the mock had seen. "Held, never sent" are calls killed between the
 commit of their hold and the provider: nobody can know what became of them, so they are charged at their hold, marked
 `estimated`."""
+
+
+POSTGRES_NOTE: Final = """The same with the books in PostgreSQL and two such gateways, which share nothing but the
+database. Between the kills its server is restarted under load: at once, in good order, or after SIGKILL for all of its
+processes. Audited after every 25th kill, when the leases of the dead are over. """
 
 
 @dataclass(slots=True)
@@ -116,7 +133,7 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
         # A call that was killed has no attempts on its row: it may account for all that the mock saw of it.
         told[word_of(run)] += 9 if outcome == "lost" else attempts.count(FAILING)
     cost = sum(cost for _, _, cost, _, _ in rows)
-    told_cost = reports.totals(SQLiteFile(victim.ledger), since_ns=0, until_ns=2**62).cost
+    told_cost = reports.totals(victim.database, since_ns=0, until_ns=2**62).cost
     return Audit(
         missing=sum((seen.billed - words).values()),
         doubled=sum(count - 1 for count in runs.values()),
@@ -125,7 +142,7 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
         lost_attempts=sum((seen.failed - told).values()),
         holds=victim.held(),
         off_accounts=_off_accounts(victim, cost),
-        off_sums=(told_cost != cost) + (len(check(SQLiteFile(victim.ledger)).differences) if sums else 0),
+        off_sums=(told_cost != cost) + (len(check(victim.database).differences) if sums else 0),
         estimated=sum(estimated.values()),
         never_sent=sum(surplus.values()),
         charges=len(charged),
@@ -141,25 +158,45 @@ def _off_accounts(victim: Victim, cost: int) -> int:
 
 
 class Soak:
-    """One soak: the load, the kills and the audits. All dice are those of the seed; the scheduling is not."""
+    """One soak: the load, the kills and the audits. All dice are those of the seed; the scheduling is not. `strikes`
+    kills are between two audits. The `victims` share one ledger, and its `server` where it has one."""
 
-    def __init__(self, victim: Victim, mock: Mock, seed: int) -> None:
-        self._victim, self._mock, self._dice = victim, mock, random.Random(seed)
+    def __init__(
+        self, victims: Sequence[Victim], mock: Mock, seed: int, *, strikes: int = 1, server: "Server | None" = None
+    ) -> None:
+        self._victims, self._mock, self._dice = victims, mock, random.Random(seed)
+        self._victim, self._strikes, self._server = victims[0], strikes, server
         self.seen, self.kills, self.calls = Seen(), Counter[str](), Counter[str]()
+        self.restarts = Counter[str]()
         self._number, self._loading = 0, False
         self._unheard: list[str] = []
 
     async def round(self) -> Audit:
-        """Load, kill, restart where that is not the gateway's own business, audit."""
+        """Strike, then audit."""
+        for number in range(self._strikes):
+            if self._server is not None and number % RESTART_EVERY == 0:
+                await self._strike(partial(self._restart, self._server))
+            self._victim = self._dice.choice(self._victims)
+            await self._strike(self._kill)
+        return await self._settled()
+
+    async def _strike(self, blow: Callable[[], Awaitable[None]]) -> None:
+        """Load, strike, restart what does not restart by itself."""
         self._loading = True
         callers = [asyncio.ensure_future(self._caller()) for _ in range(CALLERS)]
         callers.append(asyncio.ensure_future(self._reporter()))
         await asyncio.sleep(self._dice.uniform(0.02, 0.8))
-        await self._kill()
+        await blow()
         self._loading = False
         await asyncio.gather(*callers)
-        await self._victim.ready()
-        return await self._settled()
+        for victim in self._victims:
+            await victim.ready()
+
+    async def _restart(self, server: "Server") -> None:
+        kind = self._dice.choice(tuple(RESTARTS))
+        self.restarts[kind] += 1
+        await asyncio.to_thread(RESTARTS[kind], server)
+        await asyncio.sleep(self._dice.uniform(0, 0.5))  # whoever lost its connection is still under load
 
     async def _kill(self) -> None:
         kind = self._dice.choices(KILLS, (8, 4, 6, 2, 2))[0]
@@ -179,13 +216,13 @@ class Soak:
                 await self._victim.orphans_ended(workers)
                 self._victim.start()
             case "gateway":
-                await self._restart(0.0)
+                await self._start_anew(0.0)
             case _:
-                await self._restart(0.0)
+                await self._start_anew(0.0)
                 self.kills[kind] += 1
-                await self._restart(self._dice.uniform(0, 2))
+                await self._start_anew(self._dice.uniform(0, 2))
 
-    async def _restart(self, after_s: float) -> None:
+    async def _start_anew(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
         await self._victim.kill()
         self._victim.start()
@@ -196,10 +233,10 @@ class Soak:
         while True:
             await self._report()
             self.seen.listen(self._mock)
-            found = audit(self._victim, self.seen, sums=self.kills.total() % SUMS_EVERY == 0)
+            found = audit(self._victim, self.seen, sums=self._strikes > 1 or self.kills.total() % SUMS_EVERY == 0)
             if not found.wrong or time.monotonic() - began > SETTLE_S:
                 return found
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1 * self._strikes)
 
     async def _caller(self) -> None:
         last = ""
@@ -215,7 +252,7 @@ class Soak:
                 headers={"x-farthing-run": run, "x-farthing-feature": "drained" if "drained" in kind else "soak"},
                 leaves_after_s=self._dice.uniform(0.001, 0.03) if "leaves" in kind else None,
             )
-            told = await call(self._victim.port, ask)
+            told = await call(self._dice.choice(self._victims).port, ask)
             if told is NOBODY:
                 await asyncio.sleep(PAUSE_S)
             self._hear(run, told)
@@ -233,7 +270,7 @@ class Soak:
 
     async def _report(self) -> None:
         for id_ in list(self._unheard):
-            if (await call(self._victim.port, charge_of(id_))).status != 200:
+            if (await call(self._dice.choice(self._victims).port, charge_of(id_))).status != 200:
                 return
             self._unheard.remove(id_)
             self.seen.billed[id_] = 1
@@ -250,6 +287,19 @@ class Soak:
 
 
 KILLS: Final = ("one worker", "all workers", "gateway", "gateway, again while it starts", "parent")
+
+
+def _kill_for_a_second(server: "Server") -> None:
+    server.kill()
+    time.sleep(1)
+    server.start()
+
+
+RESTARTS: Final[dict[str, Callable[["Server"], None]]] = {
+    "at once": lambda server: server.restart("immediate"),
+    "in good order": lambda server: server.restart("fast"),
+    "after SIGKILL": _kill_for_a_second,
+}
 KINDS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
     "stream": {"stream": True},
@@ -273,26 +323,34 @@ def charge_of(id_: str) -> Ask:
     return Ask(path="/api/charges", body={**head, "time": datetime.now(UTC).isoformat(), "data": data})
 
 
-async def soak(kills: int, seed: int, workers: int) -> tuple[Soak, Audit]:
-    """Kill a gateway so many times; raises BenchmarkFailed at the first audit that finds something wrong."""
-    with tempfile.TemporaryDirectory(prefix="farthing-soak-") as name:
-        async with running_mock(MockSettings(chunks=8, duration_ms=25, recording=True)) as mock:
-            config = write_config(
-                Path(name),
-                mock.base_url,
-                features={"soak": {}, "drained": {"on_hang_up": "drain"}},
-                budgets=list(BUDGETS),
-                price="10",
-            )
-            async with running_victim(config, workers) as victim:
-                running = Soak(victim, mock, seed)
-                while running.kills.total() < kills:
-                    found = await running.round()
-                    print(f"{running.kills.total():4} kills, {found.charges} charges, {found.wrong} wrong", flush=True)
-                    if found.wrong:
-                        raise BenchmarkFailed(f"After {running.kills.total()} kills the books are wrong: {found}")
-                await victim.end()
-                return running, audit(victim, running.seen)
+async def soak(kills: int, seed: int, workers: int, server: "Server | None" = None) -> tuple[Soak, Audit]:
+    """Kill gateways so many times; raises BenchmarkFailed at the first audit that finds something wrong."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farthing-soak-")))
+        mock = await stack.enter_async_context(running_mock(MockSettings(chunks=8, duration_ms=25, recording=True)))
+        url = server.fresh_database() if server else ""
+        configs = [_config(folder / name, mock, shared=bool(url)) for name in (("here", "there") if url else ("here",))]
+        victims = [await stack.enter_async_context(running_victim(config, workers, url)) for config in configs]
+        running = Soak(victims, mock, seed, strikes=STRIKES if server else 1, server=server)
+        while running.kills.total() < kills:
+            found = await running.round()
+            print(f"{running.kills.total():4} kills, {found.charges} charges, {found.wrong} wrong", flush=True)
+            if found.wrong:
+                raise BenchmarkFailed(f"After {running.kills.total()} kills the books are wrong: {found}")
+        for victim in victims:
+            await victim.end()
+        return running, audit(victims[0], running.seen)
+
+
+def _config(directory: Path, mock: Mock, *, shared: bool) -> Path:
+    return write_config(
+        directory,
+        mock.base_url,
+        features={"soak": {}, "drained": {"on_hang_up": "drain"}},
+        budgets=list(BUDGETS),
+        price="10",
+        shared=shared,
+    )
 
 
 def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
@@ -300,6 +358,7 @@ def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
     return {
         "kills": running.kills.total(),
         **{f"killed: {kind}": count for kind, count in sorted(running.kills.items())},
+        **{f"server restarted {kind}": count for kind, count in sorted(running.restarts.items())},
         "calls asked": len(running.seen.asked),
         **{f"of these: {kind}": count for kind, count in sorted(running.calls.items())},
         "upstream calls and charges from outside": running.seen.billed.total(),
@@ -323,11 +382,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ledger", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     began = time.monotonic()
     try:
-        running, found = uvloop.run(soak(options.kills, options.seed, options.workers))
+        with server_for(options.ledger) as server:
+            running, found = uvloop.run(soak(options.kills, options.seed, options.workers, server))
     except (BenchmarkFailed, OSError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
@@ -336,7 +397,10 @@ def main() -> int:
         print(f"{name:45} {value}")
     if options.json:
         command = f"python -m bench.soak --kills {options.kills} --seed {options.seed}"
-        write_result(options.json, name="soak", command=command, figures=figures, note=" ".join(NOTE.split()))
+        name, note = "soak", NOTE
+        if options.ledger == "postgres":
+            command, name, note = f"{command} --ledger postgres", "soak, PostgreSQL", POSTGRES_NOTE + NOTE
+        write_result(options.json, name=name, command=command, figures=figures, note=" ".join(note.split()))
     return int(found.wrong > 0)
 
 

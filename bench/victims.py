@@ -5,12 +5,11 @@ import hashlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,29 @@ import yaml
 
 from bench.processes import ROOT
 from bench.run import BenchmarkFailed
+from ledger.database import Database
+from ledger.sqlite_file import SQLiteFile
 
 KEY = "fk-victim-0123456789abcdef0123456789abcdef"
 MODEL, FAILING = "paid-model", "mock-500"
 """The model that answers and bills, and one at the same price that fails and bills nothing."""
+URL_NAME = "FARTHING_LEDGER_URL"
 START_S = 60.0
 _POLL_S = 0.05
 
 
 def write_config(
-    directory: Path, upstream: str, *, features: Mapping[str, Any], budgets: list[Any], price: str
+    directory: Path, upstream: str, *, features: Mapping[str, Any], budgets: list[Any], price: str, shared: bool = False
 ) -> Path:
     """A configuration with one key for every feature. `price` is USD per million output tokens; input costs a
-    thousandth of it, so that the bound on the input does not blur what is asked of the caps."""
+    thousandth of it, so that the bound on the input does not blur what is asked of the caps. `shared`: its ledger is
+    the one at the Victim's URL."""
     input_price = f"{float(price) / 1000:.9f}"
     rates = {"input_per_mtok": input_price, "output_per_mtok": price}
     tree = {
         "server": {"host": "127.0.0.1", "port": 0},
         "data_dir": str(directory / "data"),
+        **({"ledger": {"url": f"${{{URL_NAME}}}"}} if shared else {}),
         "logging": {"level": "error"},
         "cache": {"semantic": {"enabled": False}},
         "upstream": {"cooldown": "1ms", "max_connections": 2000},
@@ -61,7 +65,7 @@ def write_config(
         "budgets": budgets,
     }
     config = directory / "config"
-    config.mkdir()
+    config.mkdir(parents=True)
     (config / "farthing.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     return config
 
@@ -71,12 +75,14 @@ def _place(model: str) -> dict[str, str]:
 
 
 class Victim:
-    """One gateway of several workers on a fixed port; `start` after a kill finds the files that it left behind."""
+    """One gateway of several workers on a fixed port; `start` after a kill finds what it left behind. Its books are in
+    its folder, or in the PostgreSQL at `url`."""
 
-    def __init__(self, config: Path, workers: int) -> None:
-        self._config, self._count = config, workers
+    def __init__(self, config: Path, workers: int, url: str = "") -> None:
+        self._config, self._count, self._url = config, workers, url
         self.port = _free_port()
         self.ledger = config.parent / "data" / "ledger.db"
+        self.database = database_at(url) if url else SQLiteFile(self.ledger)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -88,6 +94,7 @@ class Victim:
                     *("--port", str(self.port), "--workers", str(self._count)),
                 ],
                 cwd=ROOT,
+                env={**os.environ, URL_NAME: self._url},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -111,7 +118,11 @@ class Victim:
             ) from None
 
     def _open_ledgers(self) -> set[int]:
-        """The workers that hold the lease of an open ledger, as /proc/locks knows them."""
+        """The workers that hold the lease of an open ledger, as /proc/locks knows them, or are connected to the server
+        of theirs."""
+        if self._url:
+            port = int(self._url.rpartition(":")[2].partition("/")[0])
+            return {pid for pid in self.workers() if _is_connected(pid, port)}
         leases = self.ledger.with_name(self.ledger.name + ".instances").glob("*.lock")
         files = {_inode(lease) for lease in leases}
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
@@ -185,8 +196,8 @@ class Victim:
 
     def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Rows of its ledger."""
-        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=10)) as database:
-            return database.execute(statement, values).fetchall()
+        with self.database.reading() as session:
+            return session.execute(statement, values).fetchall()
 
     def held(self) -> int:
         """How many holds are open."""
@@ -207,6 +218,22 @@ def _inode(path: Path) -> str:
         return ""
 
 
+def database_at(url: str) -> Database:
+    """The ledger in a PostgreSQL; its driver is not installed everywhere."""
+    from ledger.postgres_database import PostgresDatabase
+
+    return PostgresDatabase(url)
+
+
+def _is_connected(pid: int, port: int) -> bool:
+    """Whether a process of this machine has a TCP connection to that port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{fields[9]}]" for fields in lines if fields[2].endswith(f":{port:04X}") and fields[3] == "01"}
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return any(str(link.readlink()) in sockets for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
 def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -222,9 +249,9 @@ def _command_line(pid: int) -> bytes:
 
 
 @asynccontextmanager
-async def running_victim(config: Path, workers: int) -> AsyncIterator[Victim]:
+async def running_victim(config: Path, workers: int, url: str = "") -> AsyncIterator[Victim]:
     """A started, ready gateway; whatever is left of it at the end is killed."""
-    victim = Victim(config, workers)
+    victim = Victim(config, workers, url)
     victim.start()
     try:
         await victim.ready()
