@@ -55,7 +55,7 @@ ACCOUNTS: Final = tuple(
 def record_of(number: int, dice: random.Random) -> Record:
     """A record as a middling installation would write it: 24 features of 6 tenants, three tiers, a fifth are hits."""
     feature, tier = dice.randrange(FEATURES), dice.choices(TIERS, (6, 3, 1))[0]
-    cache = dice.choices(list(CacheOutcome), (15, 4, 1, 60, 20))[0]
+    cache = dice.choices(list(CacheOutcome), (15, 4, 1, 60, 20, 0))[0]
     outcome = Outcome.HIT if cache.is_hit else dice.choices([Outcome.SUCCESS, Outcome.UPSTREAM_ERROR], (98, 2))[0]
     cost = 0 if outcome is not Outcome.SUCCESS else int(dice.lognormvariate(13 + TIERS.index(tier), 1))
     return Record(

@@ -17,6 +17,8 @@ class CacheOutcome(StrEnum):
     COALESCED = "coalesced"
     MISS = "miss"
     BYPASS = "bypass"
+    PARTIAL = "partial"
+    """Some inputs of an embedding call were known, the others were sent upstream."""
 
     @property
     def is_hit(self) -> bool:
@@ -81,7 +83,8 @@ class Record(Value, frozen=True, kw_only=True):
     `service_tier` the one it was priced in, empty for the standard one. `stated_cost` is what the provider itself said
     that the answer cost, None where it said nothing; it is kept beside `cost` and never replaces it. `error_code` is
     the code of the error envelope, `refused_by` the budget that had too little left for the call or the rest of its
-    stream, with its scope (`monthly|feature=search`).
+    stream, with its scope (`monthly|feature=search`). `inputs` are the texts of an embedding call (0 for any other),
+    `inputs_sent` those of them that went upstream: the others were known, or asked for twice.
     """
 
     id: str
@@ -116,3 +119,5 @@ class Record(Value, frozen=True, kw_only=True):
     stated_cost: Nano | None = None
     refused_by: str = ""
     extras: tuple[Extra, ...] = ()
+    inputs: int = 0
+    inputs_sent: int = 0

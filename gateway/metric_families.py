@@ -46,6 +46,7 @@ COUNTED_ERRORS: Final = frozenset({*_BUDGET_ERRORS, _UNPRICED})
 """Error codes with a metric of their own; requests with any other share the row of no error."""
 _NEVER_SENT: Final = frozenset({Outcome.REFUSED, Outcome.REJECTED})
 _SENT: Final = frozenset({Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.ABORTED, Outcome.LOST})
+_NO_HIT: Final = frozenset({CacheOutcome.MISS, CacheOutcome.BYPASS, CacheOutcome.PARTIAL})
 _TOKEN_TYPES: Final = tuple(
     (TOKENS + index, "cache_write" if name.startswith("cache_write") else name)
     for index, name in enumerate(TOKEN_CLASSES)
@@ -88,6 +89,8 @@ def _requests(row: Row, counts: Counts) -> Samples:
 def _lookups(row: Row, counts: Counts) -> Samples:
     if row.cache == CacheOutcome.MISS:
         yield (row.feature, "none", "miss"), counts[REQUESTS]
+    elif row.cache == CacheOutcome.PARTIAL:
+        yield (row.feature, "exact", "partial"), counts[REQUESTS]
     elif row.cache != CacheOutcome.BYPASS:
         yield (row.feature, row.cache, "hit"), counts[REQUESTS]
     elif row.outcome not in _NEVER_SENT:
@@ -109,7 +112,7 @@ def _decisions(row: Row, counts: Counts) -> Samples:
         yield (row.feature, row.error), counts[REQUESTS]
     elif row.error in _BUDGET_ERRORS:
         yield (row.feature, _BUDGET_ERRORS[row.error]), counts[REQUESTS]
-    elif row.outcome in _SENT and row.cache in (CacheOutcome.MISS, CacheOutcome.BYPASS):
+    elif row.outcome in _SENT and row.cache in _NO_HIT:
         yield (row.feature, "allowed"), counts[REQUESTS]
 
 

@@ -75,6 +75,9 @@ def _routed(record: Record) -> str:
     text += f": {record.route_reason}." if record.route_reason else "."
     if record.cache is CacheOutcome.MISS:
         text += " The caches had no answer."
+    if record.cache is CacheOutcome.PARTIAL and record.inputs_sent:
+        rest = record.inputs - record.inputs_sent
+        text += f" Of its {record.inputs} inputs {record.inputs_sent} were sent; {rest} were known, or asked for twice."
     return text
 
 

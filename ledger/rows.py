@@ -62,15 +62,18 @@ COLUMNS: Final = (
     "stated_cost",
     "refused_by",
     "extras",
+    "inputs",
+    "inputs_sent",
 )
 """The columns of `records`; migrations append, they never reorder."""
 REALS: Final = ("seconds", "first_byte_seconds")
 INTEGERS: Final = (
     *("stream", "received_ns", "status", "cost", "avoided_cache", "avoided_routing", "stated_cost"),
+    *("inputs", "inputs_sent"),
     *TOKEN_CLASSES,
 )
 """Those that hold numbers; all others hold text."""
-_LATER: Final[Row] = ("", None, "", "[]")
+_LATER: Final[Row] = ("", None, "", "[]", 0, 0)
 """What the last columns are in a row that was written before there were any: in a draft, which nothing upgrades."""
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -135,6 +138,8 @@ def row_of(record: Record) -> Row:
         record.stated_cost,
         record.refused_by,
         extras_text(record.extras),
+        record.inputs,
+        record.inputs_sent,
     )
 
 
@@ -199,6 +204,8 @@ def record_of(row: Sequence[Any]) -> Record:
         stated_cost=row[44],
         refused_by=row[45],
         extras=_decode_extras(row[46]),
+        inputs=row[47],
+        inputs_sent=row[48],
     )
 
 

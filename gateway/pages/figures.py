@@ -222,7 +222,7 @@ def _hit_rates(rows: Sequence[SpendRow]) -> tuple[HitRate, ...]:
         HitRate(
             name=feature,
             counts={hit: found.get(hit, 0) for hit in HITS},
-            misses=found.get(CacheOutcome.MISS.value, 0),
+            misses=found.get(CacheOutcome.MISS.value, 0) + found.get(CacheOutcome.PARTIAL.value, 0),
         )
         for feature, found in counts.items()
     ]

@@ -62,6 +62,8 @@ FULL = Record(
         Extra(name="web_searches", quantity=3, rate=10**13),
         Extra(name="output", quantity=9, rate=-5, model="other", part=1),
     ),
+    inputs=100,
+    inputs_sent=3,
 )
 AT_FIRST = COLUMNS.index("service_tier")
 """Columns of a row before there were more."""
@@ -82,7 +84,7 @@ def test_a_row_holds_only_exact_sqlite_types() -> None:
 
 @pytest.mark.parametrize("kept", range(AT_FIRST, len(COLUMNS)))
 def test_a_row_with_fewer_columns_reads_as_one_without_the_later_facts(kept: int) -> None:
-    later = {"service_tier": "", "stated_cost": None, "refused_by": "", "extras": ()}
+    later = {"service_tier": "", "stated_cost": None, "refused_by": "", "extras": (), "inputs": 0, "inputs_sent": 0}
     missing = {name: later[name] for name in COLUMNS[kept:]}
 
     assert record_of(row_of(FULL)[:kept]) == changed(FULL, **missing)

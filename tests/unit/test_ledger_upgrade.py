@@ -18,7 +18,7 @@ from ledger.sqlite_file import SQLiteFile
 from ledger.testing import ManualClock, example_record
 
 MIGRATIONS = Path(rows.__file__).parent / "migrations" / "sqlite"
-FIRST = {4: "service_tier", 5: "extras"}
+FIRST = {4: "service_tier", 5: "extras", 6: "inputs"}
 """By an old schema the first column that it did not have."""
 
 
@@ -46,12 +46,15 @@ async def test_its_rows_are_read_and_its_holds_are_charged(tmp_path: Path, schem
     extras = (Extra(name="web_searches", quantity=1, rate=9_000_000),)
 
     ledger = await SQLiteLedger.open(path, ManualClock())
-    await ledger.settle(None, example_record("new", cost=Nano(9), stated_cost=Nano(8), refused_by="b|s", extras=extras))
+    new = {"stated_cost": Nano(8), "refused_by": "b|s", "extras": extras, "inputs": 4, "inputs_sent": 1}
+    await ledger.settle(None, example_record("new", cost=Nano(9), **new))
     await ledger.close()
 
     found = {record.id: record for record in reports.recent(SQLiteFile(path))}
     assert (found["kept"].service_tier, found["kept"].stated_cost, found["kept"].refused_by) == ("flex", None, "")
     assert (found["held"].outcome, found["held"].cost) == (Outcome.LOST, 700)
     assert (found["new"].stated_cost, found["new"].refused_by, found["new"].extras) == (8, "b|s", extras)
+    assert (found["new"].inputs, found["new"].inputs_sent) == (4, 1)
     assert found["kept"].extras == found["held"].extras == ()
+    assert found["kept"].inputs == found["held"].inputs_sent == 0
     assert check(SQLiteFile(path)).differences == ()
