@@ -4,9 +4,10 @@ import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -18,11 +19,13 @@ from gateway.server import Application
 from gateway.settings import load
 from gateway.wire import PatientProtocol
 from ledger import reports
-from ledger.sqlite_file import SQLiteFile
+from ledger.database import Database
+from tests.ledgers import Engine
 
 KEY = "fk-test-key-of-the-first-tenant"
 OTHER_KEY = "fk-test-key-of-the-other-tenant"
 ADMIN_KEY = "fk-test-key-of-an-admin"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 TREE = """
 server: {{host: 127.0.0.1, port: 0, max_body_bytes: 100000}}
@@ -136,6 +139,7 @@ class RunningGateway:
     client: httpx.AsyncClient
     mock: Mock
     config: Path
+    environment: Mapping[str, str]
 
     async def chat(
         self, content: str = "hello", *, headers: Mapping[str, str] | None = None, **body: Any
@@ -144,21 +148,28 @@ class RunningGateway:
         asked = {"model": "auto", "messages": [{"role": "user", "content": content}], **body}
         return await self.client.post("/v1/chat/completions", json=asked, headers=headers)
 
+    @property
+    def database(self) -> Database:
+        """The ledger's tables."""
+        return self.application.house.engine.database
+
+    def another_worker(self) -> AbstractAsyncContextManager[tuple[Application, int]]:
+        """A second process, as it were, with the same configuration."""
+        return serving(self.config, environment=self.environment)
+
     def records(self) -> Sequence[Record]:
         """Every record on the books, oldest first."""
-        return list(reversed(reports.recent(SQLiteFile(self.application.house.files.ledger), 10_000)))
+        return list(reversed(reports.recent(self.database, 10_000)))
 
     def record_of(self, response: httpx.Response) -> Record:
         """The record of one answer."""
-        record = reports.record(
-            SQLiteFile(self.application.house.files.ledger), response.headers["x-farthing-request-id"]
-        )
+        record = reports.record(self.database, response.headers["x-farthing-request-id"])
         assert record is not None
         return record
 
     def holds(self) -> int:
         """How many calls have money set aside."""
-        return reports.open_holds(SQLiteFile(self.application.house.files.ledger))
+        return reports.open_holds(self.database)
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of a metric that carry these labels."""
@@ -187,22 +198,27 @@ async def running_gateway(
     changes: Sequence[tuple[str, str]] = (),
     chunks: int = 10,
     duration_ms: int = 0,
+    engine: Engine | None = None,
 ) -> AsyncIterator[RunningGateway]:
-    """Start mock and gateway in this loop; `extra` is further YAML, each change a text of the tree and its heir."""
+    """Start mock and gateway in this loop; `extra` is further YAML, each change a text of the tree and its heir. The
+    books are kept by `engine`, else in a file of the gateway's own."""
     settings = MockSettings(chunks=chunks, duration_ms=duration_ms, slow_ms=20, recording=True)
     async with running_mock(settings) as mock:
-        config = write_tree(directory, mock.base_url, extra=extra, models=models)
+        config = write_tree(directory, mock.base_url, extra=extra + (engine.yaml if engine else ""), models=models)
         change(config, *changes)
-        async with reached(config, mock) as running:
+        async with reached(config, mock, environment=engine.environment if engine else {}) as running:
             yield running
 
 
 @asynccontextmanager
 async def reached(
-    config: Path, mock: Mock, protocol: type[asyncio.Protocol] = PatientProtocol
+    config: Path,
+    mock: Mock,
+    protocol: type[asyncio.Protocol] = PatientProtocol,
+    environment: Mapping[str, str] = NOTHING,
 ) -> AsyncIterator[RunningGateway]:
     """Serve a configuration whose upstream is the mock, with a client that has the first key."""
-    async with serving(config, protocol) as (application, port):
+    async with serving(config, protocol, environment) as (application, port):
         root = f"http://127.0.0.1:{port}"
         headers = {"authorization": f"Bearer {KEY}"}
         async with httpx.AsyncClient(base_url=root, headers=headers, timeout=10, trust_env=False) as client:
@@ -214,15 +230,16 @@ async def reached(
                 client=client,
                 mock=mock,
                 config=config,
+                environment=environment,
             )
 
 
 @asynccontextmanager
 async def serving(
-    config: Path, protocol: type[asyncio.Protocol] = PatientProtocol
+    config: Path, protocol: type[asyncio.Protocol] = PatientProtocol, environment: Mapping[str, str] = NOTHING
 ) -> AsyncIterator[tuple[Application, int]]:
     """The gateway of a configuration, served by uvicorn as in production."""
-    application = Application(config, {}, load(config, {}))
+    application = Application(config, environment, load(config, environment))
     listener = socket.create_server(("127.0.0.1", 0))
     options: dict[str, Any] = {
         "http": protocol,

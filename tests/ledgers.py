@@ -58,6 +58,10 @@ class Engine(ABC):
     def remove(self) -> None:
         """As it is before the first start of a gateway."""
 
+    @abstractmethod
+    def outlast_leases(self) -> None:
+        """See to it that the living may judge who is dead, so that their next recovery charges what those held."""
+
     def write(self, *records: Record, clock: Clock | None = None) -> None:
         """Settle these without holds, from outside any loop."""
         asyncio.run(self.settle(*records, clock=clock))
@@ -111,6 +115,9 @@ class SQLiteEngine(Engine):
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
+    def outlast_leases(self) -> None:
+        """See Engine: a lock tells at once."""
+
 
 class PostgresEngine(Engine):
     """In the usual schema of a database that one process's tests share, one after the other. Making the tables takes
@@ -160,6 +167,10 @@ class PostgresEngine(Engine):
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA IF EXISTS {self.database.schema} CASCADE".encode())
 
+    def outlast_leases(self) -> None:
+        """See Engine: as if a minute had passed, in which all who have not left were heard of."""
+        self.change("UPDATE instances SET since = since - INTERVAL '1 minute', seen = now()")
+
     def _empty(self, connection: "psycopg.Connection[Any]") -> None:
         connection.execute(self._clear.encode())
         connection.cursor().executemany(f"INSERT INTO {self.database.schema}.meta VALUES (%s, %s)".encode(), self._meta)
@@ -171,10 +182,12 @@ class PostgresEngine(Engine):
         tables = connection.execute(_OF_KIND, (schema, "r")).fetchall()
         counters = connection.execute(_OF_KIND, (schema, "S")).fetchall()
         self._clear = _script(
-            [f"DELETE FROM {table}" for (table,) in tables],
-            [f"SELECT setval('{counter}', 1, false)" for (counter,) in counters],
+            [f"DELETE FROM {schema}.{name}" for (name,) in tables if name != "meta"],
+            [f"DELETE FROM {schema}.meta WHERE name <> 'schema'"],
+            [f"SELECT setval('{schema}.{name}', 1, false)" for (name,) in counters],
         )
-        self._meta = connection.execute(f"SELECT name, value FROM {schema}.meta".encode()).fetchall()
+        kept = f"SELECT name, value FROM {schema}.meta WHERE name <> 'schema'"
+        self._meta = connection.execute(kept.encode()).fetchall()
 
 
 _END_THE_OTHERS: Final = """
@@ -182,7 +195,7 @@ _END_THE_OTHERS: Final = """
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 _OF_KIND: Final = """
-    SELECT oid::REGCLASS::TEXT FROM pg_class WHERE relnamespace = (%s)::TEXT::REGNAMESPACE AND relkind = %s
+    SELECT relname FROM pg_class WHERE relnamespace = (%s)::TEXT::REGNAMESPACE AND relkind = %s
 """
 
 

@@ -16,8 +16,8 @@ from ledger import reports
 from ledger.adjustments import Repricing, reprice
 from ledger.check import check
 from ledger.prices import Price
-from ledger.sqlite_file import SQLiteFile
 from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway
+from tests.ledgers import Engine
 
 USAGE = {"input_uncached": 1000, "output": 500}
 DATA: dict[str, Any] = {"feature": "plain", "provider": "mock", "model": "small-model", "usage": USAGE}
@@ -34,7 +34,13 @@ COST = "0.002000000"
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, engine: Engine) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path, engine=engine) as running:
+        yield running
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path) as running:
         yield running
 
@@ -134,7 +140,6 @@ async def test_a_batch_job_is_priced_in_its_service_tier_and_stays_there_when_pr
 ) -> None:
     """gpt-5 as a batch: 0.625 USD a million tokens of input, half of the standard price."""
     sent = event(provider="openai", model="gpt-5", usage={"input_uncached": 1_000_000}, service_tier="batch", at=now())
-    path = gateway.application.house.files.ledger
 
     answer = await post(gateway, sent)
 
@@ -142,7 +147,7 @@ async def test_a_batch_job_is_priced_in_its_service_tier_and_stays_there_when_pr
     assert told["cost_usd"] == "0.625000000", told
     assert gateway.records()[0].service_tier == "batch"
     prices = Prices(gateway.application.house.runtime.generation.pricing.book)
-    assert reprice(SQLiteFile(path), Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
+    assert reprice(gateway.database, Repricing(since_ns=0, until_ns=2**62, now_ns=1), prices.of_record).delta == 0
 
 
 async def test_a_cost_written_as_a_number_is_taken_by_its_decimals(gateway: RunningGateway) -> None:
@@ -158,9 +163,8 @@ async def test_a_charge_counts_against_the_budget_even_past_its_cap(gateway: Run
 
     assert spent.status_code == 200
     assert refused.status_code == 402
-    path = gateway.application.house.files.ledger
     (state,) = reports.budget_states(
-        SQLiteFile(path), now_ns=gateway.application.house.clock.wall_ns(), budget="capped-day"
+        gateway.database, now_ns=gateway.application.house.clock.wall_ns(), budget="capped-day"
     )
     assert (state.spent, state.held) == (nano_from_usd(5), 0)
 
@@ -186,15 +190,14 @@ async def test_a_charge_counts_on_an_opened_run_also_when_it_is_closed(gateway: 
 
 
 async def test_after_charges_and_corrections_the_ledger_checks_out(gateway: RunningGateway) -> None:
-    path = gateway.application.house.files.ledger
     await post(gateway, [event("a"), event("b", feature="capped", at=now()), event("c", run="r")], kind=BATCH)
     asked = Repricing(since_ns=0, until_ns=2**62, now_ns=1)
 
-    done = reprice(SQLiteFile(path), asked, lambda *_: Price("dearer", ((-1, Rates(output=10**10)),)))
+    done = reprice(gateway.database, asked, lambda *_: Price("dearer", ((-1, Rates(output=10**10)),)))
 
     assert done.delta == 3 * (5_000_000 - 2_000_000)
-    assert check(SQLiteFile(path)).differences == ()
-    spent = reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62)
+    assert check(gateway.database).differences == ()
+    spent = reports.totals(gateway.database, since_ns=0, until_ns=2**62)
     assert (spent.requests, spent.cost) == (3, 3 * 5_000_000)
 
 
@@ -257,12 +260,12 @@ async def test_ledger_metrics_and_reports_agree_over_calls_and_charges(gateway: 
     ],
 )
 async def test_what_cannot_be_booked_is_told_by_its_field(
-    gateway: RunningGateway, sent: Any, param: str, code: str
+    on_file: RunningGateway, sent: Any, param: str, code: str
 ) -> None:
-    answer = await post(gateway, sent)
+    answer = await post(on_file, sent)
 
     assert (answer.status_code, answer.json()["error"]["param"], answer.json()["error"]["code"]) == (400, param, code)
-    assert gateway.records() == []
+    assert on_file.records() == []
 
 
 @pytest.mark.parametrize(
@@ -278,35 +281,35 @@ async def test_what_cannot_be_booked_is_told_by_its_field(
         (b" " * 100_001, SINGLE, 413),
     ],
 )
-async def test_what_is_no_event_is_refused(gateway: RunningGateway, body: bytes, kind: str, status: int) -> None:
-    answer = await post(gateway, body, kind=kind)
+async def test_what_is_no_event_is_refused(on_file: RunningGateway, body: bytes, kind: str, status: int) -> None:
+    answer = await post(on_file, body, kind=kind)
 
     assert answer.status_code == status
-    assert gateway.records() == []
+    assert on_file.records() == []
 
 
-async def test_only_admins_book_charges(gateway: RunningGateway) -> None:
-    assert (await post(gateway, event(), key=KEY)).status_code == 403
-    assert (await post(gateway, event(), key="fk-nobody")).status_code == 401
-    assert gateway.records() == []
+async def test_only_admins_book_charges(on_file: RunningGateway) -> None:
+    assert (await post(on_file, event(), key=KEY)).status_code == 403
+    assert (await post(on_file, event(), key="fk-nobody")).status_code == 401
+    assert on_file.records() == []
 
 
-async def test_a_compressed_body_is_refused(gateway: RunningGateway) -> None:
+async def test_a_compressed_body_is_refused(on_file: RunningGateway) -> None:
     headers = {"authorization": f"Bearer {ADMIN_KEY}", "content-encoding": "gzip"}
 
-    answer = await gateway.client.post("/api/charges", content=b"x", headers=headers)
+    answer = await on_file.client.post("/api/charges", content=b"x", headers=headers)
 
     assert answer.status_code == 415
 
 
-async def test_other_methods_are_not_taken(gateway: RunningGateway) -> None:
-    answer = await gateway.client.get("/api/charges", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+async def test_other_methods_are_not_taken(on_file: RunningGateway) -> None:
+    answer = await on_file.client.get("/api/charges", headers={"authorization": f"Bearer {ADMIN_KEY}"})
 
     assert answer.status_code == 405
 
 
-async def test_an_empty_batch_books_nothing(gateway: RunningGateway) -> None:
-    answer = await post(gateway, [], kind=BATCH)
+async def test_an_empty_batch_books_nothing(on_file: RunningGateway) -> None:
+    answer = await post(on_file, [], kind=BATCH)
 
     assert (answer.status_code, answer.json()) == (200, {"charges": []})
 

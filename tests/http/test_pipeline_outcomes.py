@@ -10,11 +10,19 @@ import pytest
 from farthing.record import CacheOutcome, Outcome
 from farthing.usage import UsageSource
 from tests.gateway import ADMIN_KEY, KEY, OTHER_KEY, RunningGateway, running_gateway
+from tests.ledgers import Engine
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def either(tmp_path: Path, engine: Engine) -> AsyncIterator[RunningGateway]:
+    """With books of each engine in turn, for what the books decide."""
+    async with running_gateway(tmp_path, engine=engine) as running:
         yield running
 
 
@@ -31,15 +39,15 @@ async def test_a_success_is_priced_from_the_providers_usage(gateway: RunningGate
     assert [attempt.status for attempt in record.attempts] == [200]
 
 
-async def test_ledger_and_metrics_agree_on_every_outcome(gateway: RunningGateway) -> None:
-    await gateway.chat("first")
-    await gateway.chat("first")
-    await gateway.chat("x", model="mock-500")
-    await gateway.chat("x", model="no-such-model")
-    await gateway.chat("x", headers={"authorization": "Bearer wrong"})
-    await gateway.chat("x" * 600, headers={"x-farthing-feature": "capped"}, max_tokens=1000)
+async def test_ledger_and_metrics_agree_on_every_outcome(either: RunningGateway) -> None:
+    await either.chat("first")
+    await either.chat("first")
+    await either.chat("x", model="mock-500")
+    await either.chat("x", model="no-such-model")
+    await either.chat("x", headers={"authorization": "Bearer wrong"})
+    await either.chat("x" * 600, headers={"x-farthing-feature": "capped"}, max_tokens=1000)
 
-    records = gateway.records()
+    records = either.records()
     assert sorted(record.outcome.value for record in records) == [
         "hit",
         "refused",
@@ -48,22 +56,22 @@ async def test_ledger_and_metrics_agree_on_every_outcome(gateway: RunningGateway
         "success",
         "upstream_error",
     ]
-    assert await gateway.metric("farthing_requests_total") == len(records)
+    assert await either.metric("farthing_requests_total") == len(records)
     cost = sum(record.cost for record in records)
-    assert await gateway.metric("farthing_cost_usd_total") == pytest.approx(cost / 1e9, abs=1e-12)
+    assert await either.metric("farthing_cost_usd_total") == pytest.approx(cost / 1e9, abs=1e-12)
 
 
-async def test_the_same_question_again_is_an_exact_hit_and_costs_nothing(gateway: RunningGateway) -> None:
-    first = await gateway.chat("what is a farthing")
+async def test_the_same_question_again_is_an_exact_hit_and_costs_nothing(either: RunningGateway) -> None:
+    first = await either.chat("what is a farthing")
 
-    second = await gateway.chat("what is a farthing")
+    second = await either.chat("what is a farthing")
 
     assert second.headers["x-farthing-cache"] == "exact"
     assert second.json()["choices"] == first.json()["choices"]
     assert second.json()["id"] != first.json()["id"]
-    record = gateway.record_of(second)
+    record = either.record_of(second)
     assert (record.outcome, record.cost, record.cache) == (Outcome.HIT, 0, CacheOutcome.EXACT)
-    assert record.avoided_cache == gateway.record_of(first).cost
+    assert record.avoided_cache == either.record_of(first).cost
 
 
 async def test_another_tenant_with_the_same_question_is_a_miss(gateway: RunningGateway) -> None:
@@ -97,10 +105,10 @@ async def test_no_cache_asks_upstream_and_no_store_keeps_nothing(gateway: Runnin
     assert after.headers["x-farthing-cache"] == "miss"
 
 
-async def test_identical_concurrent_calls_make_one_upstream_call(gateway: RunningGateway) -> None:
-    answers = await asyncio.gather(*(gateway.chat("together", model="mock-slow-first-byte") for _ in range(5)))
+async def test_identical_concurrent_calls_make_one_upstream_call(either: RunningGateway) -> None:
+    answers = await asyncio.gather(*(either.chat("together", model="mock-slow-first-byte") for _ in range(5)))
 
-    assert len(gateway.mock.requests) == 1
+    assert len(either.mock.requests) == 1
     assert sorted(answer.headers["x-farthing-cache"] for answer in answers) == ["coalesced"] * 4 + ["miss"]
 
 
@@ -113,8 +121,8 @@ async def test_a_truncated_or_filtered_answer_is_never_stored(gateway: RunningGa
     assert again.headers["x-farthing-cache"] == "miss"
 
 
-async def test_a_refusal_over_the_cap_is_402_and_tells_clients_not_to_retry(gateway: RunningGateway) -> None:
-    refused = await gateway.chat("x" * 600, headers={"x-farthing-feature": "capped"}, max_tokens=1000)
+async def test_a_refusal_over_the_cap_is_402_and_tells_clients_not_to_retry(either: RunningGateway) -> None:
+    refused = await either.chat("x" * 600, headers={"x-farthing-feature": "capped"}, max_tokens=1000)
 
     assert refused.status_code == 402
     assert refused.headers["x-should-retry"] == "false"
@@ -125,26 +133,26 @@ async def test_a_refusal_over_the_cap_is_402_and_tells_clients_not_to_retry(gate
         "insufficient_quota",
         "capped-day",
     )
-    record = gateway.record_of(refused)
+    record = either.record_of(refused)
     assert (record.outcome, record.refused_by) == (Outcome.REFUSED, f"capped-day|{error['budget']['scope']}")
-    assert not gateway.mock.requests
+    assert not either.mock.requests
 
 
-async def test_every_run_has_a_budget_of_its_own(gateway: RunningGateway) -> None:
-    first = await gateway.chat("a", headers={"x-farthing-run": "run-1"}, max_tokens=200)
-    spent = await gateway.chat("b" * 300, headers={"x-farthing-run": "run-1"}, max_tokens=200)
-    other = await gateway.chat("b", headers={"x-farthing-run": "run-2"}, max_tokens=200)
+async def test_every_run_has_a_budget_of_its_own(either: RunningGateway) -> None:
+    first = await either.chat("a", headers={"x-farthing-run": "run-1"}, max_tokens=200)
+    spent = await either.chat("b" * 300, headers={"x-farthing-run": "run-1"}, max_tokens=200)
+    other = await either.chat("b", headers={"x-farthing-run": "run-2"}, max_tokens=200)
 
     assert (first.status_code, spent.status_code, other.status_code) == (200, 402, 200)
 
 
-async def test_a_cap_holds_under_a_burst(gateway: RunningGateway) -> None:
+async def test_a_cap_holds_under_a_burst(either: RunningGateway) -> None:
     answers = await asyncio.gather(
-        *(gateway.chat(f"burst {n}", headers={"x-farthing-feature": "capped"}, max_tokens=50) for n in range(40))
+        *(either.chat(f"burst {n}", headers={"x-farthing-feature": "capped"}, max_tokens=50) for n in range(40))
     )
 
     assert {answer.status_code for answer in answers} == {200, 402}
-    spent = sum(record.cost for record in gateway.records())
+    spent = sum(record.cost for record in either.records())
     assert spent <= 1_000_000
 
 
@@ -183,10 +191,10 @@ async def test_a_broken_html_answer_becomes_an_envelope(gateway: RunningGateway)
 
 
 @pytest.mark.parametrize(("model", "status"), [("mock-not-json", 502), ("mock-drop", 502)])
-async def test_what_the_provider_may_have_billed_is_estimated(gateway: RunningGateway, model: str, status: int) -> None:
-    response = await gateway.chat("some words here", model=model)
+async def test_what_the_provider_may_have_billed_is_estimated(either: RunningGateway, model: str, status: int) -> None:
+    response = await either.chat("some words here", model=model)
 
-    record = gateway.record_of(response)
+    record = either.record_of(response)
     assert response.status_code == record.status == status
     assert record.usage.source is UsageSource.ESTIMATED
     assert record.cost > 0
@@ -300,12 +308,12 @@ async def test_an_unregistered_feature_is_refused_or_counted_by_config(gateway: 
     assert (counted.status_code, gateway.record_of(counted).tags.feature) == (200, "unregistered")
 
 
-async def test_admin_sees_the_record_of_a_request(gateway: RunningGateway) -> None:
-    response = await gateway.chat("x")
+async def test_admin_sees_the_record_of_a_request(either: RunningGateway) -> None:
+    response = await either.chat("x")
 
     path = f"/api/records/{response.headers['x-farthing-request-id']}"
-    seen = await gateway.client.get(path, headers={"authorization": f"Bearer {ADMIN_KEY}"})
-    hidden = await gateway.client.get(path)
+    seen = await either.client.get(path, headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    hidden = await either.client.get(path)
 
     assert seen.status_code == 200
     assert hidden.status_code in (401, 403)
@@ -316,16 +324,16 @@ async def stream_lines(gateway: RunningGateway, content: str, **body: object) ->
     return response, [line for line in response.text.split("\n\n") if line]
 
 
-async def test_a_stream_is_relayed_whole_and_priced(gateway: RunningGateway) -> None:
-    response, lines = await stream_lines(gateway, "hello stream")
+async def test_a_stream_is_relayed_whole_and_priced(either: RunningGateway) -> None:
+    response, lines = await stream_lines(either, "hello stream")
 
     assert lines[-1] == "data: [DONE]"
     assert response.headers["content-type"].startswith("text/event-stream")
     assert "x-farthing-cost-usd" not in response.headers
-    record = gateway.record_of(response)
+    record = either.record_of(response)
     assert (record.outcome, record.usage.source) == (Outcome.SUCCESS, UsageSource.PROVIDER)
     assert record.first_byte_seconds is not None
-    assert gateway.mock.requests[0].json["stream_options"] == {"include_usage": True}
+    assert either.mock.requests[0].json["stream_options"] == {"include_usage": True}
 
 
 async def test_the_usage_chunk_is_hidden_from_a_client_that_did_not_ask(gateway: RunningGateway) -> None:
@@ -337,12 +345,12 @@ async def test_the_usage_chunk_is_hidden_from_a_client_that_did_not_ask(gateway:
 
 
 @pytest.mark.parametrize("model", ["mock-cut", "mock-error-in-stream", "mock-stall"])
-async def test_a_stream_that_breaks_ends_with_an_error_and_no_done(gateway: RunningGateway, model: str) -> None:
-    response, lines = await stream_lines(gateway, "long enough to be cut", model=model)
+async def test_a_stream_that_breaks_ends_with_an_error_and_no_done(either: RunningGateway, model: str) -> None:
+    response, lines = await stream_lines(either, "long enough to be cut", model=model)
 
     assert '"error"' in lines[-1]
     assert "[DONE]" not in response.text
-    record = gateway.record_of(response)
+    record = either.record_of(response)
     assert record.outcome is Outcome.UPSTREAM_ERROR
     assert record.cost > 0
 

@@ -11,8 +11,8 @@ import pytest
 from farthing.money import nano_from_usd
 from ledger import raises
 from ledger.amendments import Raise
-from ledger.sqlite_file import SQLiteFile
-from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway, serving
+from tests.gateway import ADMIN_KEY, KEY, RunningGateway, running_gateway
+from tests.ledgers import Engine
 
 PATH = "/api/budgets/capped-day/raises"
 TOMORROW = "2099-01-01T00:00:00Z"
@@ -21,7 +21,13 @@ CAPPED = {"x-farthing-feature": "capped"}
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, engine: Engine) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path, engine=engine) as running:
+        yield running
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path) as running:
         yield running
 
@@ -77,7 +83,7 @@ async def test_a_raise_of_one_scope_leaves_the_others(tmp_path: Path) -> None:
 
 
 async def test_another_worker_serves_with_a_raise_that_it_has_not_looked_for(gateway: RunningGateway) -> None:
-    async with serving(gateway.config) as (_, port):
+    async with gateway.another_worker() as (_, port):
         headers = {"authorization": f"Bearer {KEY}"}
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as other:
@@ -94,7 +100,6 @@ async def test_another_worker_serves_with_a_raise_that_it_has_not_looked_for(gat
 
 async def test_all_calls_that_were_weighed_before_a_raise_was_seen_are_weighed_again(gateway: RunningGateway) -> None:
     await call(gateway.client)
-    path = gateway.application.house.files.ledger
     made = Raise(
         id="raise-of-another-worker",
         budget="capped-day",
@@ -107,14 +112,14 @@ async def test_all_calls_that_were_weighed_before_a_raise_was_seen_are_weighed_a
         reason="launch week",
     )
 
-    await asyncio.to_thread(raises.add, SQLiteFile(path), made)
+    await asyncio.to_thread(raises.add, gateway.database, made)
     statuses = await asyncio.gather(*(call(gateway.client, f"call {number}") for number in range(8)))
 
     assert statuses == [200] * 8
 
 
 async def test_another_worker_takes_up_the_end_of_a_raise_at_its_next_look(gateway: RunningGateway) -> None:
-    async with serving(gateway.config) as (worker, port):
+    async with gateway.another_worker() as (worker, port):
         headers = {"authorization": f"Bearer {KEY}"}
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as other:
@@ -129,7 +134,7 @@ async def test_another_worker_takes_up_the_end_of_a_raise_at_its_next_look(gatew
 
 
 async def test_calls_of_two_workers_never_pass_the_cap_while_it_is_raised(gateway: RunningGateway) -> None:
-    async with serving(gateway.config) as (_, port):
+    async with gateway.another_worker() as (_, port):
         headers = {"authorization": f"Bearer {KEY}"}
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as other:
@@ -150,9 +155,9 @@ async def test_calls_of_two_workers_never_pass_the_cap_while_it_is_raised(gatewa
 
 
 @pytest.mark.parametrize("until", [None, "", 7, "soon", "30d", "2020-01-01T00:00:00Z"])
-async def test_an_end_that_is_none_is_answered_with_what_to_write(gateway: RunningGateway, until: Any) -> None:
-    refused = await ask(gateway.client, "POST", PATH, {**RAISE, "until": until})
-    without = await ask(gateway.client, "POST", PATH, {name: RAISE[name] for name in RAISE if name != "until"})
+async def test_an_end_that_is_none_is_answered_with_what_to_write(on_file: RunningGateway, until: Any) -> None:
+    refused = await ask(on_file.client, "POST", PATH, {**RAISE, "until": until})
+    without = await ask(on_file.client, "POST", PATH, {name: RAISE[name] for name in RAISE if name != "until"})
 
     for answer in (refused, without):
         error = answer.json()["error"]
@@ -177,21 +182,21 @@ async def test_an_end_that_is_none_is_answered_with_what_to_write(gateway: Runni
     ],
 )
 async def test_a_body_that_cannot_be_meant_is_refused(
-    gateway: RunningGateway, change: dict[str, Any], param: str
+    on_file: RunningGateway, change: dict[str, Any], param: str
 ) -> None:
-    answer = await ask(gateway.client, "POST", PATH, {**RAISE, **change})
+    answer = await ask(on_file.client, "POST", PATH, {**RAISE, **change})
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-async def test_raises_are_for_administrators_and_for_budgets_that_exist(gateway: RunningGateway) -> None:
+async def test_raises_are_for_administrators_and_for_budgets_that_exist(on_file: RunningGateway) -> None:
     answers = [
-        await ask(gateway.client, "POST", PATH, RAISE, KEY),
-        await ask(gateway.client, "GET", PATH, None, KEY),
-        await ask(gateway.client, "DELETE", f"{PATH}/raise-1", None, KEY),
-        await ask(gateway.client, "POST", "/api/budgets/nothing/raises", RAISE),
-        await ask(gateway.client, "DELETE", f"{PATH}/raise-1"),
-        await ask(gateway.client, "PUT", PATH, RAISE),
+        await ask(on_file.client, "POST", PATH, RAISE, KEY),
+        await ask(on_file.client, "GET", PATH, None, KEY),
+        await ask(on_file.client, "DELETE", f"{PATH}/raise-1", None, KEY),
+        await ask(on_file.client, "POST", "/api/budgets/nothing/raises", RAISE),
+        await ask(on_file.client, "DELETE", f"{PATH}/raise-1"),
+        await ask(on_file.client, "PUT", PATH, RAISE),
     ]
 
     assert [answer.status_code for answer in answers] == [403, 403, 403, 404, 404, 405]

@@ -10,12 +10,19 @@ import pytest
 
 from farthing.money import nano_from_usd
 from tests.gateway import ADMIN_KEY, KEY, OTHER_KEY, RunningGateway, running_gateway
+from tests.ledgers import Engine
 
 WITH_MOST = ('limit_usd: "0.0005", window: run', 'limit_usd: "0.0005", max_run_usd: 1, window: run')
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, engine: Engine) -> AsyncIterator[RunningGateway]:
+    async with running_gateway(tmp_path, changes=(WITH_MOST,), engine=engine) as running:
+        yield running
+
+
+@pytest.fixture
+async def on_file(tmp_path: Path) -> AsyncIterator[RunningGateway]:
     async with running_gateway(tmp_path, changes=(WITH_MOST,)) as running:
         yield running
 
@@ -170,9 +177,9 @@ async def test_what_a_run_cost_before_it_was_opened_counts(gateway: RunningGatew
     ],
 )
 async def test_a_body_that_cannot_be_meant_is_refused_with_its_member(
-    gateway: RunningGateway, body: dict[str, Any], param: str
+    on_file: RunningGateway, body: dict[str, Any], param: str
 ) -> None:
-    answer = await api(gateway, "POST", "/api/runs", **body)
+    answer = await api(on_file, "POST", "/api/runs", **body)
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 

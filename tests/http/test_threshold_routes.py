@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from farthing.routing import Verdict
-from tests.gateway import RunningGateway, running_gateway, serving
+from tests.gateway import RunningGateway, running_gateway
 from tests.http.test_reload import change as reload_with
 from tests.http.test_reload import record_card
+from tests.ledgers import Engine
 
 BUDGET = (
     '\n  - {id: routed-day, limit_usd: "0.001", window: day, where: {feature: routed}, thresholds: '
@@ -31,9 +32,9 @@ ROUTED = {"x-farthing-feature": "routed"}
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[RunningGateway]:
+async def gateway(tmp_path: Path, engine: Engine) -> AsyncIterator[RunningGateway]:
     """The feature `routed` asks the large tier, though the small one has passed; its first deployment is dead."""
-    async with running_gateway(tmp_path, changes=CHANGES) as running:
+    async with running_gateway(tmp_path, changes=CHANGES, engine=engine) as running:
         record_card(running, Verdict.PASS)
         await running.application.house.tick()
         yield running
@@ -134,7 +135,7 @@ async def test_at_the_last_threshold_one_deployment_is_tried_and_no_other(gatewa
 
 async def test_a_new_worker_starts_at_the_step_that_the_ledger_says(gateway: RunningGateway) -> None:
     await spend_until(gateway, "2%")
-    async with serving(gateway.config) as (_, port):
+    async with gateway.another_worker() as (_, port):
         headers = dict(gateway.client.headers) | ROUTED
         body = {"model": "auto", "max_tokens": 20, "messages": [{"role": "user", "content": "first of this worker"}]}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -145,7 +146,7 @@ async def test_a_new_worker_starts_at_the_step_that_the_ledger_says(gateway: Run
 
 async def test_a_threshold_is_told_once_by_two_workers(gateway: RunningGateway) -> None:
     await ask(gateway, "one")
-    async with serving(gateway.config) as (other, port):
+    async with gateway.another_worker() as (other, port):
         headers = dict(gateway.client.headers) | ROUTED
         body = {"model": "auto", "max_tokens": 20, "messages": [{"role": "user", "content": "two"}]}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
