@@ -1,9 +1,6 @@
 """Money is conserved: whatever the order of events, the accounts are the sum of the records and of the open holds."""
 
 import asyncio
-import tempfile
-from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -16,9 +13,9 @@ from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
 from farthing.usage import TOKEN_CLASSES, Usage
 from ledger import reports
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
+from ledger.groupcommit import GroupCommit
 from ledger.testing import ManualClock, MemoryLedger, example_account, example_intent, example_record
+from tests.ledgers import Engine
 
 ACCOUNTS = tuple(
     example_account(f"b{number}|tenant=acme|day|d", limit=limit) for number, limit in enumerate((100, 150, 300))
@@ -30,17 +27,15 @@ reservations = st.tuples(
 settlements = st.tuples(st.just("settle"), st.integers(0, 20), st.integers(0, 100), st.integers(0, 2))
 steps = st.lists(st.one_of(reservations, settlements, st.just(("wait",)), st.just(("together",))), max_size=40)
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-
-def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
+def quick(engine: Engine) -> settings:
+    return engine.tries(40, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Script:
     """Plays the same steps to any ledger."""
 
-    def __init__(self, ledger: SQLiteLedger | MemoryLedger, clock: ManualClock) -> None:
+    def __init__(self, ledger: GroupCommit | MemoryLedger, clock: ManualClock) -> None:
         self.ledger, self.clock = ledger, clock
         self.holds: list[Hold] = []
         self.refusals = 0
@@ -76,11 +71,11 @@ def every_class(tokens: int) -> Usage:
     return Usage(**figures)
 
 
-def books_of(path: Path) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+def books_of(engine: Engine) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     balances: dict[str, tuple[int, int]]
-    states = reports.budget_states(SQLiteFile(path), now_ns=0)
+    states = reports.budget_states(engine.database, now_ns=0)
     balances = {state.account.id: (state.spent, state.held) for state in states if state.spent or state.held}
-    return balances, {record.id: record.cost for record in reports.recent(SQLiteFile(path), 1000)}
+    return balances, {record.id: record.cost for record in reports.recent(engine.database, 1000)}
 
 
 def expected_balances(memory: MemoryLedger) -> dict[str, tuple[int, int]]:
@@ -89,17 +84,13 @@ def expected_balances(memory: MemoryLedger) -> dict[str, tuple[int, int]]:
     return {id_: pair for id_, pair in pairs.items() if any(pair)}
 
 
-@quick
-@given(steps)
-def test_accounts_are_the_sum_of_settled_costs_and_open_holds_and_never_pass_their_limit(
-    steps: list[tuple[Any, ...]],
-) -> None:
-    async def work(folder: Path) -> None:
-        path, clock = folder / "ledger.db", ManualClock()
-        script = Script(await SQLiteLedger.open(path, clock), clock)
+def test_accounts_are_the_sum_of_settled_costs_and_open_holds_and_never_pass_their_limit(engine: Engine) -> None:
+    async def work(steps: list[tuple[Any, ...]]) -> None:
+        clock = ManualClock()
+        script = Script(await engine.open(clock), clock)
         for number, step in enumerate(steps):
             await script.play(step, number)
-            balances, costs = books_of(path)
+            balances, costs = books_of(engine)
             for account in ACCOUNTS:
                 mine = [hold.intent for hold in script.holds if account in hold.intent.accounts]
                 spent = sum(costs[intent.id] for intent in mine if intent.id in costs)
@@ -108,17 +99,19 @@ def test_accounts_are_the_sum_of_settled_costs_and_open_holds_and_never_pass_the
                 assert spent + held <= account.limit
         await script.ledger.close()
 
-    with tempfile.TemporaryDirectory() as folder:
-        run(work(Path(folder)))
+    @quick(engine)
+    @given(steps)
+    def law(steps: list[tuple[Any, ...]]) -> None:
+        engine.empty()
+        asyncio.run(work(steps))
+
+    law()
 
 
-@quick
-@given(steps)
-def test_the_memory_ledger_keeps_the_same_books_as_sqlite(steps: list[tuple[Any, ...]]) -> None:
-    async def work(folder: Path) -> None:
-        path = folder / "ledger.db"
+def test_the_memory_ledger_keeps_the_same_books(engine: Engine) -> None:
+    async def work(steps: list[tuple[Any, ...]]) -> None:
         clocks = ManualClock(), ManualClock()
-        real = Script(await SQLiteLedger.open(path, clocks[0]), clocks[0])
+        real = Script(await engine.open(clocks[0]), clocks[0])
         memory = MemoryLedger(clocks[1])
         fake = Script(memory, clocks[1])
         for number, step in enumerate(steps):
@@ -126,14 +119,19 @@ def test_the_memory_ledger_keeps_the_same_books_as_sqlite(steps: list[tuple[Any,
             await fake.play(step, number)
         await real.ledger.close()
 
-        balances, costs = books_of(path)
+        balances, costs = books_of(engine)
         assert balances == expected_balances(memory)
         assert costs == {id_: record.cost for id_, record in memory.records.items()}
         assert real.refusals == fake.refusals
         assert real.ledger.late_settlements == memory.late_settlements
 
-    with tempfile.TemporaryDirectory() as folder:
-        run(work(Path(folder)))
+    @quick(engine)
+    @given(steps)
+    def law(steps: list[tuple[Any, ...]]) -> None:
+        engine.empty()
+        asyncio.run(work(steps))
+
+    law()
 
 
 words = st.sampled_from(("", "a", "b", "c.d", "e/f"))
@@ -161,26 +159,22 @@ records = st.builds(
 )
 
 
-@quick
-@given(
-    st.lists(records, max_size=25),
-    st.lists(st.sampled_from(sorted(reports.DIMENSIONS)), unique=True, max_size=3),
-    st.integers(1, 4),
-)
-def test_the_rows_of_a_report_sum_to_the_records_whatever_it_groups_by(
-    changes: list[dict[str, Any]], by: list[str], limit: int
-) -> None:
-    async def work(folder: Path) -> None:
-        path = folder / "ledger.db"
-        ledger = await SQLiteLedger.open(path, ManualClock())
+def test_the_rows_of_a_report_sum_to_the_records_whatever_it_groups_by(engine: Engine) -> None:
+    @quick(engine)
+    @given(
+        st.lists(records, max_size=25),
+        st.lists(st.sampled_from(sorted(reports.DIMENSIONS)), unique=True, max_size=3),
+        st.integers(1, 4),
+    )
+    def law(changes: list[dict[str, Any]], by: list[str], limit: int) -> None:
         written = [example_record(f"r{number}", **fields) for number, fields in enumerate(changes)]
-        await asyncio.gather(*(ledger.settle(None, record) for record in written))
-        await ledger.close()
+        engine.empty()
+        engine.write(*written)
         until_ns = 20_002 * 86_400 * 10**9
         inside = [record for record in written if record.received_ns < until_ns]
 
-        rows = reports.spend(SQLiteFile(path), by=by, since_ns=0, until_ns=until_ns, limit=limit)
-        whole = reports.totals(SQLiteFile(path), since_ns=0, until_ns=until_ns)
+        rows = reports.spend(engine.database, by=by, since_ns=0, until_ns=until_ns, limit=limit)
+        whole = reports.totals(engine.database, since_ns=0, until_ns=until_ns)
 
         assert len(rows) <= limit
         assert sum(row.requests for row in rows) == whole.requests == len(inside)
@@ -192,5 +186,4 @@ def test_the_rows_of_a_report_sum_to_the_records_whatever_it_groups_by(
         assert whole.usage.input_total == sum(record.usage.input_total for record in inside)
         assert sum(row.usage.output_total for row in rows) == sum(record.usage.output_total for record in inside)
 
-    with tempfile.TemporaryDirectory() as folder:
-        run(work(Path(folder)))
+    law()

@@ -2,11 +2,9 @@
 and every report give the same sums."""
 
 import asyncio
-import tempfile
-from pathlib import Path
 from typing import Any, Final
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from farthing.catalog import Deployment
@@ -17,8 +15,7 @@ from gateway.metrics import Metrics
 from gateway.pipeline import serve
 from gateway.upstreams.testing import Ending, Scripted, ScriptedUpstream
 from ledger import reports
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
+from tests.ledgers import Engine
 from tests.scripted_pipeline import (
     SMALL,
     Stair,
@@ -93,15 +90,13 @@ def total(page: bytes, name: str) -> int:
     return sum(round(float(line.rsplit(" ", 1)[1]) * 1e9) for line in lines)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(calls, st.sampled_from((300_000, 1_000_000, 10**12)))
-def test_ledger_metrics_witnesses_and_every_report_give_the_same_sums(calls: list[tuple[str, int]], limit: int) -> None:
-    async def work(path: Path) -> tuple[list[Record], bytes]:
+def test_ledger_metrics_witnesses_and_every_report_give_the_same_sums(engine: Engine) -> None:
+    async def work(calls: list[tuple[str, int]], limit: int) -> tuple[list[Record], bytes]:
         stair = Stair(small=TWO, prices=(dollars("one", SMALL), dollars("two", SMALL, "2", "3")), limit=Nano(limit))
         stair.open()
         metrics = Metrics(clock=stair.clock, version="0")
         metrics.register(features=["chat"], tiers=["small"], models=[SMALL], providers=["one", "two"])
-        ledger = await SQLiteLedger.open(path, stair.clock)
+        ledger = await engine.open(stair.clock)
         old = stair.runtime.books
         stair.runtime.books = Books(ledger, old.clock, old.accounts, (*old.witnesses, metrics.observe))
         for number, (kind, seconds) in enumerate(calls):
@@ -112,27 +107,31 @@ def test_ledger_metrics_witnesses_and_every_report_give_the_same_sums(calls: lis
         metrics.close()
         return stair.records, page
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.db"
-        witnessed, page = asyncio.run(work(path))
-        kept = list(reversed(reports.recent(SQLiteFile(path), 1_000)))
-        states = reports.budget_states(SQLiteFile(path), now_ns=0)
-        whole = reports.totals(SQLiteFile(path), since_ns=0, until_ns=FOREVER)
+    @engine.tries(40, suppress_health_check=[HealthCheck.too_slow])
+    @given(calls, st.sampled_from((300_000, 1_000_000, 10**12)))
+    def law(calls: list[tuple[str, int]], limit: int) -> None:
+        engine.empty()
+        witnessed, page = asyncio.run(work(calls, limit))
+        kept = list(reversed(reports.recent(engine.database, 1_000)))
+        states = reports.budget_states(engine.database, now_ns=0)
+        whole = reports.totals(engine.database, since_ns=0, until_ns=FOREVER)
         grouped = {
-            name: reports.spend(SQLiteFile(path), by=[name], since_ns=0, until_ns=FOREVER, limit=2)
+            name: reports.spend(engine.database, by=[name], since_ns=0, until_ns=FOREVER, limit=2)
             for name in reports.DIMENSIONS
         }
 
-    cost = sum(record.cost for record in kept)
-    tokens = sum(record.usage.input_total + record.usage.output_total for record in kept)
-    assert sorted(record.id for record in kept) == sorted(record.id for record in witnessed)
-    assert len(kept) == len(calls)
-    assert (whole.requests, whole.cost) == (len(calls), cost)
-    assert whole.usage.input_total + whole.usage.output_total == tokens
-    for name, rows in grouped.items():
-        assert (sum(row.requests for row in rows), sum(row.cost for row in rows)) == (len(calls), cost), name
-    assert total(page, "farthing_requests_total") == len(calls) * 10**9
-    assert total(page, "farthing_cost_usd_total") == cost
-    assert total(page, "farthing_tokens_total") == tokens * 10**9
-    assert sum(state.spent for state in states) == cost
-    assert sum(state.held for state in states) == 0
+        cost = sum(record.cost for record in kept)
+        tokens = sum(record.usage.input_total + record.usage.output_total for record in kept)
+        assert sorted(record.id for record in kept) == sorted(record.id for record in witnessed)
+        assert len(kept) == len(calls)
+        assert (whole.requests, whole.cost) == (len(calls), cost)
+        assert whole.usage.input_total + whole.usage.output_total == tokens
+        for name, rows in grouped.items():
+            assert (sum(row.requests for row in rows), sum(row.cost for row in rows)) == (len(calls), cost), name
+        assert total(page, "farthing_requests_total") == len(calls) * 10**9
+        assert total(page, "farthing_cost_usd_total") == cost
+        assert total(page, "farthing_tokens_total") == tokens * 10**9
+        assert sum(state.spent for state in states) == cost
+        assert sum(state.held for state in states) == 0
+
+    law()

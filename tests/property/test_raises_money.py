@@ -1,14 +1,12 @@
 """Raises and runs under any interleaving of two workers: no cap is passed, and no call is refused that fits."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from farthing.call import CacheControl, Endpoint
@@ -22,12 +20,11 @@ from gateway.budgetdesk import BudgetDesk
 from gateway.request import Request
 from gateway.tasks import Background
 from ledger import raises, reports, runs
-from ledger.amendment_file import AmendmentFile
 from ledger.amendments import Raise
 from ledger.budgets import BudgetBook
-from ledger.sqlite import SQLiteLedger
-from ledger.sqlite_file import SQLiteFile
+from ledger.groupcommit import GroupCommit
 from ledger.testing import ManualClock
+from tests.ledgers import Engine
 
 LIMIT = 1000
 BUDGETS = [Budget(id="month", limit=Nano(LIMIT), window=Window.MONTH)]
@@ -51,7 +48,7 @@ class Worker:
 
     books: Books
     desk: BudgetDesk
-    ledger: SQLiteLedger
+    ledger: GroupCommit
     background: Background
     open: list[tuple[Page, int]]
 
@@ -87,11 +84,11 @@ def _request(number: int) -> Request:
 
 
 @asynccontextmanager
-async def worker(path: Path, clock: ManualClock) -> AsyncIterator[Worker]:
-    ledger, background = await SQLiteLedger.open(path, clock), Background()
+async def worker(engine: Engine, clock: ManualClock) -> AsyncIterator[Worker]:
+    ledger, background = await engine.open(clock), Background()
     books: list[BudgetBook] = []
-    amendments = AmendmentFile(path, clock)
-    desk = BudgetDesk(SQLiteFile(path), amendments, background, book=lambda: books[0], tell=lambda *_: None)
+    amendments = engine.amendments(clock)
+    desk = BudgetDesk(engine.database, amendments, background, book=lambda: books[0], tell=lambda *_: None)
     await desk.take_up()
     books.append(BudgetBook(BUDGETS, desk.amendments))
     hooks: dict[str, Any] = {"know": desk.know, "on_hold": desk.on_hold, "on_refusal": desk.on_refusal}
@@ -101,16 +98,19 @@ async def worker(path: Path, clock: ManualClock) -> AsyncIterator[Worker]:
     await ledger.close()
 
 
-@settings(max_examples=25, deadline=None)
-@given(events=EVENTS)
-def test_no_cap_is_passed_and_no_call_is_refused_that_fits(events: list[tuple[str, int, int]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_play(Path(folder) / "ledger.db", events))
+def test_no_cap_is_passed_and_no_call_is_refused_that_fits(engine: Engine) -> None:
+    @engine.tries(25)
+    @given(events=EVENTS)
+    def law(events: list[tuple[str, int, int]]) -> None:
+        engine.empty()
+        asyncio.run(_play(engine, events))
+
+    law()
 
 
-async def _play(path: Path, events: list[tuple[str, int, int]]) -> None:
+async def _play(engine: Engine, events: list[tuple[str, int, int]]) -> None:
     clock, limit, cap, spent, held = ManualClock(), LIMIT, 0, 0, 0
-    async with worker(path, clock) as one, worker(path, clock) as other:
+    async with worker(engine, clock) as one, worker(engine, clock) as other:
         workers = (one, other)
         for number, (kind, index, value) in enumerate(events):
             at = workers[index]
@@ -122,19 +122,19 @@ async def _play(path: Path, events: list[tuple[str, int, int]]) -> None:
                 held -= at.open[0][1]
                 spent += await at.settle(value)
             elif kind == "raise":
-                await asyncio.to_thread(raises.add, SQLiteFile(path), _raise(number, value))
+                await asyncio.to_thread(raises.add, engine.database, _raise(number, value))
                 limit += value
             elif kind == "cap" and not held:
                 # A call under way when its run is opened is not in the run's sum.
                 new = max(value, cap, spent + 1)  # caps go up: going down takes up to a second elsewhere
-                await asyncio.to_thread(_open, path, new, clock.wall_ns())
+                await asyncio.to_thread(_open, engine, new, clock.wall_ns())
                 await at.desk.take_up()
                 if not cap:
                     await workers[1 - index].desk.take_up()  # a run that is known takes up to a second too
                 cap = new
             elif kind == "look":
                 await at.desk.look()
-        states = {state.account.budget: state for state in reports.budget_states(SQLiteFile(path), now_ns=0)}
+        states = {state.account.budget: state for state in reports.budget_states(engine.database, now_ns=0)}
         for budget, most in (("month", limit), ("opened run", cap)):
             if budget in states:
                 assert (states[budget].spent, states[budget].held) == (spent, held)
@@ -155,7 +155,7 @@ def _raise(number: int, amount: int) -> Raise:
     )
 
 
-def _open(path: Path, cap: int, now_ns: int) -> None:
+def _open(engine: Engine, cap: int, now_ns: int) -> None:
     runs.open_(
-        SQLiteFile(path), tenant="acme", name="r1", cap=Nano(cap), feature="", author="k", until_ns=None, now_ns=now_ns
+        engine.database, tenant="acme", name="r1", cap=Nano(cap), feature="", author="k", until_ns=None, now_ns=now_ns
     )
