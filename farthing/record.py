@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
+from msgspec import UNSET, UnsetType
+
 from farthing.money import ZERO, Nano, nano_from_femto
 from farthing.tags import Tags
 from farthing.usage import NO_USAGE, Usage
@@ -64,14 +66,30 @@ def extras_cost(extras: Iterable[Extra]) -> Nano:
     return nano_from_femto(sum(extra.quantity * extra.rate for extra in extras))
 
 
+class Billed(Value, frozen=True, kw_only=True, omit_defaults=True):
+    """What an attempt said that it used, by the rates of then: the cost of an attempt that is not the row's own, which
+    the row's usage, rates and extras do not tell."""
+
+    provider: str
+    model: str
+    usage: Usage
+    rates: str
+    price_version: str
+    service_tier: str = ""
+    extras: tuple[Extra, ...] = ()
+
+
 class Attempt(Value, frozen=True, kw_only=True):
-    """One try at a deployment. `error` is empty for the one that answered; `cost` is what it billed."""
+    """One try at a deployment. `error` is empty for the one that answered; `cost` is what it billed, `billed` why,
+    where it failed and another followed."""
 
     deployment: str
     status: int
     error: str
     seconds: float
     cost: Nano = ZERO
+    billed: Billed | UnsetType = UNSET
+    """Not even written where there is nothing: it is so for nearly every call."""
 
 
 class Record(Value, frozen=True, kw_only=True):

@@ -185,6 +185,8 @@ def record_members(record: Record) -> dict[str, Any]:
     """A record for JSON; amounts as integer nano-dollars and as exact decimal USD."""
     members: dict[str, Any] = msgspec.to_builtins(record)
     members["rates"] = orjson.loads(record.rates or "{}")
+    for billed in filter(None, (attempt.get("billed") for attempt in members["attempts"])):
+        billed["rates"] = orjson.loads(billed["rates"])
     for name in ("cost", "avoided_cache", "avoided_routing"):
         members[f"{name}_usd"] = format_usd(members[name])
     stated = record.stated_cost

@@ -61,6 +61,7 @@ class Page:
         "closed",
         "cost",
         "extras",
+        "failed_cost",
         "finish_reason",
         "first_byte_seconds",
         "hold",
@@ -96,7 +97,8 @@ class Page:
         self.keeper: asyncio.Task[None] | None = None
         self.meter: Meter | None = None
         self.usage: Usage = NO_USAGE
-        self.cost: Nano = ZERO
+        self.cost: Nano = ZERO  # of the attempt that answers; failed ones may have billed besides
+        self.failed_cost: Nano = ZERO
         self.avoided_cache: Nano = ZERO
         self.avoided_routing: Nano = ZERO
         self.rates = "{}"
@@ -107,6 +109,11 @@ class Page:
         self.first_byte_seconds: float | None = None
         self.finish_reason = ""
         self.attempts: list[Attempt] = []
+
+    @property
+    def total_cost(self) -> Nano:
+        """What the call has cost so far, failed attempts included."""
+        return Nano(self.cost + self.failed_cost)
 
     def know_key(self, key: VirtualKey) -> None:
         """From here on the record names the key, also where its request is refused."""
@@ -225,7 +232,9 @@ class Page:
             self.charge_if_sent()
         elif isinstance(error, UpstreamBroken) and self.meter is not None and self.cost == ZERO:
             self.meter.estimate(0)
-        await self.close(outcome_of(error), error.status, error.code)
+        # Money may be wanting for a further attempt only; of a call that was refused nothing was sent.
+        is_stopped = isinstance(error, MoneyError) and bool(self.attempts)
+        await self.close(Outcome.ABORTED if is_stopped else outcome_of(error), error.status, error.code)
 
     def _record(self, outcome: Outcome, status: int, error_code: str) -> Record:
         call, route = self.call, self.route
@@ -249,7 +258,7 @@ class Page:
             task_source=self.task_source,
             cache=self.cache,
             usage=self.usage,
-            cost=self.cost,
+            cost=self.total_cost,
             avoided_cache=self.avoided_cache,
             avoided_routing=self.avoided_routing,
             rates=self.rates,

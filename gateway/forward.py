@@ -1,6 +1,6 @@
 """Forward: a call to the first deployment that takes it, with every attempt noted."""
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -104,6 +104,14 @@ class Forwarded(Value, frozen=True, kw_only=True):
         return self.response.headers.get("content-type", "").startswith("text/event-stream")
 
 
+class FailureMeter(Protocol):
+    """Pays for attempts that fail."""
+
+    async def pay_failure(self, forwarded: Forwarded) -> None:
+        """Charge what a failed attempt says that it billed, and see to it that the next one is held as whole as it was.
+        Raises MoneyError: then there is to be none."""
+
+
 class Forwarder:
     """Sends calls; fails over before the first byte on connection errors, 429 and 5xx, `max_attempts` in all."""
 
@@ -114,11 +122,13 @@ class Forwarder:
         self._max_attempts = max_attempts
 
     async def send(
-        self, call: Call, deployments: tuple[Deployment, ...], cap: int, attempts: list[Attempt]
+        self, call: Call, deployments: tuple[Deployment, ...], cap: int, attempts: list[Attempt], meter: FailureMeter
     ) -> Forwarded:
-        """The first response worth relaying (the last one, if none is). Appends to `attempts` as they happen.
+        """The first response worth relaying (the last one, if none is). Appends to `attempts` as they happen; `meter`
+        is asked before each further one.
 
-        Raises UpstreamUnreachable or UpstreamTimeout where the last attempt had no response.
+        Raises UpstreamUnreachable or UpstreamTimeout where the last attempt had no response, MoneyError where there is
+        no money for a further one.
         """
         tries = deployments[: self._max_attempts]
         for number, deployment in enumerate(tries, start=1):
@@ -143,7 +153,10 @@ class Forwarder:
             if response.status in _TRY_ELSEWHERE:
                 self._cooldowns.start(deployment.id)
                 if not last:
-                    await response.close()
+                    try:
+                        await meter.pay_failure(Forwarded(deployment=deployment, response=response, started=started))
+                    finally:
+                        await response.close()
                     continue
             return Forwarded(deployment=deployment, response=response, started=started)
         raise UpstreamUnreachable("The tier has no deployment.")

@@ -143,12 +143,12 @@ async def _answer(
 ) -> Answer:
     # forward
     assert page.route is not None
-    forwarded = await runtime.forwarder.send(call, page.route.deployments, cap, page.attempts)
+    forwarded = await runtime.forwarder.send(call, page.route.deployments, cap, page.attempts, settlement)
     settlement.begin(forwarded)
 
     # relay, settle, record
     if forwarded.response.status >= 400:
-        return await upstream_error_answer(forwarded, page)
+        return await upstream_error_answer(forwarded, settlement, page)
     if call.stream and forwarded.streams:
         ending = StreamEnding(call, forwarded, settlement, lookup.hand_over(), page, runtime.drains, on_hang_up)
         return stream_answer(forwarded, ending, page)

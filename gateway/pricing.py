@@ -40,7 +40,8 @@ class Pricing:
         """Nano-dollars the call cannot exceed at any of the deployments, as long as price and token bound are right.
         With `output`, for no more than so many output tokens of all choices together.
 
-        Only the attempt that answers bills: connection errors, 429 and 5xx do not, and a timeout is never retried.
+        Of one attempt: connection errors, 429 and 5xx bill nothing as a rule, what one says that it billed is held in
+        addition before the next is sent (see Settlement.pay_failure), and a timeout is never retried.
         """
         return Nano(max(self._bound(call, deployment, output_cap, output) for deployment in deployments))
 

@@ -18,6 +18,7 @@ from farthing.record import CacheOutcome, Outcome
 from gateway.answer import Answer, Header
 from gateway.books import Page
 from gateway.cachedesk import Following, Lookup
+from gateway.errorbodies import MOST_BYTES
 from gateway.followers import FollowEnding
 from gateway.forward import Forwarded, error_body
 from gateway.reading import estimated_output, finish_reason_of, parse_answer
@@ -48,7 +49,7 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
     elif page.route is not None:
         headers.append((b"x-farthing-route", _header_text(page.route.reason)))
     if with_cost:
-        headers.append((b"x-farthing-cost-usd", format_usd(page.cost).encode()))
+        headers.append((b"x-farthing-cost-usd", format_usd(page.total_cost).encode()))
     if page.hold is not None and page.hold.remaining is not None:
         headers.append((b"x-farthing-budget-remaining-usd", format_usd(max(page.hold.remaining, 0)).encode()))
         if page.tags.run and (run_left := page.hold.left_of("run")) is not None:
@@ -82,13 +83,15 @@ def hit_answer(call: Call, hit: Hit, page: Page, clock: Clock) -> Answer:
     return Answer(200, [JSON, *headers], replay_plain(call.endpoint, hit.answer, new_id=call.id, created=created))
 
 
-async def upstream_error_answer(forwarded: Forwarded, page: Page) -> Answer:
-    """The provider's refusal as it came: its status and its hints on retrying."""
+async def upstream_error_answer(forwarded: Forwarded, settlement: Settlement, page: Page) -> Answer:
+    """The provider's refusal as it came: its status and its hints on retrying. What it says it billed is charged."""
     response = forwarded.response
     try:
         body = await read_whole(response)
     except UpstreamError:
-        body = b""  # a refusal is one from its head on: nothing is billed, and its hints are in the headers
+        body = b""  # a refusal is one from its head on: it told of nothing billed, and its hints are in the headers
+    if len(body) <= MOST_BYTES and (parsed := parse_answer(body)) is not None:
+        settlement.charge_stated(parsed)
     await page.close(Outcome.UPSTREAM_ERROR, response.status, f"upstream_{response.status}")
     return _refused(forwarded, response.status, body, page)
 

@@ -10,13 +10,15 @@ from farthing.catalog import Deployment
 from farthing.errors import MoneyError, UnpricedModel
 from farthing.money import ZERO, Nano, Rates
 from farthing.ports import Clock
-from farthing.record import Attempt
+from farthing.record import Attempt, Billed
 from farthing.usage import Usage, UsageSource
 from farthing.value import changed
 from gateway.allowances import Allowance
 from gateway.books import Page
+from gateway.errorbodies import read_error
 from gateway.forward import Forwarded
 from gateway.pricing import ANY_TIER, Pricing, asked_tier, most_input
+from ledger.bills import Bill
 from ledger.price import plain_tier, version_in_tier
 from ledger.prices import CHEAPER_TIERS
 from ledger.statement import Portion, Statement
@@ -121,6 +123,34 @@ class Settlement:
             input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
 
+    def charge_stated(self, error: Mapping[str, Any]) -> None:
+        """Book what the body of a refusal says that was billed; most say nothing."""
+        self._reader.take(error)
+        if (usage := self._reader.usage) is not None:
+            self.charge(usage)
+
+    async def pay_failure(self, forwarded: Forwarded) -> None:
+        """See FailureMeter. What was billed is charged beside the attempt that will answer, and set aside in addition:
+        the hold is for one attempt. Where there is no room for it, it is what the call cost."""
+        error = await read_error(forwarded.response)
+        if error is None:
+            return
+        self.begin(forwarded)
+        self._reader.take(error)
+        usage, page = self._reader.usage, self._page
+        if usage is None:
+            return
+        seconds = self.seconds
+        bill = self._pricing.bill(self.deployment, self._statement(usage), self._call.received_ns, seconds)
+        try:
+            await page.extend(bill.cost)
+        except BaseException:  # also where the client leaves meanwhile: it was billed
+            self.charge(usage)
+            raise
+        page.failed_cost = Nano(page.failed_cost + bill.cost)
+        billed = _billed(self.deployment, bill)
+        page.attempts[-1] = changed(page.attempts[-1], seconds=seconds, cost=bill.cost, billed=billed)
+
     async def hold_whole(self) -> None:
         """See to it that the hold covers a plain answer, which has come where a stream was asked for: it is made
         already, and cannot be stopped. Raises MoneyError, with what is held booked."""
@@ -157,6 +187,18 @@ class Settlement:
         except UnpricedModel:
             return ZERO  # what was not even asked needs no price: that the call itself cost something is on the page
         return Nano(price.rates(usage.input_total).cost(usage, seconds) - cost)
+
+
+def _billed(deployment: Deployment, bill: Bill) -> Billed:
+    return Billed(
+        provider=deployment.provider.name,
+        model=deployment.model,
+        usage=bill.usage,
+        rates=_rates_text(bill.rates),
+        price_version=version_in_tier(bill.price_version, bill.service_tier),
+        service_tier=plain_tier(bill.service_tier),
+        extras=bill.extras,
+    )
 
 
 def charged_tier(call: Call) -> str:

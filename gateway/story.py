@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
-from farthing.record import CacheOutcome, Extra, Outcome, Record
+from farthing.record import Attempt, Billed, CacheOutcome, Extra, Outcome, Record
 from farthing.usage import TOKEN_CLASSES, UsageSource
 from gateway.periods import moment_of
 from ledger.adjustments import Adjustment, upstream_seconds
@@ -88,12 +88,16 @@ def _ended(record: Record) -> str:
     if not text.endswith("."):
         text += f" ({record.error_code or 'no code'}, HTTP {record.status})."
     if failed := [attempt for attempt in record.attempts if attempt.error]:
-        named = ", ".join(f"{attempt.deployment} ({attempt.error})" for attempt in failed)
+        named = ", ".join(f"{attempt.deployment} ({attempt.error}{_bill_of(attempt)})" for attempt in failed)
         text += f" Attempts that failed: {named}."
     if record.outcome is Outcome.LOST:
         return text  # how long it took is not known
     first = f", the first byte after {_span(record.first_byte_seconds)}" if record.first_byte_seconds else ""
     return f"{text} It took {_span(record.seconds)}{first}."
+
+
+def _bill_of(attempt: Attempt) -> str:
+    return f", billed {format_usd(attempt.cost)} USD" if attempt.cost else ""
 
 
 def _refused(record: Record) -> str:
@@ -160,7 +164,8 @@ class Charge:
 def charges(record: Record) -> list[Charge]:
     """The bill of a record at the rates and with the extras kept with it. Lines are exact; the booked cost is rounded
     to 1e-9 USD, tokens together and extras together."""
-    return [*_charges(record, orjson.loads(record.rates or "{}")), *map(_extra_charge, record.extras)]
+    own = [*_charges(record, orjson.loads(record.rates or "{}")), *map(_extra_charge, record.extras)]
+    return own + [_failure_charge(attempt, attempt.billed) for attempt in record.attempts if attempt.billed]
 
 
 def _charges(record: Record, rates: dict[str, int]) -> Iterator[Charge]:
@@ -181,6 +186,12 @@ def _charges(record: Record, rates: dict[str, int]) -> Iterator[Charge]:
         micros = round(seconds * 1e6)
         amount = Decimal(fee * micros).scaleb(-15)
         yield Charge(name="per_second", quantity=f"{seconds:.3f} s", rate="—", amount=_plain(amount))
+
+
+def _failure_charge(attempt: Attempt, billed: Billed) -> Charge:
+    tokens = billed.usage.input_total + billed.usage.output_total
+    name = f"attempt at {attempt.deployment} that failed"
+    return Charge(name=name, quantity=f"{tokens:,}", rate="—", amount=format_usd(attempt.cost))
 
 
 def _extra_charge(extra: Extra) -> Charge:

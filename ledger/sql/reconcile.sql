@@ -12,3 +12,8 @@ FROM records
 WHERE received_ns >= :since_ns AND received_ns < :until_ns AND (cost <> 0 OR {tokens} > 0)
   AND cache NOT IN ({hits}) AND provider IN (SELECT value FROM json_each(:providers) AS each)
 GROUP BY 1, 2, 3, 4, 5;
+
+-- name: failed
+-- Calls of which an attempt that failed had billed, whoever answered in the end.
+SELECT strftime('%Y-%m-%d', received_ns / 1000000000, 'unixepoch') AS day, provider, model_served, attempts FROM records
+WHERE received_ns >= :since_ns AND received_ns < :until_ns AND attempts LIKE :billed;

@@ -8,8 +8,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from farthing.record import Extra
+from farthing.money import Nano
+from farthing.record import Attempt, Billed, Extra
 from farthing.tags import Tags
+from farthing.usage import Usage
 from gateway.admin import MetricsAccess, Problem, admin_app
 from tests.http.admin_setup import (
     ADMIN_SECRET,
@@ -133,6 +135,21 @@ async def test_a_record_comes_with_what_it_cost_beside_its_tokens(installation: 
         {"name": "web_searches", "quantity": 3, "rate": 10**13},
         {"name": "output", "quantity": 1, "rate": -1, "part": 1},
     ]
+
+
+async def test_an_attempt_that_billed_comes_with_its_own_figures(installation: Installation) -> None:
+    billed = Billed(provider="p", model="m", usage=Usage(output=1), rates='{"output":7}', price_version="v")
+    attempts = (
+        Attempt(deployment="p/m", status=502, error="http_502", seconds=1.0, cost=Nano(7), billed=billed),
+        Attempt(deployment="q/m", status=200, error="", seconds=1.0, cost=Nano(2_000_000)),
+    )
+    await write_ledger(installation.ledger_path, [make_record("req-1", attempts=attempts)])
+
+    async with installation.client(key=ADMIN_SECRET) as client:
+        first, second = (await client.get("/api/records/req-1")).json()["attempts"]
+
+    assert (first["cost"], first["billed"]["rates"], first["billed"]["usage"]["output"]) == (7, {"output": 7}, 1)
+    assert "billed" not in second
 
 
 async def test_spend_is_grouped_and_filtered_as_asked(installation: Installation) -> None:

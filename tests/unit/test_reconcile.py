@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from farthing.money import Nano, Rates
-from farthing.record import CacheOutcome, Extra, Outcome, Record, extras_cost
+from farthing.record import Attempt, Billed, CacheOutcome, Extra, Outcome, Record, extras_cost
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
 from gateway import cli
 from ledger.adjustments import Repricing, reprice
@@ -224,6 +224,32 @@ def test_a_part_by_another_model_is_that_models(engine: Engine) -> None:
         ("big", Meter.OUTPUT): (300, 1_500_000),
         ("big", Meter.IMAGE_OUTPUT): (100, 2_500_000),
     }
+
+
+def test_what_a_failed_attempt_billed_is_its_own_providers_and_models(engine: Engine) -> None:
+    """300 tokens in at 1 and 100 out at 2 USD a million at another provider, whose model answered nothing."""
+    usage = Usage(input_uncached=300, output=100)
+    rates = json.dumps(RATES.as_dict())
+    billed = Billed(provider="anthropic", model="c", usage=usage, rates=rates, price_version="v")
+    plain = record("a")
+    attempts = (
+        Attempt(deployment="anthropic/c", status=502, error="http_502", seconds=1, cost=Nano(500_000), billed=billed),
+        Attempt(deployment="openai/m", status=200, error="", seconds=1, cost=plain.cost),
+    )
+    engine.write(record("a", cost=Nano(plain.cost + 500_000), attempts=attempts))
+
+    ours, theirs, both = (
+        {(one.model, one.meter): (one.tokens, one.cost) for one in read_booked(engine.database, providers, DAY, NEXT)}
+        for providers in (["openai"], ["anthropic"], ["openai", "anthropic"])
+    )
+
+    assert ours == {
+        ("m", Meter.INPUT): (1000, 1_000_000),
+        ("m", Meter.CACHE_READ): (2000, 200_000),
+        ("m", Meter.OUTPUT): (500, 1_000_000),
+    }
+    assert theirs == {("c", Meter.INPUT): (300, 300_000), ("c", Meter.OUTPUT): (100, 200_000)}
+    assert both == ours | theirs
 
 
 def test_every_extra_that_has_a_price_has_a_meter() -> None:
