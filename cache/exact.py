@@ -62,6 +62,11 @@ class ExactCache:
         self.counts.misses += 1
         return None
 
+    async def peek(self, key: bytes) -> StoredAnswer | None:
+        """The live answer that another process has stored by now; counts nothing."""
+        entry = await self._read(key, self._clock.wall_ns())
+        return None if entry is None else entry.answer
+
     async def put(self, key: bytes, scope: bytes, answer: StoredAnswer, *, ttl_s: int) -> None:
         """Keep an answer for `ttl_s` seconds at most; zero keeps nothing. `scope` groups what belongs together."""
         if ttl_s <= 0:

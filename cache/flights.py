@@ -12,10 +12,10 @@ from farthing.answer import StoredAnswer
 class _Course:
     """What leader and followers share. A future is made only where somebody waits: most flights have no follower."""
 
-    __slots__ = ("answer", "feed", "followers", "landed", "on_change", "waiting")
+    __slots__ = ("answer", "departed", "feed", "followers", "landed", "on_change", "waiting")
 
     def __init__(self) -> None:
-        self.landed = False
+        self.landed = self.departed = False
         self.answer: StoredAnswer | None = None
         self.feed: Feed | None = None
         self.followers = 0
@@ -88,6 +88,11 @@ class Flight:
         self.leave()
         return None
 
+    @property
+    def was_called_off(self) -> bool:
+        """True where the leader landed before anything was sent upstream: one of those who waited may lead."""
+        return self._course.landed and not self._course.departed
+
     def leave(self) -> None:
         """Follow no more; idempotent."""
         if self._follows:
@@ -110,6 +115,10 @@ class Flight:
     def followers(self) -> int:
         """How many wait for this flight, or read its stream."""
         return self._course.followers
+
+    def depart(self) -> None:
+        """The call is about to be sent upstream."""
+        self._course.departed = True
 
     def broadcast(self, feed: Feed, on_change: Callable[[], None]) -> None:
         """Have followers read along; `on_change` is called when one comes or leaves."""

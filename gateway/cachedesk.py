@@ -1,5 +1,6 @@
 """Cache desk: asks exact cache, flight and semantic cache in that order, and stores what comes back."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +11,7 @@ from cache.exact import ExactCache
 from cache.feeds import Feed
 from cache.flights import Flight, Flights
 from cache.key import exact_key, semantic_scope
+from cache.leases import Leases
 from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 FOLLOW_S: Final = 60.0
 """Seconds that a follower waits for the leader of its flight before it goes alone."""
+STREAM_WAIT_S: Final = 2.0
+"""The same for a stream whose leader is in another process, where it can be waited for, but not read along."""
+LOOK_S: Final = 0.01
+MOST_LOOK_S: Final = 0.08
+SEEN_S: Final = 0.03
+"""After so long a process reads what another has stored (`cache.stores.sqlite`)."""
+LEASE_AFTER_S: Final = 0.1
+"""How long a lease is kept after its answer was stored: by then all processes can read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,7 @@ class CacheDesk:
         embedder_version: str,
         background: Background,
         epochs: Epochs,
+        leases: Leases | None = None,
     ) -> None:
         self.exact = exact
         self.semantic = semantic
@@ -57,6 +68,7 @@ class CacheDesk:
         self.flights = Flights()
         self.background = background
         self.epochs = epochs
+        self.leases = leases
 
     def open(self, call: Call, feature: Feature, partition: str, rules: CacheRules) -> "Lookup":
         """The lookup of one call; use as an async context manager, so that followers never wait for a dead leader."""
@@ -81,6 +93,7 @@ class Lookup:
         self._flight: Flight | None = None
         self._key: bytes | None = None
         self._scope: bytes | None = None
+        self._holds_lease = False
         control = call.cache_control
         self._may_read = not (control.no_cache or control.no_store)
         self._may_store = not control.no_store
@@ -102,7 +115,7 @@ class Lookup:
     def turn_to(self, partition: str) -> None:
         """Go on under the keys of another destination, after a miss: what it answers is kept as its own, and nobody
         waits for it under the old ones."""
-        self._land(None)
+        self.close()
         self._flight = None
         self._take_keys(partition)
 
@@ -122,14 +135,42 @@ class Lookup:
             return Hit(kind=CacheOutcome.EXACT, answer=stored)
         if control.only_if_cached:
             return None  # what is under way is no stored answer
-        flight = self._desk.flights.join(key)
-        if flight.leads:
-            self._flight = flight
+        while True:
+            flight = self._desk.flights.join(key)
+            if flight.leads:
+                self._flight = flight
+                return await self._await_others(key)
+            if self._call.stream and (feed := await flight.joined(FOLLOW_S)) is not None:
+                return Following(feed, flight)
+            landed = await flight.landed(0 if self._call.stream else FOLLOW_S)
+            if landed is not None:
+                return Hit(kind=CacheOutcome.COALESCED, answer=landed)
+            if not flight.was_called_off:
+                return None
+
+    async def _await_others(self, key: bytes) -> Hit | None:
+        """What another process stores that has the lease of this key; None where none has, or where it takes too long.
+        Those who follow this call wait along."""
+        leases = self._desk.leases
+        if leases is None:
             return None
-        if self._call.stream and (feed := await flight.joined(FOLLOW_S)) is not None:
-            return Following(feed, flight)
-        landed = await flight.landed(0 if self._call.stream else FOLLOW_S)
-        return None if landed is None else Hit(kind=CacheOutcome.COALESCED, answer=landed)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (STREAM_WAIT_S if self._call.stream else FOLLOW_S)
+        pause, self._holds_lease = LOOK_S, await leases.take(key)
+        if self._holds_lease:
+            return None
+        while loop.time() < until:
+            await asyncio.sleep(pause)
+            self._holds_lease = await leases.take(key)
+            if self._holds_lease:
+                await asyncio.sleep(SEEN_S)  # who has let go may have stored something a moment before
+            if stored := await self._desk.exact.peek(key):
+                self._land(stored)
+                return Hit(kind=CacheOutcome.COALESCED, answer=stored)
+            if self._holds_lease:
+                return None
+            pause = min(2 * pause, MOST_LOOK_S)
+        return None
 
     async def _find_semantic(self) -> Hit | None:
         if self._scope is None or self._desk.semantic is None or self._call.cache_control.min_fresh_s:
@@ -157,6 +198,7 @@ class Lookup:
                 self._key, self._exact_scope(), answer, ttl_s=self._rules.exact_ttl_s if ttl is None else ttl
             )
             self._land(answer)
+            self._release(after_s=LEASE_AFTER_S)
         if storable is Storable.SEMANTIC and self._scope is not None and self._desk.semantic is not None:
             ttl_s = self._rules.semantic_ttl_s if ttl is None else ttl
             self._desk.background.spawn(self._desk.semantic.add(self._call, self._scope, answer, ttl_s=ttl_s))
@@ -168,6 +210,11 @@ class Lookup:
     def _land(self, answer: StoredAnswer | None) -> None:
         if self._flight is not None:
             self._flight.land(answer)
+
+    def depart(self) -> None:
+        """The call is about to be sent upstream: from here on its followers share its fate."""
+        if self._flight is not None:
+            self._flight.depart()
 
     # --- for a stream that others follow ---------------------------------------------------------
 
@@ -197,14 +244,22 @@ class Lookup:
             self._flight.begin()
 
     def close(self) -> None:
-        """Let the followers go; idempotent."""
+        """Let the followers go, here and elsewhere; idempotent."""
         self._land(None)
+        self._release()
+
+    def _release(self, after_s: float = 0.0) -> None:
+        desk, key = self._desk, self._key
+        if self._holds_lease and desk.leases is not None and key is not None:
+            self._holds_lease = False
+            desk.background.start(_released(desk.leases, key, after_s))
 
     def hand_over(self) -> "Lookup":
         """The same lookup for whoever finishes the stream: leaving the context manager closes this one no more."""
         heir = object.__new__(Lookup)
         heir.__dict__.update(self.__dict__)
         self._flight = None
+        self._holds_lease = False
         return heir
 
     async def __aenter__(self) -> "Lookup":
@@ -214,3 +269,11 @@ class Lookup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+async def _released(leases: Leases, key: bytes, after_s: float) -> None:
+    try:
+        if after_s:
+            await asyncio.sleep(after_s)
+    finally:
+        await leases.release(key)

@@ -12,6 +12,7 @@ class Files:
 
     ledger: Path
     answers: Path
+    leases: Path
     meanings: Path
     scorecards: Path
     secret: Path
@@ -23,6 +24,7 @@ class Files:
         return cls(
             ledger=data_dir / "ledger.db",
             answers=data_dir / "cache.db",
+            leases=data_dir / "cache.leases",
             meanings=data_dir / "semantic.db",
             scorecards=data_dir / "evals.db",
             secret=data_dir / "secret",

@@ -143,6 +143,7 @@ async def _answer(
 ) -> Answer:
     # forward
     assert page.route is not None
+    lookup.depart()
     forwarded = await runtime.forwarder.send(call, page.route.deployments, cap, page.attempts, settlement)
     settlement.begin(forwarded)
 

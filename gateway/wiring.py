@@ -13,6 +13,7 @@ from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.epochs import Epochs
 from cache.exact import ExactCache
+from cache.leases import FileLeases
 from cache.semantic import SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
 from cache.vectors.faiss import FaissIndex
@@ -82,6 +83,7 @@ class House:
         self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
         self._cards_version = -1
+        self._shares_files = tallies is not None
         self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
         self._unusable = self._problem = ""
@@ -291,7 +293,16 @@ class House:
             embedder_version=embedder.version if embedder else "",
             background=self._background,
             epochs=self._epochs,
+            leases=self._open_leases(),
         )
+
+    def _open_leases(self) -> FileLeases | None:
+        """A single worker has no other process to wait for."""
+        if not self._shares_files:
+            return None
+        leases = FileLeases.open(self.files.leases)
+        self._open_things.push_async_callback(leases.close)
+        return leases
 
     def _open_exact(self) -> ExactCache:
         exact = self.settings.cache.exact

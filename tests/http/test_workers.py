@@ -260,3 +260,63 @@ def alive(pid: int) -> bool:
         return bool(command_line(pid))
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+async def test_two_hundred_identical_calls_of_one_moment_reach_the_provider_once(
+    gateway: GatewayProcess, mock: Mock
+) -> None:
+    crowd = httpx.Limits(max_connections=200)
+    headers = {"authorization": f"Bearer {KEY}"}
+    body = {"model": "plain-model", "max_tokens": 50, "messages": [{"role": "user", "content": "all at once"}]}
+    async with httpx.AsyncClient(
+        base_url=gateway.address, headers=headers, timeout=30, limits=crowd, trust_env=False
+    ) as client:
+        answers = await asyncio.gather(
+            *(client.post("/v1/chat/completions", json={**body, "stream": at % 2 == 0}) for at in range(200))
+        )
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(mock.requests) == 1
+    assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers[::2])
+    assert len({answer.json()["id"] for answer in answers[1::2]}) == 100
+    caches = [answer.headers["x-farthing-cache"] for answer in answers]
+    assert caches.count("miss") == 1
+    assert set(caches) <= {"miss", "coalesced", "exact"}
+    kept = records(gateway.folder)
+    (paid,) = (record for record in kept if record.cost)
+    assert len(kept) == 200
+    assert sum(record.avoided_cache for record in kept) == 199 * paid.cost
+    assert holds(gateway.folder) == 0
+
+
+async def test_a_call_waits_for_an_identical_one_at_the_other_worker(gateway: GatewayProcess, mock: Mock) -> None:
+    first, second = gateway.workers()
+    with only(gateway, first):
+        leading = asyncio.ensure_future(ask(gateway, "one for both"))
+        await until(lambda: len(mock.requests) == 1)
+
+    with only(gateway, second):
+        waiting = asyncio.ensure_future(ask(gateway, "one for both"))
+        await fresh(gateway, "GET", "/healthz")
+    answers = await asyncio.gather(leading, waiting)
+
+    assert [answer.headers["x-farthing-cache"] for answer in answers] == ["miss", "coalesced"]
+    assert len(mock.requests) == 1
+
+
+async def test_a_call_goes_alone_when_the_worker_that_it_waits_for_dies(gateway: GatewayProcess, mock: Mock) -> None:
+    first, second = gateway.workers()
+    with only(gateway, first):
+        leading = asyncio.ensure_future(ask(gateway, "one for both"))
+        await until(lambda: len(mock.requests) == 1)
+    with only(gateway, second):
+        waiting = asyncio.ensure_future(ask(gateway, "one for both"))
+        await fresh(gateway, "GET", "/healthz")
+        os.kill(first, signal.SIGKILL)
+
+    answer = await waiting
+
+    with suppress(httpx.TransportError):
+        await leading
+    assert (answer.status_code, answer.headers["x-farthing-cache"]) == (200, "miss")
+    assert len(mock.requests) == 2

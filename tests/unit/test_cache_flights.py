@@ -101,3 +101,31 @@ async def test_a_follower_that_is_cancelled_disturbs_nobody() -> None:
     leader.land(ANSWER)
 
     assert await staying.landed(5) == ANSWER
+
+
+async def test_a_flight_that_never_left_was_called_off() -> None:
+    flights = Flights()
+    early, first = flights.join(b"a" * 32), flights.join(b"a" * 32)
+    late, second = flights.join(b"b" * 32), flights.join(b"b" * 32)
+
+    late.depart()
+    early.land(None)
+    late.land(None)
+
+    assert (first.was_called_off, second.was_called_off) == (True, False)
+
+
+async def test_a_leader_knows_how_many_follow() -> None:
+    flights = Flights()
+    leader, follower, other = (flights.join(KEY) for _ in range(3))
+    waits = [asyncio.ensure_future(one.landed(5)) for one in (follower, other)]
+    await asyncio.sleep(0)
+    assert leader.followers == 2
+
+    waits[0].cancel()
+    await asyncio.wait(waits[:1])
+    assert leader.followers == 1
+
+    leader.land(ANSWER)
+    await asyncio.wait(waits)
+    assert leader.followers == 0
