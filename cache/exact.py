@@ -95,7 +95,7 @@ class ExactCache:
             entry = await asyncio.to_thread(unpack, data, key=key) if large else unpack(data, key=key)
         except CorruptEntry:
             self.counts.corrupt += 1
-            await self._forget(key)
+            await self.forget(key)
             return None
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("get", error)
@@ -105,7 +105,8 @@ class ExactCache:
         self._hold(entry)
         return entry
 
-    async def _forget(self, key: bytes) -> None:
+    async def forget(self, key: bytes) -> None:
+        """Serve this answer no more."""
         self._release(key)
         try:
             await self.store.delete(key)

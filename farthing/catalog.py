@@ -42,6 +42,7 @@ class Quirks:
     fields of its own that override the output cap, the number of choices or which model is billed; calls that carry
     one are refused.
     `usage_covers_choices`: with n > 1 its usage counts every choice; where not, such usage is estimated instead.
+    `base64_embeddings`: it sends vectors as base64 where asked to.
     """
 
     output_cap_field: str = "max_tokens"
@@ -52,6 +53,7 @@ class Quirks:
     key_scheme: str = "Bearer "
     cap_escapes: tuple[str, ...] = ()
     usage_covers_choices: bool = True
+    base64_embeddings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,8 @@ class Page:
         "finish_reason",
         "first_byte_seconds",
         "hold",
+        "inputs",
+        "inputs_sent",
         "keeper",
         "meter",
         "model",
@@ -108,6 +110,7 @@ class Page:
         self.model = self.provider = self.tier = ""
         self.first_byte_seconds: float | None = None
         self.finish_reason = ""
+        self.inputs = self.inputs_sent = 0
         self.attempts: list[Attempt] = []
 
     @property
@@ -272,6 +275,8 @@ class Page:
             stated_cost=self.stated_cost,
             refused_by=self.refused_by,
             extras=self.extras,
+            inputs=self.inputs,
+            inputs_sent=self.inputs_sent,
         )
 
 

@@ -1,10 +1,10 @@
 """Cache desk: asks exact cache, flight and semantic cache in that order, and stores what comes back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cache.epochs import Epochs
 from cache.exact import ExactCache
@@ -15,8 +15,9 @@ from cache.leases import Leases
 from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
-from farthing.catalog import Feature
+from farthing.catalog import Deployment, Feature
 from farthing.errors import NotCached
+from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
 from gateway.tasks import Background
 
@@ -83,7 +84,11 @@ class Following(NamedTuple):
 
 
 class Lookup:
-    """One call at the caches. `outcome` is MISS where a cache was asked and BYPASS where none was."""
+    """One call at the caches. `outcome` is MISS where a cache was asked and BYPASS where none was.
+
+    Here a call is known as a whole or not at all; `gateway.embeddings` looks up each of its `inputs`."""
+
+    inputs = inputs_sent = 0
 
     def __init__(self, desk: CacheDesk, call: Call, feature: Feature, partition: str, rules: CacheRules) -> None:
         self._desk = desk
@@ -106,7 +111,7 @@ class Lookup:
         tags = call.cache_control.tags
         if feature.cache_tags:
             tags = tuple(sorted({*tags, *feature.cache_tags}))
-        partition = f"{partition}\0{desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)}"
+        self._stamped = partition = f"{partition}\0{desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)}"
         if feature.exact_cache and rules.exact and self._may_store:
             self._key = exact_key(desk.secret, call, partition)
         if feature.semantic_cache and rules.semantic and self._may_store and desk.semantic is not None:
@@ -187,6 +192,14 @@ class Lookup:
         """Raises NotCached for a call that wants nothing but a cached answer, after none was found."""
         if self._call.cache_control.only_if_cached:
             raise NotCached(param="cache-control")
+
+    def rest(self, places: Sequence[Deployment]) -> Call:
+        """What of the call no cache knows, as it is to be sent to one of `places`."""
+        return self._call
+
+    async def complete(self, raw: bytes, parsed: Mapping[str, Any], answer: StoredAnswer) -> tuple[bytes, Nano]:
+        """The client's answer, from what was sent for and what was known, and what the latter had cost."""
+        return raw, ZERO
 
     async def store(self, answer: StoredAnswer, storable: Storable) -> None:
         """Keep an answer where it may be kept, and give it to those who wait for it."""

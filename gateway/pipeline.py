@@ -15,6 +15,7 @@ from gateway.admission import admit, authenticate, known_task
 from gateway.answer import Answer
 from gateway.books import Page
 from gateway.cachedesk import Following, Lookup
+from gateway.embeddings import open_lookup
 from gateway.forward import output_cap
 from gateway.holds import Holds
 from gateway.replies import (
@@ -91,7 +92,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     page.reference_tier = destination.reference_tier
 
     # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
-    async with runtime.caches.open(call, feature, destination.partition, generation.cache_rules) as lookup:
+    async with open_lookup(runtime.caches, call, feature, destination.partition, generation.cache_rules) as lookup:
+        page.inputs = lookup.inputs
         if hit := await lookup.find():
             return await _hit(call, hit, page, runtime)
         page.cache = lookup.outcome
@@ -102,16 +104,19 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
             lookup.turn_to(lowered.partition)
             if hit := await lookup.find():
                 return await _hit(call, hit, page, runtime)
+            page.cache = lookup.outcome
         lookup.check_wanted()
         route = runtime.route(lowered)
         page.route, page.tier = route, route.tier
 
-        # reserve
+        # reserve: for what no cache knows
+        call = lookup.rest(route.deployments)
         cap = output_cap(call, feature)
         call, allowance = await Holds(generation.pricing, runtime.outputs).hold(page, call, feature, cap)
 
         settlement = Settlement(page, call, generation.pricing, runtime.clock, allowance)
         page.meter = settlement.open(route.deployments[0], cap)
+        page.inputs_sent = lookup.inputs_sent
         if call.stream and (feature.on_hang_up is HangUp.DRAIN or lookup.leads):
             heir = lookup.hand_over()
             kept = _kept(call, cap, settlement, heir, page, runtime, feature.on_hang_up)

@@ -40,6 +40,8 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
         (b"x-farthing-cache", page.cache.value.encode()),
         (b"x-farthing-feature", page.tags.feature.encode()),
     ]
+    if page.inputs:
+        headers.append((b"x-farthing-inputs-sent", b"%d/%d" % (page.inputs_sent, page.inputs)))
     if page.model:
         headers.append((b"x-farthing-model", _header_text(page.model)))
     if page.tier:
@@ -133,10 +135,12 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     page.finish_reason = finish_reason_of(parsed)
     if parsed.get("error"):
         return await _failed_answer(forwarded, raw, parsed, page)
+    answer = page.stored(raw)
+    body, page.avoided_cache = await lookup.complete(raw, parsed, answer)
     await page.close(Outcome.SUCCESS, response.status)
-    await lookup.store(page.stored(raw), storable(call.endpoint, parsed))
+    await lookup.store(answer, storable(call.endpoint, parsed))
     headers = [JSON, *explain(page, with_cost=True), *_passed_on(response)]
-    return Answer(response.status, headers, raw)
+    return Answer(response.status, headers, body)
 
 
 async def _failed_answer(forwarded: Forwarded, raw: bytes, parsed: Mapping[str, Any], page: Page) -> Answer:

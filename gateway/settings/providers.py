@@ -30,17 +30,19 @@ KINDS: Final[Mapping[str, Kind]] = {
         base_url="https://api.openai.com/v1",
         key_variable="OPENAI_API_KEY",
         price_provider="openai",
-        quirks=Quirks(output_cap_field="max_completion_tokens"),
+        quirks=Quirks(output_cap_field="max_completion_tokens", base64_embeddings=True),
     ),
     # The v1 surface (https://NAME.openai.azure.com/openai/v1) needs no api-version; the older one with
     # .../openai/deployments/NAME does, as quirks: {query: api-version=...}.
     "azure": Kind(
         key_variable="AZURE_OPENAI_API_KEY",
         price_provider="azure",
-        quirks=Quirks(output_cap_field="max_completion_tokens", key_header="api-key", key_scheme=""),
+        quirks=Quirks(
+            output_cap_field="max_completion_tokens", key_header="api-key", key_scheme="", base64_embeddings=True
+        ),
         needs_base_url=True,
     ),
-    "vllm": Kind(base_url="http://127.0.0.1:8000/v1"),
+    "vllm": Kind(base_url="http://127.0.0.1:8000/v1", quirks=Quirks(base64_embeddings=True)),
     "ollama": Kind(base_url="http://127.0.0.1:11434/v1"),
     # n_predict beats max_tokens, n_cmpl beats n, and with n above 1 usage covers one choice only: docs/demo-model.md.
     "llamacpp": Kind(

@@ -83,6 +83,7 @@ class QuirksForm(Form):
     usage_covers_choices: Flag | None = setting(
         None, "Whether its usage counts every choice where n is above 1; if not, it is estimated."
     )
+    base64_embeddings: Flag | None = setting(None, "Whether it sends vectors as base64 where asked to.")
 
     def over(self, defaults: Quirks) -> Quirks:
         """These quirks where given, else the defaults."""
@@ -98,6 +99,7 @@ class QuirksForm(Form):
             usage_covers_choices=(
                 defaults.usage_covers_choices if self.usage_covers_choices is None else self.usage_covers_choices
             ),
+            base64_embeddings=defaults.base64_embeddings if self.base64_embeddings is None else self.base64_embeddings,
         )
 
 

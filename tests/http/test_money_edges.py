@@ -114,7 +114,7 @@ async def test_a_batch_of_embeddings_may_pass_the_window_that_binds_each_of_its_
     data = [{"embedding": [1.0]}] * 40
     stair.upstream.add(plain({"object": "list", "data": data, "usage": {"prompt_tokens": 400, "total_tokens": 400}}))
 
-    await stair.ask(Endpoint.EMBEDDINGS, model=SMALL, input=["ten words"] * 40)
+    await stair.ask(Endpoint.EMBEDDINGS, model=SMALL, input=[f"ten words {number}" for number in range(40)])
 
     assert (stair.record.cost, stair.record.usage.source) == (400_000, UsageSource.PROVIDER)
     assert stair.ledger.overages == 0
