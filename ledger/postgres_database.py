@@ -80,10 +80,20 @@ class PostgresSession:
 
 @dataclass(frozen=True, slots=True)
 class PostgresDatabase:
-    """The ledger in the schema `schema` of the database at `url` (postgresql://…), which may hold a password."""
+    """The ledger in the schema `schema` of the database at `url` (postgresql://…), which may hold a password. Raises
+    ConfigError for an address that is none."""
 
     url: str = field(repr=False)
     schema: str = SCHEMA
+
+    def __post_init__(self) -> None:
+        try:
+            conninfo_to_dict(self.url)
+        except psycopg.Error:  # which says what it does not understand, perhaps a part of the password
+            raise ConfigError(
+                "`ledger.url` is no address that the driver of PostgreSQL understands: in names and passwords write "
+                "%25 for %, %40 for @, %3A for :, %2F for / and %3F for ?, and use no parameters but libpq's."
+            ) from None
 
     @property
     def label(self) -> str:

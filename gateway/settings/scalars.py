@@ -221,17 +221,28 @@ def _ledger_url(value: Any) -> str:
         return ""
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError:
         raise fault(_LEDGER_URL_PROBLEM) from None
-    if parts.scheme not in {"postgresql", "postgres"} or port == 0 or len(parts.path) < 2 or " " in text:
+    if not text.startswith(("postgresql://", "postgres://")) or len(parts.path) < 2 or " " in text:
+        raise fault(_LEDGER_URL_PROBLEM)
+    # Several servers may be named, HOST:PORT,HOST:PORT, of which the driver takes the first that it reaches. An @ more
+    # is one of a password: what comes after it would be taken, and shown, for the name of a server.
+    servers = parts.netloc.rpartition("@")[2]
+    if text.count("@") > ("@" in parts.netloc) or not all(_SERVER.fullmatch(server) for server in servers.split(",")):
         raise fault(_LEDGER_URL_PROBLEM)
     return text
 
 
+_SERVER: Final = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@]*)"
+    r"(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])?)?"
+)
+"""A host and a port, both of which may be missing."""
+
+
 _LEDGER_URL_PROBLEM: Final = (
-    "{given} is not the address of a database; write postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE, ${NAME} for all "
-    "of it, or none for SQLite in data_dir"
+    "{given} is not the address of a database; write postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE (name and "
+    "password percent-encoded), ${NAME} for all of it, or none for SQLite in data_dir"
 )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 from gateway.settings import reader
 from gateway.settings.environment import BadReference, interpolate, is_secret_reference
@@ -156,7 +157,7 @@ def secret_problem(path: Path, text: str) -> str:
                 "a proxy's password may not stand in a file; write http://NAME:${PASSWORD}@HOST:PORT, "
                 "or ${NAME} for the whole address"
             )
-        case ("ledger", "url") if "password=" in text or not _hides_password(text):
+        case ("ledger", "url") if "password=" in unquote(text).lower() or not _hides_password(text):
             return (
                 "a database's password may not stand in a file; write "
                 "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE, or ${NAME} for the whole address"
