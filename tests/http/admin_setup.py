@@ -1,4 +1,4 @@
-"""A gateway's admin side over a real ledger file, for the tests of the admin API and the pages."""
+"""A gateway's admin side over a real ledger, for the tests of the admin API and the pages."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.admin import AdminView, MetricsAccess, Problem, admin_app
 from ledger.budgets import accounts
-from ledger.sqlite_file import SQLiteFile
 from tests.ledgers import Engine, SQLiteEngine
 
 NOW_NS = 1_795_000_000 * 10**9
@@ -47,7 +46,7 @@ def make_key(id_: str, secret: str, *rights: Right) -> VirtualKey:
 class Installation:
     """What the wiring would provide, with parts that tests change."""
 
-    ledger_path: Path
+    engine: Engine
     clock: SetClock = field(default_factory=SetClock)
     access: MetricsAccess = MetricsAccess.LOOPBACK
     problems: Sequence[Problem] = ()
@@ -70,7 +69,7 @@ class Installation:
         return AdminView(
             clock=self.clock,
             secret=b"0123456789abcdef",
-            database=SQLiteFile(self.ledger_path),
+            database=self.engine.database,
             authenticate=self.authenticate,
             find_key=self.keys.get,
             metrics_access=lambda: self.access,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import MutableMapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,13 +20,14 @@ from tests.http.admin_setup import (
     MONTHLY,
     Installation,
     make_record,
-    write_ledger,
+    write_books,
 )
+from tests.ledgers import Engine
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Installation:
-    return Installation(ledger_path=tmp_path / "ledger.db")
+def installation(engine: Engine) -> Installation:
+    return Installation(engine=engine)
 
 
 async def test_health_tells_nothing_but_that_the_process_answers(installation: Installation) -> None:
@@ -110,7 +110,7 @@ async def test_the_api_is_for_admin_keys(installation: Installation, path: str) 
 
 
 async def test_a_record_comes_with_exact_amounts(installation: Installation) -> None:
-    await write_ledger(installation.ledger_path, [make_record("req-1")])
+    await write_books(installation.engine, [make_record("req-1")])
 
     async with installation.client(key=ADMIN_SECRET) as client:
         found = await client.get("/api/records/req-1")
@@ -126,7 +126,7 @@ async def test_a_record_comes_with_exact_amounts(installation: Installation) -> 
 
 async def test_a_record_comes_with_what_it_cost_beside_its_tokens(installation: Installation) -> None:
     extras = (Extra(name="web_searches", quantity=3, rate=10**13), Extra(name="output", quantity=1, rate=-1, part=1))
-    await write_ledger(installation.ledger_path, [make_record("req-1", extras=extras)])
+    await write_books(installation.engine, [make_record("req-1", extras=extras)])
 
     async with installation.client(key=ADMIN_SECRET) as client:
         body = (await client.get("/api/records/req-1")).json()
@@ -143,7 +143,7 @@ async def test_an_attempt_that_billed_comes_with_its_own_figures(installation: I
         Attempt(deployment="p/m", status=502, error="http_502", seconds=1.0, cost=Nano(7), billed=billed),
         Attempt(deployment="q/m", status=200, error="", seconds=1.0, cost=Nano(2_000_000)),
     )
-    await write_ledger(installation.ledger_path, [make_record("req-1", attempts=attempts)])
+    await write_books(installation.engine, [make_record("req-1", attempts=attempts)])
 
     async with installation.client(key=ADMIN_SECRET) as client:
         first, second = (await client.get("/api/records/req-1")).json()["attempts"]
@@ -155,7 +155,7 @@ async def test_an_attempt_that_billed_comes_with_its_own_figures(installation: I
 async def test_spend_is_grouped_and_filtered_as_asked(installation: Installation) -> None:
     other = Tags(tenant="acme", key_id="app", feature="mail")
     records = [make_record("a"), make_record("b", **HIT), make_record("c", tags=other, tier="large")]
-    await write_ledger(installation.ledger_path, records)
+    await write_books(installation.engine, records)
 
     async with installation.client(key=ADMIN_SECRET) as client:
         grouped = await client.get("/api/spend", params={"by": "feature,tier", "since": "1d"})
@@ -173,7 +173,7 @@ async def test_spend_is_grouped_and_filtered_as_asked(installation: Installation
 async def test_a_question_that_makes_no_sense_gets_400_and_a_remedy(
     installation: Installation, asked: dict[str, str]
 ) -> None:
-    await write_ledger(installation.ledger_path, [])
+    await write_books(installation.engine, [])
 
     async with installation.client(key=ADMIN_SECRET) as client:
         response = await client.get("/api/spend", params=asked)
@@ -183,16 +183,19 @@ async def test_a_question_that_makes_no_sense_gets_400_and_a_remedy(
 
 
 async def test_a_report_without_a_ledger_says_where_it_was_looked_for(installation: Installation) -> None:
+    installation.engine.remove()
+
     async with installation.client(key=ADMIN_SECRET) as client:
         response = await client.get("/api/spend")
 
     assert response.status_code == 503
-    assert "There is no ledger at" in response.json()["error"]["message"]
+    said = f"There is no ledger at {installation.engine.database.label}"
+    assert said in response.json()["error"]["message"]
 
 
 async def test_budgets_show_what_is_spent_and_those_nobody_drew_on(installation: Installation) -> None:
     installation.budgets = [MONTHLY, EACH_RUN]
-    await write_ledger(installation.ledger_path, [make_record("a"), make_record("b")], [MONTHLY, EACH_RUN])
+    await write_books(installation.engine, [make_record("a"), make_record("b")], [MONTHLY, EACH_RUN])
 
     async with installation.client(key=ADMIN_SECRET) as client:
         response = await client.get("/api/budgets")

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from html import unescape
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +15,6 @@ from gateway.admin import Problem
 from gateway.pages.render import percent, usd
 from ledger import raises
 from ledger.amendments import Raise
-from ledger.sqlite_file import SQLiteFile
 from tests.http.admin_setup import (
     ADMIN_SECRET,
     CALLER_SECRET,
@@ -27,13 +25,14 @@ from tests.http.admin_setup import (
     Installation,
     make_key,
     make_record,
-    write_ledger,
+    write_books,
 )
+from tests.ledgers import Engine
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Installation:
-    return Installation(ledger_path=tmp_path / "ledger.db", budgets=[MONTHLY, EACH_RUN])
+def installation(engine: Engine) -> Installation:
+    return Installation(engine=engine, budgets=[MONTHLY, EACH_RUN])
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ async def test_an_admin_key_opens_the_dashboard_until_logout(browser: httpx.Asyn
 
 
 async def test_a_raised_budget_shows_the_limit_of_now(installation: Installation, browser: httpx.AsyncClient) -> None:
-    await write_ledger(installation.ledger_path, [make_record("a")], [MONTHLY])
+    await write_books(installation.engine, [make_record("a")], [MONTHLY])
     made = Raise(
         id="raise-1",
         budget=MONTHLY.id,
@@ -83,7 +82,7 @@ async def test_a_raised_budget_shows_the_limit_of_now(installation: Installation
         author="boss",
         reason="launch week",
     )
-    await asyncio.to_thread(raises.add, SQLiteFile(installation.ledger_path), made)
+    await asyncio.to_thread(raises.add, installation.engine.database, made)
     await log_in(browser)
 
     with_it = text_of(await browser.get("/dashboard"))
@@ -185,7 +184,7 @@ async def test_before_the_first_request_the_page_says_how_to_make_one(
 ) -> None:
     await log_in(browser)
     without_file = await browser.get("/dashboard")
-    await write_ledger(installation.ledger_path, [])
+    await write_books(installation.engine, [])
     without_rows = await browser.get("/dashboard")
 
     for page in (without_file, without_rows):
@@ -203,7 +202,7 @@ async def test_the_overview_shows_the_figures_of_the_ledger(
         make_record("c", tags=mail, tier="large", cost=Nano(6_000_000), avoided_routing=Nano(0)),
         make_record("old", received_ns=NOW_NS - 40 * 86_400 * 10**9, cost=Nano(9 * 10**9)),
     ]
-    await write_ledger(installation.ledger_path, records, [MONTHLY])
+    await write_books(installation.engine, records, [MONTHLY])
     await log_in(browser)
 
     page = text_of(await browser.get("/dashboard"))
@@ -232,7 +231,7 @@ async def test_what_got_no_answer_in_a_day_is_counted_by_how_it_ended(
         make_record("e", outcome=Outcome.UPSTREAM_ERROR, status=502, error_code="upstream_unreachable"),
         make_record("old", **refused, received_ns=NOW_NS - 25 * 3600 * 10**9),
     ]
-    await write_ledger(installation.ledger_path, records)
+    await write_books(installation.engine, records)
     await log_in(browser)
 
     page = text_of(await browser.get("/dashboard"))
@@ -247,7 +246,7 @@ async def test_what_is_wrong_stands_above_the_figures(installation: Installation
     well = await browser.get("/dashboard")
     installation.problems = [Problem(reason="config", detail=detail, blocking=False)]
     empty = await browser.get("/dashboard")
-    await write_ledger(installation.ledger_path, [make_record("a")])
+    await write_books(installation.engine, [make_record("a")])
     full = await browser.get("/dashboard")
 
     assert "Needs attention" not in well.text
@@ -260,7 +259,7 @@ async def test_what_is_wrong_stands_above_the_figures(installation: Installation
 async def test_a_request_page_tells_the_story_and_adds_up_the_bill(
     installation: Installation, browser: httpx.AsyncClient
 ) -> None:
-    await write_ledger(installation.ledger_path, [make_record("req-1")])
+    await write_books(installation.engine, [make_record("req-1")])
     await log_in(browser)
 
     page = text_of(await browser.get("/dashboard/requests/req-1"))
@@ -275,7 +274,7 @@ async def test_a_request_page_shows_who_refused_the_tier_and_the_provider_s_own_
     installation: Installation, browser: httpx.AsyncClient
 ) -> None:
     told = {"service_tier": "flex", "stated_cost": Nano(1_900_000), "refused_by": "monthly|feature=search"}
-    await write_ledger(installation.ledger_path, [make_record("req-1", **told), make_record("req-2")])
+    await write_books(installation.engine, [make_record("req-1", **told), make_record("req-2")])
     await log_in(browser)
 
     page = text_of(await browser.get("/dashboard/requests/req-1"))
@@ -304,7 +303,7 @@ async def test_hostile_names_are_shown_and_never_run(installation: Installation,
         make_record("a", model_served=hostile, route_reason=hostile, tier=hostile, error_code=hostile),
         make_record("b", model_requested=hostile, outcome=Outcome.REJECTED, cache=CacheOutcome.BYPASS),
     ]
-    await write_ledger(installation.ledger_path, records)
+    await write_books(installation.engine, records)
     await log_in(browser)
 
     for path in ("/dashboard", "/dashboard/requests/a", "/dashboard/requests/b"):
