@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from cache.choices import Message, NotUnderstood, TextChoice, output_size, text_size
+from cache.choices import Message, NotUnderstood, TextChoice, output_text, text_in
 from farthing.call import Endpoint
 
 MAX_CHARACTERS: Final = 4_000_000
@@ -26,6 +26,8 @@ class Assembler(Protocol):
     """Events so far that carried a piece of output: text, reasoning, refusal or arguments of a tool call."""
     output_chars: int
     """Characters so far in those pieces."""
+    output_texts: list[str]
+    """Those pieces, up to MAX_CHARACTERS."""
     finish_reason: str
     """In the words of chat completions; empty until the provider gave one."""
 
@@ -71,6 +73,7 @@ class ChoicesAssembler:
     def __init__(self, kind: str, new_choice: type[Message] | type[TextChoice], expected: int) -> None:
         self.output_deltas = 0
         self.output_chars = 0
+        self.output_texts: list[str] = []
         self.finish_reason = ""
         self._kind = kind
         self._new_choice = new_choice
@@ -130,10 +133,12 @@ class ChoicesAssembler:
     def _count(self, choices: Any) -> None:
         for choice in choices:
             delta = choice.get("delta")
-            size = output_size(delta) if delta else text_size(choice.get("text"))
-            if size:
+            text = output_text(delta) if delta else text_in(choice.get("text"))
+            if text:
                 self.output_deltas += 1
-                self.output_chars += size
+                self.output_chars += len(text)
+                if self.output_chars <= MAX_CHARACTERS:
+                    self.output_texts.append(text)
             if choice.get("finish_reason"):
                 self.finish_reason = str(choice["finish_reason"])
                 self._running.discard(choice.get("index"))
@@ -184,6 +189,7 @@ class ResponsesAssembler:
     def __init__(self) -> None:
         self.output_deltas = 0
         self.output_chars = 0
+        self.output_texts: list[str] = []
         self.finish_reason = ""
         self._response: Mapping[str, Any] | None = None
 
@@ -198,9 +204,11 @@ class ResponsesAssembler:
         if not isinstance(kind, str):
             return
         if kind.endswith(".delta"):
-            size = text_size(event.get("delta"))
-            self.output_deltas += size > 0
-            self.output_chars += size
+            if text := text_in(event.get("delta")):
+                self.output_deltas += 1
+                self.output_chars += len(text)
+                if self.output_chars <= MAX_CHARACTERS:
+                    self.output_texts.append(text)
         elif kind in ("response.completed", "response.incomplete", "response.failed", "error"):
             self._end(kind, event.get("response"))
 

@@ -187,25 +187,26 @@ class TextChoice:
         }
 
 
-def output_size(delta: Mapping[str, Any]) -> int:
+def output_text(delta: Mapping[str, Any]) -> str:
+    """Every text of a delta that is output: content, reasoning, refusal, names and arguments of calls."""
     content = delta.get("content")
-    size = len(content) if type(content) is str else text_size(content)
-    if len(delta) > 1 or not size:
-        for name in ("reasoning_content", "reasoning", "refusal"):
-            size += text_size(delta.get(name))
-        for call in delta.get("tool_calls") or ():
-            function = call.get("function") or {}
-            size += text_size(function.get("name")) + text_size(function.get("arguments"))
-        size += text_size((delta.get("function_call") or {}).get("arguments"))
-    return size
+    text = content if type(content) is str else text_in(content)
+    if len(delta) == 1 and text:
+        return text
+    parts = [text, *(text_in(delta.get(name)) for name in ("reasoning_content", "reasoning", "refusal"))]
+    for call in delta.get("tool_calls") or ():
+        function = call.get("function") or {}
+        parts += (text_in(function.get("name")), text_in(function.get("arguments")))
+    parts.append(text_in((delta.get("function_call") or {}).get("arguments")))
+    return "".join(parts)
 
 
-def text_size(value: Any) -> int:
-    """Characters of a text, or of the texts in a list of parts (Mistral's thinking)."""
+def text_in(value: Any) -> str:
+    """A text, or the texts in a list of parts (Mistral's thinking)."""
     if isinstance(value, str):
-        return len(value)
+        return value
     if isinstance(value, list):
-        return sum(text_size(part) for part in value)
+        return "".join(map(text_in, value))
     if isinstance(value, dict):
-        return text_size(value.get("text")) + text_size(value.get("thinking"))
-    return 0
+        return text_in(value.get("text")) + text_in(value.get("thinking"))
+    return ""

@@ -5,9 +5,6 @@ from typing import Any, Final
 
 import orjson
 
-CHARACTERS_PER_TOKEN: Final = 4
-"""The usual length of an English token; used only to estimate, and marked so."""
-
 
 def parse_answer(raw: bytes) -> dict[str, Any] | None:
     """The JSON object of an answer, or None for anything else."""
@@ -28,13 +25,9 @@ def finish_reason_of(answer: Mapping[str, Any]) -> str:
     return status if type(status) is str else ""
 
 
-def estimated_output(answer: Mapping[str, Any]) -> int:
-    """Output tokens of an answer that came without usage: every text of every choice, rounded up."""
-    return -(-sum(len(text) for text in _texts(answer)) // CHARACTERS_PER_TOKEN)
-
-
-def _texts(answer: Mapping[str, Any]) -> Iterator[str]:
-    """Chat messages, completion texts and Responses output, whichever there are."""
+def output_texts(answer: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of every choice of an answer: chat messages, completion texts and Responses output, whichever there
+    are."""
     pending: list[Any] = [answer.get("choices"), answer.get("output")]
     while pending:
         node = pending.pop()

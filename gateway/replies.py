@@ -21,9 +21,10 @@ from gateway.cachedesk import Following, Lookup
 from gateway.errorbodies import MOST_BYTES
 from gateway.followers import FollowEnding
 from gateway.forward import Forwarded, error_body
-from gateway.reading import estimated_output, finish_reason_of, parse_answer
+from gateway.reading import finish_reason_of, output_texts, parse_answer
 from gateway.settlement import Settlement
 from gateway.streams import StreamEnding
+from gateway.tokens import estimated_tokens
 
 JSON: Final = (b"content-type", b"application/json")
 EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -131,7 +132,7 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     if usage is not None:
         settlement.charge(usage)
     else:
-        settlement.estimate(estimated_output(parsed))
+        settlement.estimate(estimated_tokens(output_texts(parsed)))
     page.finish_reason = finish_reason_of(parsed)
     if parsed.get("error"):
         return await _failed_answer(forwarded, raw, parsed, page)

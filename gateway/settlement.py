@@ -1,7 +1,7 @@
 """Settlement: from what the upstream sent to what the call cost, written on its page."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -18,14 +18,12 @@ from gateway.books import Page
 from gateway.errorbodies import read_error
 from gateway.forward import Forwarded
 from gateway.pricing import ANY_TIER, Pricing, asked_tier, most_input
+from gateway.tokens import estimated_input
 from ledger.bills import Bill
 from ledger.price import plain_tier, version_in_tier
 from ledger.prices import CHEAPER_TIERS
 from ledger.statement import Portion, Statement
 from ledger.usage import UsageReader, estimate
-
-BYTES_PER_TOKEN: Final = 4
-"""The usual length of an English token; used only to estimate, and marked so."""
 
 
 class Settlement:
@@ -118,7 +116,7 @@ class Settlement:
         """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""
         self._deployment = self._tried_last()
         self._name(self.deployment)
-        input_tokens = min(-(-len(self._call.raw) // BYTES_PER_TOKEN), self._call.input_bound)
+        input_tokens = min(estimated_input(self._call), self._call.input_bound)
         if (most := most_input(self._call, self.deployment)) is not None:
             input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))

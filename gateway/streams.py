@@ -12,15 +12,16 @@ from farthing.catalog import HangUp
 from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
 from farthing.ports import UpstreamResponse
 from farthing.record import Outcome
-from farthing.usage import UsageSource
+from farthing.usage import Usage, UsageSource
 from farthing.value import changed
 from gateway.books import Page
 from gateway.cachedesk import Lookup
 from gateway.drains import Drains, Pump
 from gateway.forward import Forwarded, asks_usage_for_us
-from gateway.reading import CHARACTERS_PER_TOKEN, parse_answer
+from gateway.reading import parse_answer
 from gateway.relay import Relay
 from gateway.settlement import Settlement
+from gateway.tokens import estimated_tokens
 
 GRACE_S: Final = 0.5
 TOO_SLOW: Final = "The stream was read so slowly that its next part is gone: send the call again."
@@ -222,18 +223,22 @@ class StreamEnding:
 
     def _charge(self) -> None:
         """By the provider's figure where it covers all that was delivered, else by what was delivered."""
-        usage, delivered = self._relay.usage, self._delivered_tokens()
+        usage = self._relay.usage
         if usage is None:
-            self._settlement.estimate(delivered)
-        elif self._relay.usage_is_last or usage.output_total >= delivered:
+            self._settlement.estimate(self._delivered())
+        elif self._relay.usage_is_last or (missing := self._uncounted(usage)) <= 0:
             self._settlement.charge(usage)
         else:
-            missing = delivered - usage.output_total
             self._settlement.charge(changed(usage, output=usage.output + missing, source=UsageSource.ESTIMATED))
 
-    def _delivered_tokens(self) -> int:
-        """Providers send about a token a delta; where they send more, the text tells."""
-        return max(self._assembler.output_deltas, -(-self._assembler.output_chars // CHARACTERS_PER_TOKEN))
+    def _delivered(self) -> int:
+        """Tokens by the tokenizer; but a provider sends one at least with each piece, whatever its own tokenizer is."""
+        return max(estimated_tokens(self._assembler.output_texts), self._assembler.output_deltas)
+
+    def _uncounted(self, usage: Usage) -> int:
+        """Tokens that were delivered after the provider had told this. One that counts as it goes may count otherwise
+        than we do: there are none where it has counted a token for every piece that it sent."""
+        return 0 if usage.output_total >= self._assembler.output_deltas else self._delivered() - usage.output_total
 
     def _how_it_ended(self, error: BaseException | None) -> tuple[Outcome, int, str]:
         failure = self._relay.failure

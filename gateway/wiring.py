@@ -49,6 +49,7 @@ from gateway.stores import MEBIBYTE, open_epochs, open_store
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
+from ledger import tokens
 from ledger.charges import charged_accounts
 from ledger.outputs import latest_outputs
 from ledger.prices import published_ns
@@ -142,6 +143,7 @@ class House:
             header_bytes=settings.server.max_header_bytes,
             headers=settings.server.max_headers,
         )
+        self._background.spawn(asyncio.to_thread(tokens.load))  # or the first estimate would hold up everybody else
         self._note_config()
         self.door = Door(self.runtime, limits, admin_app(self._view()))
 

@@ -142,7 +142,7 @@ async def test_a_drained_stream_that_breaks_is_booked_by_what_came() -> None:
     await stair.runtime.drains.settle()
 
     assert stair.record.outcome is Outcome.UPSTREAM_ERROR
-    assert (stair.record.usage.source, stair.record.usage.output_total) == (UsageSource.ESTIMATED, 2)
+    assert (stair.record.usage.source, stair.record.usage.output_total) == (UsageSource.ESTIMATED, 3)  # " " is one
     answer, _ = await stair.ask()
     assert headers_of(answer).get("x-farthing-cache") == "miss"
 

@@ -151,8 +151,8 @@ async def test_a_first_usage_is_not_the_bill_of_a_stream_that_is_cut() -> None:
 
     booked = stair.record.usage
     assert booked.source is UsageSource.ESTIMATED
-    # 30 deltas of 5 characters: at 4 characters a token 38 of them.
-    assert (booked.input_total, booked.output_total) == (10, 38)
+    # "word word word ... ": a token a word, and one for the space at the end.
+    assert (booked.input_total, booked.output_total) == (10, 31)
 
 
 async def test_an_error_with_its_usage_inside_a_stream_is_billed_by_that_usage() -> None:
