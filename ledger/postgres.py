@@ -10,6 +10,7 @@ import psycopg
 from psycopg import errors
 
 from farthing.errors import LedgerUnavailable
+from farthing.hold import Intent
 from farthing.ports import Clock
 from farthing.record import Record
 from ledger import recovery, rollups
@@ -110,6 +111,18 @@ class PostgresLedger(GroupCommit):
 
     def _wake(self) -> None:
         self._awake.set()
+
+    def _give_back(self, intent: Intent) -> None:
+        """See GroupCommit; also of a reservation that was made while the ledger closed."""
+        if self._closed and self._writer is not None and not self._writer.done():
+            self._queue.append(self._release_of(intent))
+        else:
+            super()._give_back(intent)
+
+    def _release_of(self, intent: Intent) -> Entry:
+        done: asyncio.Future[Any] = self._loop.create_future()
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else takes notice
+        return Entry(Release(intent), done, self._loop.time())
 
     # --- the writer ------------------------------------------------------------------------------
 
@@ -233,7 +246,7 @@ class PostgresLedger(GroupCommit):
             else:
                 entry.fail(error)
                 if isinstance(entry.operation, Reserve):
-                    kept.append(Entry(Release(entry.operation.intent), self._loop.create_future(), entry.since))
+                    kept.append(self._release_of(entry.operation.intent))
         self._in_doubt = True
         self.failures += 1
         self._put_back(kept)

@@ -16,16 +16,16 @@ from ledger.charges import COLUMNS as CHARGE_COLUMNS
 from ledger.database import read_statements
 from ledger.operations import Balance, Book, Committed, Operation, Outcome, Settle, Work
 from ledger.postgres_database import ALONE, INSTEAD_OF_NUL, translated, without_nul
+from ledger.postgres_trips import Connection, Statement, array_of, trip
 from ledger.rollups import DIMENSIONS, FIGURES, Added, Keys, dimensions_of
 from ledger.rows import COLUMNS, Row
-
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 _HOLD_COLUMNS: Final = ("id", "instance", "amount", "accounts", "expires_ns", "draft")
 _ACCOUNT_COLUMNS: Final = ("id", "budget", "scope", "budget_window", "cap", "resets_at", "spent", "held")
 _HOUR_COLUMNS: Final = ("id", *FIGURES)
 _MOST_REMEMBERED: Final = 50_000
-_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_NO_NUL: Final = rb"\1" + INSTEAD_OF_NUL.encode()
 _encode_text: Final = msgspec.json.Encoder().encode
 
 
@@ -45,8 +45,8 @@ def _statements() -> dict[str, str]:
 
 
 STATEMENTS: Final = _statements()
-_SHARE: Final = f"SELECT pg_advisory_xact_lock_shared({ALONE})"
-_READ, _WRITE = STATEMENTS["read"], STATEMENTS["write"]
+_SHARE: Final = Statement("share", f"SELECT pg_advisory_xact_lock_shared({ALONE})")
+_READ, _WRITE = (Statement(name, STATEMENTS[name]) for name in ("read", "write"))
 
 
 class Retry(Exception):
@@ -80,14 +80,14 @@ async def prepare(connection: Connection, operations: Sequence[Operation], known
     accounts = {account.id: account for operation in operations for account in operation.accounts}
     new = [account for id_, account in accounts.items() if id_ not in known.accounts]
     if new:
-        await connection.execute(STATEMENTS["add_accounts"], {"accounts": _objects(_ACCOUNT_COLUMNS, map(_empty, new))})
+        await connection.execute(STATEMENTS["add_accounts"], {"accounts": _text(_ACCOUNT_COLUMNS, map(_empty, new))})
         if len(known.accounts) > _MOST_REMEMBERED:
             known.accounts.clear()
         known.accounts.update(account.id for account in new)
     keys = {dimensions_of(operation.row) for operation in operations if isinstance(operation, Settle | Book)}
     unknown = [key for key in keys if known.keys.get(key) is None]
     if unknown:
-        values = {"keys": _objects(DIMENSIONS, unknown)}
+        values = {"keys": _text(DIMENSIONS, unknown)}
         await connection.execute(STATEMENTS["add_groups"], values)
         await connection.execute(STATEMENTS["add_keys"], values)
         rows = await (await connection.execute(STATEMENTS["find_keys"], values)).fetchall()
@@ -125,33 +125,31 @@ async def settle_doubts(connection: Connection, records: Sequence[str]) -> set[s
 async def _read(connection: Connection, operations: Sequence[Operation]) -> Work:
     limits = {account.id: account.limit for operation in operations for account in operation.accounts}
     values = {
-        "holds": [operation.hold_id for operation in operations if operation.hold_id],
-        "extends": [operation.extends for operation in operations if operation.extends],
-        "accounts": list(limits),
-        "records": [operation.record_id for operation in operations if operation.record_id],
+        "holds": array_of(operation.hold_id for operation in operations if operation.hold_id),
+        "extends": array_of(operation.extends for operation in operations if operation.extends),
+        "accounts": array_of(limits),
+        "records": array_of(operation.record_id for operation in operations if operation.record_id),
     }
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        await connection.execute(_SHARE, prepare=True)
-        cursor = await connection.execute(_READ, values, prepare=True)
-    rows = await cursor.fetchall()  # not inside: that would be a round trip of its own
+    *_, found = await trip(connection, (b"BEGIN", (_SHARE, {}), (_READ, values)))
     open_: dict[str, int] = {}
     taken: dict[str, int] = {}
     records: set[str] = set()
     balances: dict[str, Balance] = {}
-    for kind, id_, *amounts in rows:
-        if kind == "account":
-            balances[id_] = Balance(*amounts)
-        elif kind == "record":
+    value = found.get_value
+    for row in range(found.ntuples):
+        kind, id_ = value(row, 0), value(row, 1).decode()  # type: ignore[union-attr]
+        if kind == b"account":
+            balances[id_] = Balance(*(int(value(row, column)) for column in (2, 3, 4)))  # type: ignore[arg-type]
+        elif kind == b"record":
             records.add(id_)
         else:
-            (taken if kind == "taken" else open_)[id_] = amounts[0]
+            (taken if kind == b"taken" else open_)[id_] = int(value(row, 2))  # type: ignore[arg-type]
     if len(balances) < len(limits):
         raise Retry("accounts are gone")
     return Work(open_ | taken, records, balances)
 
 
-def _rows(work: Work, known: Known) -> dict[str, str]:
+def _rows(work: Work, known: Known) -> dict[str, bytes]:
     added = Added(work.records, _finder(known.keys))
     balances = [balance.row(id_) for id_, balance in work.balances.items() if balance.changed]
     return {
@@ -175,11 +173,9 @@ def _finder(keys: Keys) -> Callable[[tuple[str, ...]], Any]:
     return find
 
 
-async def _write(connection: Connection, values: dict[str, str], outcomes: list[Outcome]) -> None:
+async def _write(connection: Connection, values: dict[str, bytes], outcomes: list[Outcome]) -> None:
     try:
-        async with connection.pipeline():
-            await connection.execute(_WRITE, values, prepare=True)
-            await connection.execute("COMMIT")
+        await trip(connection, ((_WRITE, values), b"COMMIT"))
     except psycopg.Error as error:
         if error.diag.severity_nonlocalized != "ERROR":  # which says that the server goes on, with nothing done
             raise Uncertain(outcomes) from error
@@ -198,7 +194,12 @@ def _empty(account: Account) -> Row:
     return (account.id, account.budget, account.scope, account.window, account.limit, account.resets_at, 0, 0)
 
 
-def _objects(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _objects(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """The rows as JSON text. PostgreSQL's texts cannot hold U+0000, which a client may put into a name."""
-    text = _encode_text([dict(zip(names, row, strict=True)) for row in rows]).decode()
-    return text if r"\u0000" not in text else _NUL.sub(rf"\1{INSTEAD_OF_NUL}", text)
+    text = _encode_text([dict(zip(names, row, strict=True)) for row in rows])
+    return text if rb"\u0000" not in text else _NUL.sub(_NO_NUL, text)
+
+
+def _text(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The same for psycopg."""
+    return _objects(names, rows).decode()
