@@ -1,8 +1,8 @@
 """What the ledger costs a call, and how long reports on many rows take.
 
-`python -m bench.ledger [--part path|reports] [--rows N] [--folder DIR] [--json PATH]`. The path of a call: CPU of
-reserve, settle and record in batches; the latency that both add to a call that comes on its own time, while
-checkpoints run. Reports: on N rows of synthetic records (0.45 KB of disk each) over 30 days.
+`python -m bench.ledger [--ledger sqlite|postgres] [--part path|reports] [--rows N] [--folder DIR] [--json PATH]`.
+The path of a call: CPU of reserve, settle and record in batches; the latency that both add to a call that comes on its
+own time, while checkpoints run. Reports: on N rows of synthetic records (0.45 KB of disk each) over 30 days.
 """
 
 import argparse
@@ -14,14 +14,15 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
 from bench.results import write_result
+from bench.servers import server_for
 from farthing.hold import Account, Intent
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Outcome, Record
@@ -29,12 +30,16 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.clock import SystemClock
 from ledger import costs, reports, rollups, sqlite_file
-from ledger.database import read_statements
+from ledger.database import Database, read_statements
+from ledger.groupcommit import GroupCommit
 from ledger.operations import Reserve, Settle
 from ledger.rows import COLUMNS, Row, insertion, row_of
 from ledger.sqlite import SQLiteLedger
 from ledger.sqlite_commit import commit
 from ledger.sqlite_file import SQLiteFile
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 BATCHES: Final = (1, 8, 32, 64)
 CALLS_A_BATCH_SIZE: Final = 12_000
@@ -125,9 +130,9 @@ def cpu_of_batches(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-async def latency_under_load(folder: Path) -> list[dict[str, Any]]:
+async def latency_under_load(opening: Coroutine[Any, Any, GroupCommit]) -> list[dict[str, Any]]:
     """What reserve and settle add to calls that arrive at a fixed rate, whatever became of those before them."""
-    ledger = await SQLiteLedger.open(folder / "load.db", SystemClock())
+    ledger = await opening
     dice, taken = random.Random(1), []
     records = [record_of(number, dice) for number in range(RATE * SECONDS)]
     intents = [intent_of(record) for record in records]
@@ -205,25 +210,25 @@ def _rows(start: int, end: int, rows: int) -> Iterator[Row]:
         yield tuple(row)
 
 
-def _reports(path: Path) -> dict[str, Callable[[], object]]:
+def _reports(database: Database) -> dict[str, Callable[[], object]]:
     # A period as people ask for it: the last 30 days, which begin and end inside of an hour.
     period: dict[str, Any] = {"since_ns": START_NS + 10**12, "until_ns": START_NS + DAYS * rollups.DAY_NS - 10**12}
     day: dict[str, Any] = {"since_ns": START_NS + 12 * rollups.DAY_NS, "until_ns": START_NS + 13 * rollups.DAY_NS}
     return {
-        "month by feature": lambda: reports.spend(SQLiteFile(path), by=["feature"], **period),
-        "month by day and model": lambda: reports.spend(SQLiteFile(path), by=["day", "model"], **period),
-        "one day by model": lambda: reports.spend(SQLiteFile(path), by=["model"], **day),
+        "month by feature": lambda: reports.spend(database, by=["feature"], **period),
+        "month by day and model": lambda: reports.spend(database, by=["day", "model"], **period),
+        "one day by model": lambda: reports.spend(database, by=["model"], **day),
         "month, median and p99 of cost per inference by feature": lambda: costs.costs(
-            SQLiteFile(path), by=["feature"], **period
+            database, by=["feature"], **period
         ),
-        "month, the same by feature and tier": lambda: costs.costs(SQLiteFile(path), by=["feature", "tier"], **period),
+        "month, the same by feature and tier": lambda: costs.costs(database, by=["feature", "tier"], **period),
     }
 
 
-def time_reports(path: Path, rows: int) -> list[dict[str, Any]]:
+def time_reports(database: Database, rows: int) -> list[dict[str, Any]]:
     """Milliseconds of each report, each on a connection of its own, files in the page cache."""
     told = []
-    for name, ask in _reports(path).items():
+    for name, ask in _reports(database).items():
         taken, cpu = [], []
         for _ in range(RUNS):
             began, cpu_began = time.perf_counter(), time.process_time()
@@ -254,26 +259,69 @@ def on_many_rows(folder: Path, rows: int) -> list[dict[str, Any]]:
     connection.close()
     print(f"filled {rows:,} rows in {filled - began:.0f} s; {sums:,} hourly sums, {cells:,} cells of the histogram")
     return [
-        *time_reports(path, rows),
+        *time_reports(SQLiteFile(path), rows),
         {"what": f"build all roll-ups, {rows:,} rows", "unit": "s", "median": round(built - filled, 1)},
         {"what": f"size of the file, {rows:,} rows", "unit": "GB", "median": round(path.stat().st_size / 1e9, 2)},
     ]
 
 
+def on_many_rows_of(server: "Server", rows: int) -> list[dict[str, Any]]:
+    """The same on PostgreSQL."""
+    from bench import ledger_postgres
+
+    url, dice, began = server.fresh_database(), random.Random(0), time.perf_counter()
+    database = ledger_postgres.prepared(url)
+    templates = [row_of(record_of(0, dice)) for _ in range(TEMPLATES)]
+    ledger_postgres.fill(url, rows, templates, start_ns=START_NS, days=DAYS)
+    filled = time.perf_counter()
+    ledger_postgres.build(database, START_NS + (DAYS - 1) * rollups.DAY_NS)
+    built = time.perf_counter()
+    print(f"filled {rows:,} rows in {filled - began:.0f} s")
+    size, _ = database.sizes()
+    return [
+        *time_reports(database, rows),
+        {"what": f"build all roll-ups, {rows:,} rows", "unit": "s", "median": round(built - filled, 1)},
+        {"what": f"size of the tables, {rows:,} rows", "unit": "GB", "median": round(size / 1e9, 2)},
+    ]
+
+
+def _of_postgres(server: "Server", part: str, rows: int) -> list[dict[str, Any]]:
+    from bench import ledger_postgres
+
+    if part == "reports":
+        return on_many_rows_of(server, rows)
+
+    def make(number: int, dice: random.Random) -> tuple[Record, Intent]:
+        record = record_of(number, dice)
+        return record, intent_of(record)
+
+    found: list[dict[str, Any]] = []
+    for size in BATCHES:
+        found += uvloop.run(ledger_postgres.cpu_of_batches(server, size, CALLS_A_BATCH_SIZE * min(size, 8) // 8, make))
+    return found + uvloop.run(latency_under_load(ledger_postgres.open_ledger(server.fresh_database())))
+
+
+def _of_sqlite(folder: Path, part: str, rows: int) -> list[dict[str, Any]]:
+    if part == "reports":
+        return on_many_rows(folder, rows)
+    opening = SQLiteLedger.open(folder / "load.db", SystemClock())
+    return [cpu_of_batches(folder, size) for size in BATCHES] + uvloop.run(latency_under_load(opening))
+
+
 def main() -> None:
     """Measure and print; write the figures where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ledger", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--part", choices=("path", "reports"), default="path", help="what to measure")
     parser.add_argument("--rows", type=int, default=1_000_000, help="records to report on")
     parser.add_argument("--folder", type=Path, help="where the files are made; else in the system's temporary folder")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
-        if options.part == "path":
-            figures = [cpu_of_batches(folder, size) for size in BATCHES] + uvloop.run(latency_under_load(folder))
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, server_for(options.ledger) as server:
+        if server is not None:
+            figures = _of_postgres(server, options.part, options.rows)
         else:
-            figures = on_many_rows(folder, options.rows)
+            figures = _of_sqlite(Path(name), options.part, options.rows)
     columns = ["what", "unit", "least decile", "median", "p99", "most"]
     if options.part == "reports":
         columns.remove("p99")
@@ -283,10 +331,11 @@ def main() -> None:
         print(f"{row['what']}: {told} {row['unit']}")
     if options.json:
         rows = f" --rows {options.rows}" if options.part == "reports" else ""
-        command = f"python -m bench.ledger --part {options.part}{rows}"
+        engine, name = ("", "") if server is None else (" --ledger postgres", ", PostgreSQL")
+        command = f"python -m bench.ledger{engine} --part {options.part}{rows}"
         load = f"load of five minutes {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores"
         note = f"What else the machine did meanwhile ({load}) only adds: see the least decile, and CPU."
-        write_result(options.json, name=f"ledger, {options.part}", command=command, figures=figures, note=note)
+        write_result(options.json, name=f"ledger, {options.part}{name}", command=command, figures=figures, note=note)
 
 
 if __name__ == "__main__":
