@@ -90,7 +90,8 @@ class LiteLLMUpstream:
             _refuse_links(chat.get("messages"))
             if stream:
                 chat |= {"stream": True, "stream_options": {"include_usage": True}}
-            return self._litellm.acompletion(**chat, **common)
+            # Else every call with tools needs the package mcp, for a gateway of litellm's own.
+            return self._litellm.acompletion(**chat, **common, _skip_mcp_handler=True)
         if operation == Endpoint.EMBEDDINGS:
             return self._litellm.aembedding(**_allowed(body, EMBEDDING_PARAMETERS), **common)
         raise RequestError(
