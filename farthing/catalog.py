@@ -32,6 +32,17 @@ class VirtualKey:
     expires_ns: int | None = None
 
 
+class CacheWire(StrEnum):
+    """How a provider is told to keep the beginning of a prompt."""
+
+    NONE = "none"
+    """Not at all: it has no such cache, or sees to it itself."""
+    MARKS = "cache_control"
+    """By marks in messages and tools, as Anthropic has them."""
+    KEY = "prompt_cache_key"
+    """It keeps all it can, and brings calls with the same key together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirks:
     """How a provider departs from OpenAI's wire format, as data.
@@ -42,7 +53,7 @@ class Quirks:
     fields of its own that override the output cap, the number of choices or which model is billed; calls that carry
     one are refused.
     `usage_covers_choices`: with n > 1 its usage counts every choice; where not, such usage is estimated instead.
-    `base64_embeddings`: it sends vectors as base64 where asked to.
+    `base64_embeddings`: it sends vectors as base64 where asked to. `prompt_cache`: how it is told what to keep.
     """
 
     output_cap_field: str = "max_tokens"
@@ -54,6 +65,7 @@ class Quirks:
     cap_escapes: tuple[str, ...] = ()
     usage_covers_choices: bool = True
     base64_embeddings: bool = False
+    prompt_cache: CacheWire = CacheWire.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +147,15 @@ class OutputBound(StrEnum):
     """What the feature's answers were like lately; a stream that outgrows it holds more, or is stopped."""
 
 
+class PromptCache(StrEnum):
+    """Whether providers are to keep the beginnings of a feature's prompts."""
+
+    OFF = "off"
+    """As the client says."""
+    AUTO = "auto"
+    """Where its traffic has shown that it pays, unless the client says something itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
@@ -158,6 +179,7 @@ class Feature:
     max_output_tokens: int = 1024
     on_hang_up: HangUp = HangUp.ABORT
     output_bound: OutputBound = OutputBound.CAP
+    prompt_cache: PromptCache = PromptCache.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

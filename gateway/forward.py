@@ -1,5 +1,7 @@
 """Forward: a call to the first deployment that takes it, with every attempt noted."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import orjson
@@ -13,6 +15,7 @@ from farthing.value import Value
 from gateway.admission import COMPLETIONS_DEFAULT_CAP
 from gateway.jsonbody import with_changes
 
+_NO_CHANGES: Final[Mapping[str, Any]] = MappingProxyType({})
 _TRY_ELSEWHERE: Final = frozenset({402, 408, 409, 429, 500, 502, 503, 504, 529})
 """402: the gateway's own account there is out of money, which is no concern of the caller."""
 UNFINISHED: Final = "unfinished"
@@ -50,8 +53,9 @@ def output_cap(call: Call, feature: Feature) -> int:
     return COMPLETIONS_DEFAULT_CAP if call.endpoint is Endpoint.COMPLETIONS else feature.max_output_tokens
 
 
-def upstream_body(call: Call, deployment: Deployment, cap: int) -> bytes:
-    """The client's own bytes, but for the model's name, a cap where none was given, and the usage we ask for."""
+def upstream_body(call: Call, deployment: Deployment, cap: int, also: Mapping[str, Any] = _NO_CHANGES) -> bytes:
+    """The client's own bytes, but for the model's name, a cap where none was given, the usage we ask for, and what
+    `also` is to be set."""
     refuse_escapes(call, deployment)
     changes: dict[str, Any] = {}
     if call.model != deployment.model:
@@ -60,7 +64,7 @@ def upstream_body(call: Call, deployment: Deployment, cap: int) -> bytes:
         changes |= _cap_changes(call, deployment, cap)
     if asks_usage_for_us(call) and deployment.provider.quirks.stream_usage:
         changes["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
-    return with_changes(call.raw, changes)
+    return with_changes(call.raw, {**changes, **also})
 
 
 def _cap_changes(call: Call, deployment: Deployment, cap: int) -> dict[str, Any]:
@@ -113,10 +117,19 @@ class FailureMeter(Protocol):
 
 
 class Forwarder:
-    """Sends calls; fails over before the first byte on connection errors, 429 and 5xx, `max_attempts` in all."""
+    """Sends calls; fails over before the first byte on connection errors, 429 and 5xx, `max_attempts` in all. `shape`
+    tells what else a body should say to a deployment."""
 
-    def __init__(self, upstream: Upstream, clock: Clock, cooldowns: Cooldowns, max_attempts: int) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        clock: Clock,
+        cooldowns: Cooldowns,
+        max_attempts: int,
+        shape: Callable[[Call, Deployment], Mapping[str, Any]] = lambda _call, _deployment: _NO_CHANGES,
+    ) -> None:
         self.upstream = upstream
+        self.shape = shape
         self._clock = clock
         self._cooldowns = cooldowns
         self._max_attempts = max_attempts
@@ -133,7 +146,7 @@ class Forwarder:
         tries = deployments[: self._max_attempts]
         for number, deployment in enumerate(tries, start=1):
             last = number == len(tries)
-            body = upstream_body(call, deployment, cap)
+            body = upstream_body(call, deployment, cap, self.shape(call, deployment))
             started = self._clock.monotonic()
             attempts.append(Attempt(deployment=deployment.id, status=0, error=UNFINISHED, seconds=0.0))
             try:

@@ -36,7 +36,9 @@ OUTPUT: Final = TOKENS + TOKEN_CLASSES.index("output")
 COST_HISTOGRAM: Final = TOKENS + len(TOKEN_CLASSES)
 DURATION: Final = COST_HISTOGRAM + len(COST_BUCKETS) + 2
 FIRST_BYTE: Final = DURATION + len(DURATION_BUCKETS) + 2
-END: Final = FIRST_BYTE + len(FIRST_BYTE_BUCKETS) + 2
+PROMPT_SAVED: Final = FIRST_BYTE + len(FIRST_BYTE_BUCKETS) + 2
+PROMPT_PREMIUM: Final = PROMPT_SAVED + 1
+END: Final = PROMPT_PREMIUM + 1
 
 _BUDGET_ERRORS: Final = {"budget_exceeded": "refused", "ledger_unavailable": "unavailable"}
 NO_OUTCOME: Final = ""
@@ -105,6 +107,16 @@ def _avoided_by_cache(row: Row, counts: Counts) -> Samples:
 def _avoided_by_routing(row: Row, counts: Counts) -> Samples:
     if counts[AVOIDED_ROUTING]:
         yield (row.feature, row.tier), counts[AVOIDED_ROUTING]
+
+
+def _saved_by_prompts(row: Row, counts: Counts) -> Samples:
+    if counts[PROMPT_SAVED]:
+        yield (row.feature, row.provider, row.model), counts[PROMPT_SAVED]
+
+
+def _paid_for_prompts(row: Row, counts: Counts) -> Samples:
+    if counts[PROMPT_PREMIUM]:
+        yield (row.feature, row.provider, row.model), counts[PROMPT_PREMIUM]
 
 
 def _decisions(row: Row, counts: Counts) -> Samples:
@@ -177,6 +189,22 @@ COUNTERS: Final[tuple[tuple[Family, Callable[[Row, Counts], Samples]], ...]] = (
             *("feature", "tier"),
         ),
         _avoided_by_routing,
+    ),
+    (
+        _usd(
+            "farthing_prompt_cache_saved_usd_total",
+            "USD that tokens read from a provider's prompt cache cost less than others.",
+            *("feature", "provider", "model"),
+        ),
+        _saved_by_prompts,
+    ),
+    (
+        _usd(
+            "farthing_prompt_cache_premium_usd_total",
+            "USD that tokens written to a provider's prompt cache cost more than others.",
+            *("feature", "provider", "model"),
+        ),
+        _paid_for_prompts,
     ),
     (
         _count(

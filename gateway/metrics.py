@@ -33,12 +33,15 @@ from gateway.metric_families import (
     NOBODY,
     OTHER,
     OUTPUT,
+    PROMPT_PREMIUM,
+    PROMPT_SAVED,
     REQUESTS,
     TOKENS,
     request_lines,
 )
 from gateway.tallies import Key, Tallies, shared_directory
 from ledger.charges import EXTERNAL
+from ledger.promptsavings import prompt_cache_effect
 
 multiprocess_directory = shared_directory
 """Prepares `data_directory / "tallies"`; call once before the first worker starts, pass it to every
@@ -151,6 +154,10 @@ class Metrics:
             row[AVOIDED_CACHE] += record.avoided_cache
         if record.avoided_routing > 0:
             row[AVOIDED_ROUTING] += record.avoided_routing
+        saved, premium = prompt_cache_effect(record.usage, record.rates)
+        if saved or premium:
+            row[PROMPT_SAVED] += saved
+            row[PROMPT_PREMIUM] += premium
         _add_time(row, DURATION, DURATION_BUCKETS, record.seconds)
         if record.first_byte_seconds is not None:
             _add_time(row, FIRST_BYTE, FIRST_BYTE_BUCKETS, record.first_byte_seconds)

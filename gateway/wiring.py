@@ -41,6 +41,7 @@ from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
+from gateway.promptcaches import PromptCaches
 from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
@@ -116,6 +117,7 @@ class House:
         later.push_async_callback(self._telling.settle)
         later.push_async_callback(self.retention.close)
         cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
+        prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
         self.runtime = Runtime(
             generation=self._generation(settings),
             books=Books(
@@ -128,7 +130,7 @@ class House:
                 on_refusal=self._budgets.on_refusal,
             ),
             caches=caches,
-            forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts),
+            forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts, prompts.changes),
             cooldowns=cooldowns,
             clock=clock,
             drains=self._drains,

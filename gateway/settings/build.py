@@ -14,6 +14,7 @@ from farthing.catalog import (
     HangUp,
     OutputBound,
     PriceOverride,
+    PromptCache,
     Provider,
     Right,
     Step,
@@ -231,6 +232,7 @@ def _feature(name: str, form: FeatureForm) -> Feature:
         max_output_tokens=form.max_output_tokens,
         on_hang_up=HangUp(form.on_hang_up),
         output_bound=OutputBound(form.output_bound),
+        prompt_cache=PromptCache(form.prompt_cache),
     )
 
 

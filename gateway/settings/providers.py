@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from farthing.catalog import Quirks
+from farthing.catalog import CacheWire, Quirks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         base_url="https://api.openai.com/v1",
         key_variable="OPENAI_API_KEY",
         price_provider="openai",
-        quirks=Quirks(output_cap_field="max_completion_tokens", base64_embeddings=True),
+        quirks=Quirks(output_cap_field="max_completion_tokens", base64_embeddings=True, prompt_cache=CacheWire.KEY),
     ),
     # The v1 surface (https://NAME.openai.azure.com/openai/v1) needs no api-version; the older one with
     # .../openai/deployments/NAME does, as quirks: {query: api-version=...}.
@@ -38,7 +38,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         key_variable="AZURE_OPENAI_API_KEY",
         price_provider="azure",
         quirks=Quirks(
-            output_cap_field="max_completion_tokens", key_header="api-key", key_scheme="", base64_embeddings=True
+            output_cap_field="max_completion_tokens",
+            key_header="api-key",
+            key_scheme="",
+            base64_embeddings=True,
+            prompt_cache=CacheWire.KEY,
         ),
         needs_base_url=True,
     ),
@@ -61,7 +65,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         base_url="https://api.mistral.ai/v1",
         key_variable="MISTRAL_API_KEY",
         price_provider="mistral",
-        quirks=Quirks(stream_usage=False),
+        quirks=Quirks(stream_usage=False, prompt_cache=CacheWire.KEY),
     ),
     "deepseek": Kind(
         base_url="https://api.deepseek.com/v1",
@@ -79,7 +83,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         key_variable="OPENROUTER_API_KEY",
         price_provider="openrouter",
         # Another model may answer, at its own price (openrouter.ai/docs/guides/routing); plugins are billed apart.
-        quirks=Quirks(cap_escapes=("models", "route", "plugins")),
+        quirks=Quirks(cap_escapes=("models", "route", "plugins"), prompt_cache=CacheWire.MARKS),
     ),
     "gemini": Kind(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
@@ -91,11 +95,19 @@ KINDS: Final[Mapping[str, Kind]] = {
         key_variable="ANTHROPIC_API_KEY",
         price_provider="anthropic",
         adapter="litellm",
-        quirks=Quirks(path_prefix="anthropic"),
+        quirks=Quirks(path_prefix="anthropic", prompt_cache=CacheWire.MARKS),
     ),
     # Bedrock and Vertex find their credentials in the environment of the process, as their own tools do.
-    "bedrock": Kind(price_provider="aws", adapter="litellm", quirks=Quirks(path_prefix="bedrock")),
-    "vertex": Kind(price_provider="google", adapter="litellm", quirks=Quirks(path_prefix="vertex_ai")),
+    "bedrock": Kind(
+        price_provider="aws",
+        adapter="litellm",
+        quirks=Quirks(path_prefix="bedrock", prompt_cache=CacheWire.MARKS),
+    ),
+    "vertex": Kind(
+        price_provider="google",
+        adapter="litellm",
+        quirks=Quirks(path_prefix="vertex_ai", prompt_cache=CacheWire.MARKS),
+    ),
     "litellm": Kind(adapter="litellm"),
 }
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import model_validator
 
-from farthing.catalog import Quirks, Timeouts
+from farthing.catalog import CacheWire, PromptCache, Quirks, Timeouts
 from gateway.settings import scalars
 from gateway.settings.forms import (
     AlertsForm,
@@ -84,6 +84,10 @@ class QuirksForm(Form):
         None, "Whether its usage counts every choice where n is above 1; if not, it is estimated."
     )
     base64_embeddings: Flag | None = setting(None, "Whether it sends vectors as base64 where asked to.")
+    prompt_cache: Annotated[str, scalars.choice(*CacheWire)] | None = setting(
+        None,
+        "How it is told to keep the beginning of a prompt: by cache_control marks, by a prompt_cache_key, or none.",
+    )
 
     def over(self, defaults: Quirks) -> Quirks:
         """These quirks where given, else the defaults."""
@@ -100,6 +104,7 @@ class QuirksForm(Form):
                 defaults.usage_covers_choices if self.usage_covers_choices is None else self.usage_covers_choices
             ),
             base64_embeddings=defaults.base64_embeddings if self.base64_embeddings is None else self.base64_embeddings,
+            prompt_cache=defaults.prompt_cache if self.prompt_cache is None else CacheWire(self.prompt_cache),
         )
 
 
@@ -219,6 +224,11 @@ class FeatureForm(Form):
         "cap",
         "Output that the hold of a stream covers. cap: all it may have. learned: what recent answers were like; a "
         "stream that outgrows it holds more, and is stopped where the budget has no more.",
+    )
+    prompt_cache: Annotated[str, scalars.choice(*PromptCache)] = setting(
+        "off",
+        "Whether providers are told to keep the beginnings of the feature's prompts. auto: where its traffic has shown "
+        "that this pays, and the client says nothing itself.",
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("litellm", reason="litellm is not installed: it comes with farthing[providers]")
 
+from cache.prefixes import marked
+from cache.testing import example_call
 from farthing.catalog import Deployment, Provider, Quirks, Timeouts
 from farthing.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from farthing.sse import Reader
@@ -19,6 +21,7 @@ from gateway.upstreams.testing import Ending, Scripted, scripted_server
 # litellm's own types trip a warning of pydantic, which litellm would turn into a failed call.
 pytestmark = pytest.mark.filterwarnings("ignore:Item .* on TypedDict class:UserWarning")
 
+MARK = {"type": "ephemeral"}
 USAGE = {
     "input_tokens": 10,
     "cache_creation_input_tokens": 5,
@@ -133,6 +136,33 @@ async def test_a_plain_call_is_translated_both_ways(upstream: LiteLLMUpstream) -
     assert answer["choices"][0]["message"]["content"] == "hello there"
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert of_openai(answer["usage"]) == COUNTED
+
+
+async def test_the_marks_of_prompt_caches_reach_the_provider_where_they_were_set(upstream: LiteLLMUpstream) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    called = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    conversation = [
+        {"role": "user", "content": "add"},
+        {"role": "assistant", "content": None, "tool_calls": [called]},
+        {"role": "tool", "tool_call_id": "c1", "content": "3"},
+    ]
+    with_system = {"messages": [{"role": "system", "content": "Rules."}, *conversation], "tools": [tool]}
+    without = {"messages": conversation[:1], "tools": [tool]}
+
+    async with scripted_server(plain(MESSAGE), plain(MESSAGE)) as server:
+        for body in (with_system, without):
+            call = example_call({**ASKED, **body})
+            marks = marked(call, head=True, turns=True, whole_messages=True)
+            await ask(upstream, deployment(server.base_url), {**call.body, **marks})
+
+    first, second = (json.loads(body) for _, _, body in server.requests)
+    assert first["system"] == [{"type": "text", "text": "Rules.", "cache_control": MARK}]
+    assert "cache_control" not in first["tools"][0]
+    assert first["messages"][-1]["content"][-1]["cache_control"] == MARK
+    assert first["messages"][-1]["content"][-1]["type"] == "tool_result"
+    assert second["tools"][0]["cache_control"] == MARK
+    assert second["messages"] == [{"role": "user", "content": [{"type": "text", "text": "add", "cache_control": MARK}]}]
+    assert [json.dumps(body).count("cache_control") for body in (first, second)] == [2, 2]
 
 
 async def test_a_stream_becomes_openai_chunks_one_usage_chunk_and_done(upstream: LiteLLMUpstream) -> None:

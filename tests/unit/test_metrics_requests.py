@@ -118,6 +118,34 @@ def test_both_kinds_of_cache_write_are_one_type_and_rare_tokens_are_counted() ->
     assert value(page, "farthing_tokens_total") == usage.input_total + usage.output_total
 
 
+def test_what_prompt_caches_saved_and_what_writing_to_them_cost_more_are_told_apart() -> None:
+    metrics = make_metrics()
+    usage = Usage(input_uncached=5, cache_read=1_000, cache_write_5m=100, cache_write_1h=10)
+    rates = (
+        '{"input_uncached":3000000000,"cache_read":300000000,"cache_write_5m":3750000000,"cache_write_1h":6000000000}'
+    )
+
+    metrics.observe(make_record(usage=usage, rates=rates))
+    metrics.observe(make_record(usage=Usage(cache_read=7), rates="{}"))
+    metrics.observe(make_record())
+
+    page, where = metrics.render(), {"feature": "search", "provider": "local", "model": "smol"}
+    assert value(page, "farthing_prompt_cache_saved_usd_total", **where) == 0.0027  # 1,000 x (3 - 0.3) USD / 1e6
+    assert value(page, "farthing_prompt_cache_premium_usd_total", **where) == 0.000105  # 100 x 0.75 + 10 x 3
+
+
+def test_a_call_that_a_cache_knows_in_part_is_a_partial_lookup_and_asks_the_budget() -> None:
+    metrics = make_metrics()
+
+    metrics.observe(make_record(cache=CacheOutcome.PARTIAL, avoided_cache=Nano(900)))
+
+    page = metrics.render()
+    assert value(page, "farthing_cache_lookups_total") == 1
+    assert value(page, "farthing_cache_lookups_total", cache="exact", result="partial") == 1
+    assert value(page, "farthing_avoided_cost_usd_total", cache="partial") == 9e-7
+    assert value(page, "farthing_budget_decisions_total", decision="allowed") == 1
+
+
 @pytest.mark.parametrize("kind", [CacheOutcome.EXACT, CacheOutcome.SEMANTIC, CacheOutcome.COALESCED])
 def test_a_hit_counts_once_as_a_lookup_and_asks_no_budget(kind: CacheOutcome) -> None:
     metrics = make_metrics()
