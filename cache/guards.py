@@ -26,9 +26,20 @@ Role = tuple[str, str]
 """Two stems in their order: from first to second."""
 
 
+class Token(NamedTuple):
+    """A word in its place, lower case, aliases resolved."""
+
+    word: str
+    stem: str
+    content: bool
+    """Neither a stop word nor a negator."""
+    name: bool
+    """A capitalised word inside a sentence, a word with digits, or a number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedPrompt:
-    """What the guards look at. `forms` are all words, lower case, with their stems."""
+    """What guards and verifier look at. `forms` are all words, lower case, with their stems; `tokens` their order."""
 
     numbers: tuple[tuple[str, int], ...]
     negations: int
@@ -36,6 +47,9 @@ class ParsedPrompt:
     forms: frozenset[str]
     dates: frozenset[str]
     roles: frozenset[Role]
+    tokens: tuple[Token, ...]
+    trigrams: frozenset[str]
+    """Of the characters of the text: what typos and inflections leave in common."""
 
 
 def veto(a: ParsedPrompt, b: ParsedPrompt) -> str:
@@ -44,6 +58,11 @@ def veto(a: ParsedPrompt, b: ParsedPrompt) -> str:
         if differs(a, b):
             return name
     return ""
+
+
+def disagreements(a: ParsedPrompt, b: ParsedPrompt) -> tuple[bool, ...]:
+    """What each guard says, in the order number, negation, entity, antonym, date, swap."""
+    return tuple(differs(a, b) for _, differs in _GUARDS)
 
 
 def parse(text: str) -> ParsedPrompt:
@@ -59,6 +78,8 @@ def parse(text: str) -> ParsedPrompt:
         forms=forms.union(stems),
         dates=frozenset(_dates(words)),
         roles=frozenset(_roles(lowered, stems)),
+        tokens=tuple(map(_token, words, stems)),
+        trigrams=_trigrams(" ".join(lowered)),
     )
 
 
@@ -140,6 +161,17 @@ def _negates(word: str) -> bool:
 
 def _is_content(word: str) -> bool:
     return word not in STOP_WORDS and not _negates(word)
+
+
+def _token(word: _Word, stemmed: str) -> Token:
+    lower = word.lower
+    named = _is_entity(word) or lower in CARDINALS or any(map(str.isdigit, lower))
+    return Token(lower, stemmed, _is_content(lower), named)
+
+
+def _trigrams(text: str) -> frozenset[str]:
+    padded = f" {text} "
+    return frozenset(padded[at : at + 3] for at in range(len(padded) - 2))
 
 
 # --- numbers, names, dates -----------------------------------------------------------------------
