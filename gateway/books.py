@@ -177,6 +177,7 @@ class Page:
                 return await self._books.ledger.reserve(intent)
             except BudgetExceeded as refusal:
                 await self._books.on_refusal(self.tags, refusal)
+                await self.know()
                 accounts = self._books.accounts(self.tags, self.request.received_ns)
                 if accounts == intent.accounts:
                     self.refused_by = _refuser(refusal)

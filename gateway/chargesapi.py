@@ -1,7 +1,7 @@
 """Charges API: POST /api/charges, where tools outside of the gateway book what they spent."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,13 +46,14 @@ class Booking(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeDesk:
     """Prices events and books them. What a reload may change is asked at each request. `accounts` are those that a
-    charge draws on (see ledger.charges.charged_accounts); `witness` is told of each new record, as of every other;
-    `body_bytes` is the longest body taken."""
+    charge draws on (see ledger.charges.charged_accounts), once `know` has looked for them; `witness` is told of each
+    new record, as of every other; `body_bytes` is the longest body taken."""
 
     ledger: Booking
     database: Database
     clock: Clock
     catalog: Callable[[], Catalog]
+    know: Callable[[Tags], Awaitable[None]]
     accounts: Callable[[Tags, int], tuple[Account, ...]]
     prices: Callable[[], PriceBook]
     witness: Witness
@@ -66,7 +67,9 @@ class ChargeDesk:
         keys = [EventKey(key.tenant, event.source, event.id) for event in events]
         known = dict(await self._look_up([one.record_id for one in keys]))
         charges = [
-            self._charge(event, one, key) for event, one in zip(events, keys, strict=True) if one.record_id not in known
+            await self._charge(event, one, key)
+            for event, one in zip(events, keys, strict=True)
+            if one.record_id not in known
         ]
         fresh = await self._book(charges)
         known |= await self._look_up([charge.key.record_id for charge in charges])
@@ -96,8 +99,9 @@ class ChargeDesk:
         written.add_done_callback(tell)
         return written
 
-    def _charge(self, event: UsageEvent, event_key: EventKey, key: VirtualKey) -> Charge:
+    async def _charge(self, event: UsageEvent, event_key: EventKey, key: VirtualKey) -> Charge:
         tags = self._tags(event, key)
+        await self.know(tags)
         record = _priced(
             event, event_key, tags, price_names(self.catalog()).get(event.provider, event.provider), self.prices()
         )

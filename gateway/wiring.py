@@ -358,6 +358,7 @@ class House:
                 database=self.engine.database,
                 clock=self.clock,
                 catalog=lambda: self.runtime.generation.catalog,
+                know=self._budgets.know,
                 accounts=lambda tags, at_ns: charged_accounts(
                     self.settings.budgets, self._budgets.amendments, tags, at_ns
                 ),

@@ -39,7 +39,8 @@ class PostgresAmendments:
             return False
         rows = await self._ask("live_raises", self._clock.wall_ns())
         self._raises = tuple(map(raise_of, rows))
-        self._runs.clear()
+        # To be looked for anew, and until then as they were: a run of which nothing is known has no cap.
+        self._runs = {key: (-FRESH_S, run) for key, (_, run) in self._runs.items()}
         self.version = int(version)
         return True
 
@@ -59,9 +60,11 @@ class PostgresAmendments:
         return self._raises
 
     def run(self, tenant: str, name: str) -> Run | None:
-        """See the port."""
-        known = self._runs.get((tenant, name))
-        return known[1] if known else None
+        """See the port; LedgerUnavailable also where nobody has asked to `know` of it."""
+        try:
+            return self._runs[tenant, name][1]
+        except KeyError:
+            raise LedgerUnavailable(f"The run '{name}' was not looked for: try again shortly.") from None
 
     async def balances(self, accounts: Sequence[str]) -> Mapping[str, Drawn]:
         """See the port."""

@@ -1,6 +1,7 @@
 """POST /api/charges: what tools outside of the gateway spent, on the same books."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from farthing.money import Rates, nano_from_usd
 from farthing.usage import Usage, UsageSource
 from gateway.commands.pricing import Prices
 from gateway.usageevents import BATCH, MOST_EVENTS, SINGLE
-from ledger import reports
+from ledger import reports, runs
 from ledger.adjustments import Repricing, reprice
 from ledger.check import check
 from ledger.prices import Price
@@ -187,6 +188,27 @@ async def test_a_charge_counts_on_an_opened_run_also_when_it_is_closed(gateway: 
     run = (await gateway.client.get("/api/runs/job-7")).json()
     assert late.status_code == 200
     assert (run["state"], run["spent_usd"]) == ("closed", "0.010100000")
+
+
+async def test_a_charge_counts_on_a_run_that_another_worker_has_opened(gateway: RunningGateway) -> None:
+    await asyncio.to_thread(
+        functools.partial(
+            runs.open_,
+            gateway.database,
+            tenant="acme",
+            name="job-8",
+            cap=nano_from_usd("1"),
+            feature="",
+            author="key",
+            until_ns=None,
+            now_ns=1,
+        )
+    )
+
+    await post(gateway, event("a", run="job-8", cost_usd="0.0003"))
+
+    (state,) = reports.budget_states(gateway.database, now_ns=0, budget="opened run")
+    assert state.spent == nano_from_usd("0.0003")
 
 
 async def test_after_charges_and_corrections_the_ledger_checks_out(gateway: RunningGateway) -> None:

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from farthing.money import nano_from_usd
+from ledger import raises
+from ledger.amendments import Raise
 from tests.gateway import ADMIN_KEY, KEY, OTHER_KEY, RunningGateway, running_gateway
 from tests.ledgers import Engine
 
@@ -189,6 +191,29 @@ async def test_a_key_may_open_runs_of_its_own_features_only(gateway: RunningGate
     unknown = await api(gateway, "POST", "/api/runs", "fk-nobody", run="r", cap_usd="0.1")
 
     assert (answer.status_code, unknown.status_code) == (403, 401)
+
+
+async def test_a_raise_of_something_else_does_not_free_a_run_of_its_cap(gateway: RunningGateway) -> None:
+    """A refused call is weighed again when anything has changed."""
+    await open_run(gateway, "r", "0.0002")
+    first = await call(gateway, "r")
+    made = Raise(
+        id="raise-of-another-worker",
+        budget="capped-day",
+        scope="",
+        amount=nano_from_usd("1"),
+        made_ns=0,
+        until_ns=2**62,
+        ended_ns=None,
+        author="boss",
+        reason="launch week",
+    )
+    await asyncio.to_thread(raises.add, gateway.database, made)
+
+    refused = await call(gateway, "r", "again", max_tokens=100)
+
+    assert (first.status_code, refused.status_code) == (200, 402)
+    assert refused.json()["error"]["budget"]["id"] == "opened run"
 
 
 async def test_many_calls_at_once_never_pass_the_cap_of_a_run_that_is_raised_meanwhile(

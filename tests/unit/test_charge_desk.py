@@ -9,6 +9,7 @@ from farthing.catalog import Catalog, Feature, VirtualKey
 from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
 from farthing.record import Record
+from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.chargesapi import Booking, ChargeDesk
 from gateway.usageevents import UsageEvent
@@ -51,6 +52,10 @@ def event(id_: str) -> UsageEvent:
     )
 
 
+async def knows_all(_tags: Tags) -> None:
+    """There is nothing to look for."""
+
+
 def desk(path: Path, ledger: Booking, seen: list[Record]) -> ChargeDesk:
     prepare(path)
     return ChargeDesk(
@@ -58,6 +63,7 @@ def desk(path: Path, ledger: Booking, seen: list[Record]) -> ChargeDesk:
         database=SQLiteFile(path),
         clock=ManualClock(),
         catalog=lambda: CATALOG,
+        know=knows_all,
         accounts=lambda tags, at_ns: (),
         prices=PriceBook,
         witness=seen.append,

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -278,3 +278,24 @@ def test_accounts_of_runs_go_on_under_their_tenant_after_an_upgrade(tmp_path: Pa
         found = dict(database.execute("SELECT id, spent FROM accounts"))
 
     assert found == {"runs|tenant=acme,run=r1|run|": 40, "runs|run=both|run|": 7}
+
+
+async def test_a_run_stays_known_when_something_else_changes(engine: Engine) -> None:
+    open_run(engine, 100)
+    async with amendments_of(engine, NOW_NS) as amendments:
+        await amendments.refresh()
+        await amendments.know("acme", "r1")
+        raises.add(engine.database, lift())
+
+        await amendments.refresh()
+
+        known = amendments.run("acme", "r1")
+        assert known is not None and known.cap == 100
+
+
+async def test_a_run_that_was_not_looked_for_is_not_taken_for_one_without_a_cap(
+    engine_named: Callable[[str], Engine],
+) -> None:
+    async with amendments_of(engine_named("postgres"), NOW_NS) as amendments:
+        with pytest.raises(LedgerUnavailable):
+            amendments.run("acme", "r1")
