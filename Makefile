@@ -20,5 +20,5 @@ fix:  ## Repair what the checks can repair.
 bench:  ## Measure one gateway worker against a mock upstream.
 	@scripts/bench $(ARGS)
 
-soak:  ## Kill gateways under load a hundred times and check their books; fire at caps.
+soak:  ## Kill gateways under load a hundred times and check their books; fire at caps (ARGS=--ledger=postgres: two on one).
 	@scripts/soak $(ARGS)
