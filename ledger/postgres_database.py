@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -123,7 +123,11 @@ class PostgresDatabase:
             ).fetchone()
             if taken != (True,):
                 raise ConfigError(f"Another {job} run works on {self.label}: wait for its end.")
-            yield
+            try:
+                yield
+            finally:
+                with suppress(psycopg.Error):  # a server notices some time after that a connection was closed
+                    connection.execute("SELECT pg_advisory_unlock_all()")
 
     def sizes(self) -> tuple[int, int | None]:
         """See the port; the log of the server is not the ledger's."""

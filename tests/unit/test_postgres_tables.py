@@ -40,3 +40,11 @@ async def test_a_nul_in_a_name_is_written_as_the_replacement_character(engine_na
     assert engine.rows("SELECT model_requested, finish_reason FROM records") == [
         ("m\N{REPLACEMENT CHARACTER}n", "\\u0000")
     ]
+
+
+def test_a_job_that_has_ended_makes_room_at_once(engine_named: Callable[[str], Engine]) -> None:
+    database = engine_named("postgres").database
+
+    for _ in range(20):
+        with database.exclusively("archive"):
+            pass
