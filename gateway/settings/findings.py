@@ -105,4 +105,5 @@ def suggestion(word: str, options: Iterable[str]) -> str:
     ]
     if close:
         return f"did you mean {quoted(close[0])}?"
-    return f"known here: {', '.join(names)}" if 0 < len(names) <= 20 else ""
+    shown = (name if name.isprintable() else quoted(name) for name in names)
+    return f"known here: {', '.join(shown)}" if 0 < len(names) <= 20 else ""

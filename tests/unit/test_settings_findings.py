@@ -7,7 +7,7 @@ import pytest
 
 from farthing.errors import ConfigError
 from gateway.settings import SettingsError, load
-from gateway.settings.findings import MOST_FINDINGS
+from gateway.settings.findings import MOST_FINDINGS, suggestion
 
 BASE = """\
 providers:
@@ -383,3 +383,7 @@ def test_what_would_not_be_read_is_a_finding(tmp_path: Path, name: str) -> None:
 def test_an_empty_directory_is_a_finding(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"holds no \*\.yaml file"):
         load(tmp_path, {})
+
+
+def test_known_names_stay_on_one_line_whatever_they_are() -> None:
+    assert suggestion("evals", ["a", "\n"]) == "known here: '\\n', a"
