@@ -62,6 +62,15 @@ class ExactCache:
         self.counts.misses += 1
         return None
 
+    def held(self, key: bytes) -> StoredAnswer | None:
+        """The live answer in this process's memory, without a wait; a miss is not counted."""
+        entry = self._held.get(key)
+        if entry is None or entry.expires_ns <= self._clock.wall_ns():
+            return None
+        self._held.move_to_end(key)
+        self.counts.memory_hits += 1
+        return entry.answer
+
     async def peek(self, key: bytes) -> StoredAnswer | None:
         """The live answer that another process has stored by now; counts nothing."""
         entry = await self._read(key, self._clock.wall_ns())

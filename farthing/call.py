@@ -32,6 +32,18 @@ class CacheControl(Value, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     """Names by which the answer can be purged; sorted, none twice."""
 
+    @property
+    def is_picky(self) -> bool:
+        """True where not every live entry will do."""
+        return self.max_age_s is not None or self.min_fresh_s > 0 or self.only_if_cached
+
+    def takes(self, stored_ns: int, asked_ns: int) -> bool:
+        """Whether an answer will do that was stored at `stored_ns` (wall ns) and shared with this call, received at
+        `asked_ns`, without a word on how long it lives."""
+        if self.min_fresh_s > 0:
+            return stored_ns >= asked_ns
+        return self.max_age_s is None or asked_ns - stored_ns <= self.max_age_s * 1_000_000_000
+
 
 class Call(Value, frozen=True, kw_only=True):
     """One admitted request.

@@ -134,8 +134,11 @@ class Lookup:
         return await self._find_semantic()
 
     async def _find_exact(self, key: bytes) -> Hit | Following | None:
-        control = self._call.cache_control
-        stored = await self._desk.exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s)
+        exact, control = self._desk.exact, self._call.cache_control
+        if control.is_picky:
+            stored = await exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s)
+        else:
+            stored = exact.held(key)
         if stored is not None:
             return Hit(kind=CacheOutcome.EXACT, answer=stored)
         if control.only_if_cached:
@@ -144,14 +147,22 @@ class Lookup:
             flight = self._desk.flights.join(key)
             if flight.leads:
                 self._flight = flight
-                return await self._await_others(key)
+                return await self._lead(key)
             if self._call.stream and (feed := await flight.joined(FOLLOW_S)) is not None:
                 return Following(feed, flight)
             landed = await flight.landed(0 if self._call.stream else FOLLOW_S)
             if landed is not None:
-                return Hit(kind=CacheOutcome.COALESCED, answer=landed)
+                will_do = control.takes(landed.stored_ns, self._call.received_ns)
+                return Hit(kind=CacheOutcome.COALESCED, answer=landed) if will_do else None
             if not flight.was_called_off:
                 return None
+
+    async def _lead(self, key: bytes) -> Hit | None:
+        """What the store holds, or another process puts there; those who follow this call get it as well."""
+        if not self._call.cache_control.is_picky and (stored := await self._desk.exact.get(key)) is not None:
+            self._land(stored)
+            return Hit(kind=CacheOutcome.EXACT, answer=stored)
+        return await self._await_others(key)
 
     async def _await_others(self, key: bytes) -> Hit | None:
         """What another process stores that has the lease of this key; None where none has, or where it takes too long.

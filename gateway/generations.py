@@ -76,6 +76,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "ledger.url": (old.ledger.url, new.ledger.url),
         "ledger.synchronous": (old.ledger.synchronous, new.ledger.synchronous),
         "logging": (old.logging, new.logging),
+        "cache.url": (old.cache.url, new.cache.url),
         "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
         "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),
         "cache.semantic.deadline": (old.cache.semantic.deadline_ms, new.cache.semantic.deadline_ms),

@@ -13,7 +13,6 @@ from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.epochs import Epochs
 from cache.exact import ExactCache
-from cache.leases import FileLeases
 from cache.semantic import SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
 from cache.vectors.faiss import FaissIndex
@@ -46,7 +45,7 @@ from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
-from gateway.stores import MEBIBYTE, open_epochs, open_store
+from gateway.stores import MEBIBYTE, open_stores
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
@@ -152,6 +151,8 @@ class House:
     async def tick(self) -> None:
         """Once a second: take up changed files and new scorecards; once a minute look for holds of dead workers."""
         await self._epochs.refresh()
+        if self._leases is not None:
+            await self._leases.renew()
         settings = await self._watcher.poll() if self._watcher else None
         if settings is not None:
             self._take_up(settings)
@@ -287,32 +288,21 @@ class House:
 
     async def _open_caches(self) -> CacheDesk:
         embedder = self._open_embedder()
-        self._epochs = Epochs(open_epochs(self.settings, self.clock), self.clock)
-        self._open_things.push_async_callback(self._epochs.close)
+        shared = open_stores(self.settings, self.clock, self._background.start, workers=self._shares_files)
+        self._open_things.push_async_callback(shared.close)
+        self._epochs, self._leases = Epochs(shared.epochs, self.clock), shared.leases
         await self._epochs.refresh()
+        self.metrics.add_source(shared.lines)
+        memory = self.settings.cache.exact.memory_mb * MEBIBYTE
         return CacheDesk(
-            exact=self._open_exact(),
+            exact=ExactCache(shared.store, self.clock, memory_bytes=memory),
             semantic=self._open_semantic(embedder) if embedder else None,
             secret=self.secret,
             embedder_version=embedder.version if embedder else "",
             background=self._background,
             epochs=self._epochs,
-            leases=self._open_leases(),
+            leases=self._leases,
         )
-
-    def _open_leases(self) -> FileLeases | None:
-        """A single worker has no other process to wait for."""
-        if not self._shares_files:
-            return None
-        leases = FileLeases.open(self.files.leases)
-        self._open_things.push_async_callback(leases.close)
-        return leases
-
-    def _open_exact(self) -> ExactCache:
-        exact = self.settings.cache.exact
-        cache = ExactCache(open_store(self.settings), self.clock, memory_bytes=exact.memory_mb * MEBIBYTE)
-        self._open_things.push_async_callback(cache.close)
-        return cache
 
     def _open_embedder(self) -> PooledEmbedder | None:
         semantic = self.settings.cache.semantic

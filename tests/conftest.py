@@ -11,6 +11,7 @@ from tests.ledgers import Engine, PostgresEngine, SQLiteEngine
 
 if TYPE_CHECKING:
     from tests.postgres import Server
+    from tests.valkey import Server as CacheServer
 
 FIXTURES = ("postgres", "own_postgres", "engine")
 LOG_TAIL = 4_000
@@ -85,3 +86,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if log:
                 report.sections.append((f"PostgreSQL log of {name}", log[-LOG_TAIL:]))
     return report
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator["CacheServer"]:
+    """A Valkey or Redis that the tests of this process share: take a `fresh_url`, and leave it running."""
+    yield from _cache_server()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator["CacheServer"]:
+    """One for a single test, which may end and freeze it."""
+    yield from _cache_server()
+
+
+@pytest.fixture
+def valkey_url(valkey: "CacheServer") -> str:
+    """An empty database of the shared server."""
+    return valkey.fresh_url()
+
+
+def _cache_server() -> Iterator["CacheServer"]:
+    pytest.importorskip("redis", reason="the client is not installed: scripts/install redis")
+    from tests import valkey
+
+    if valkey.installed() is None:
+        pytest.skip("no Valkey or Redis: scripts/install valkey-server")
+    with valkey.Server() as server:
+        yield server

@@ -1,13 +1,20 @@
 """Cache: what lies in the shared store, and answers to be served no more."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from farthing.errors import ConfigError
 from farthing.tags import is_tag
 from gateway.commands.surroundings import CLOCK, ConfigOption, load_settings
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from gateway.stores import Stores
+
+T = TypeVar("T")
 
 _TenantOption = Annotated[str, typer.Option("--tenant", help="Answers of this tenant.")]
 _FeatureOption = Annotated[str, typer.Option("--feature", help="Answers of this feature.")]
@@ -24,7 +31,6 @@ def cache_purge(
 ) -> None:
     """Serve these answers no more: those that are of all that is named. Gateways that run know it within a second."""
     from cache.epochs import Epochs, Purge
-    from gateway.stores import open_epochs
 
     what = Purge(tenant=tenant, feature=feature, tag=tag)
     if everything == (what != Purge()):
@@ -34,28 +40,34 @@ def cache_purge(
             raise ConfigError(f"{value!r} is no tag: letters, digits and . _ : / - only, at most 128 characters.")
     settings = load_settings(config)
 
-    async def purge() -> Purge:
-        epochs = Epochs(open_epochs(settings, CLOCK), CLOCK)
-        try:
-            return await epochs.purge(what)
-        finally:
-            await epochs.close()
+    async def purge(stores: "Stores") -> Purge:
+        return await Epochs(stores.epochs, CLOCK).purge(what)
 
-    typer.echo(f"purged: {asyncio.run(purge())}")
+    typer.echo(f"purged: {_with_stores(settings, purge)}")
 
 
 def cache_stats(config: ConfigOption = None) -> None:
     """How many answers the store that all workers share keeps, and their bytes."""
-    from gateway.stores import open_store
 
-    settings = load_settings(config)
+    async def size(stores: "Stores") -> tuple[int, int]:
+        return await stores.store.size()
 
-    async def size() -> tuple[int, int]:
-        store = open_store(settings)
-        try:
-            return await store.size()
-        finally:
-            await store.close()
-
-    entries, kept = asyncio.run(size())
+    entries, kept = _with_stores(load_settings(config), size)
     typer.echo(f"answers: {entries}\nbytes: {kept}")
+
+
+def _with_stores(settings: "Settings", work: Callable[["Stores"], Awaitable[T]]) -> T:
+    from gateway.stores import open_stores
+    from gateway.tasks import Background
+
+    async def run() -> T:
+        background = Background()
+        stores = open_stores(settings, CLOCK, background.start, workers=False)
+        try:
+            return await work(stores)
+        except OSError as error:
+            raise ConfigError(f"The cache cannot be reached ({type(error).__name__}); nothing was done.") from None
+        finally:
+            await stores.close()
+
+    return asyncio.run(run())

@@ -123,6 +123,7 @@ def _ledger(form: LedgerForm) -> LedgerSettings:
 def _cache(form: CacheForm) -> CacheSettings:
     exact, semantic = form.exact, form.semantic
     return CacheSettings(
+        url=form.url or "",
         exact=ExactCacheSettings(
             enabled=exact.enabled,
             memory_mb=exact.memory_mb,

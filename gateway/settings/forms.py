@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from farthing.catalog import Right, Step, Window
 from gateway.settings import scalars
 from gateway.settings.scalars import (
+    CacheUrl,
     Day,
     Flag,
     KeyHash,
@@ -151,6 +152,11 @@ class SemanticCacheForm(Form):
 
 class CacheForm(Form):
     """Both caches."""
+
+    url: CacheUrl | None = setting(
+        None,
+        "Redis or Valkey server whose exact cache the gateways of several machines share; none: files in data_dir.",
+    )
 
     exact: ExactCacheForm = setting({}, "The exact cache.")
     semantic: SemanticCacheForm = setting({}, "The semantic cache.")

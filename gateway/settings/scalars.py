@@ -246,6 +246,28 @@ _LEDGER_URL_PROBLEM: Final = (
 )
 
 
+def _cache_url(value: Any) -> str:
+    """redis://… or rediss://…; the client says what else is wrong with it."""
+    text = _text(value)
+    if text == "none":
+        return ""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise fault(_CACHE_URL_PROBLEM) from None
+    good = parts.scheme in {"redis", "rediss"} and _HOST.fullmatch(parts.hostname or "") and port != 0
+    if not good or " " in text or not re.fullmatch(r"(/[0-9]{0,5})?", parts.path) or "?" in text or "#" in text:
+        raise fault(_CACHE_URL_PROBLEM)
+    return text
+
+
+_CACHE_URL_PROBLEM: Final = (
+    "{given} is not the address of a Redis or Valkey server; write redis://NAME:${PASSWORD}@HOST:PORT/0 (rediss:// "
+    "with TLS), ${NAME} for all of it, or none for files in data_dir"
+)
+
+
 def _webhook(value: Any) -> str:
     """An address whose path or query may hold a secret."""
     text = _secret(value)
@@ -327,6 +349,7 @@ ClientModel = Annotated[
 ]
 Url = Annotated[str, Scalar(_url, {"type": "string", "description": "http:// or https://, without a query"})]
 Proxy = Annotated[str, Scalar(_proxy, {"type": "string"})]
+CacheUrl = Annotated[str, Scalar(_cache_url, {"type": "string"})]
 LedgerUrl = Annotated[str, Scalar(_ledger_url, {"type": "string"})]
 Secret = Annotated[
     str, Scalar(_secret, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})

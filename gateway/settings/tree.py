@@ -65,7 +65,7 @@ def is_secret(path: Path) -> bool:
     match path:
         case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash") | ("upstream", "proxy"):
             return True
-        case ("alerts", "webhook_url") | ("ledger", "url"):
+        case ("alerts", "webhook_url") | ("ledger", "url") | ("cache", "url"):
             return True
     return False
 
@@ -137,6 +137,12 @@ class _Walk:
         return node.value
 
 
+_SERVERS: Final = {
+    "ledger": ("database", "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE"),
+    "cache": ("server", "redis://NAME:${PASSWORD}@HOST:PORT/0"),
+}
+
+
 def secret_problem(path: Path, text: str) -> str:
     """Why a secret may not be given like this, empty if it may or is none. Never quotes the text."""
     match path:
@@ -157,11 +163,9 @@ def secret_problem(path: Path, text: str) -> str:
                 "a proxy's password may not stand in a file; write http://NAME:${PASSWORD}@HOST:PORT, "
                 "or ${NAME} for the whole address"
             )
-        case ("ledger", "url") if "password=" in unquote(text).lower() or not _hides_password(text):
-            return (
-                "a database's password may not stand in a file; write "
-                "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE, or ${NAME} for the whole address"
-            )
+        case ("ledger" | "cache", "url") if "password=" in unquote(text).lower() or not _hides_password(text):
+            what, example = _SERVERS[str(path[0])]
+            return f"a {what}'s password may not stand in a file; write {example}, or ${{NAME}} for the whole address"
     return ""
 
 

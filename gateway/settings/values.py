@@ -82,10 +82,12 @@ class SemanticCacheSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """Both caches."""
+    """Both caches. `url` (redis://…) may hold a password, so repr never shows it; empty: files in the data
+    directory."""
 
     exact: ExactCacheSettings
     semantic: SemanticCacheSettings
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

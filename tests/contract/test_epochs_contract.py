@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,17 +11,25 @@ from cache.epochs import EVERYTHING, EpochRows, Epochs, Purge
 from cache.stores.epochs import MemoryEpochs, SQLiteEpochs
 from ledger.testing import ManualClock
 
+if TYPE_CHECKING:
+    from cache.stores.redis import RedisLink
+
 Open = Callable[[], Awaitable[EpochRows]]
 NOW_US = 1_800_000_000 * 10**6
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "valkey"])
 async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the same rows once more, as another process does."""
     opened: list[EpochRows] = []
     shared = MemoryEpochs()
+    link = _link(request.getfixturevalue("valkey_url")) if request.param == "valkey" else None
 
     async def again() -> EpochRows:
+        if link is not None:
+            from cache.stores.redis import RedisEpochs
+
+            return RedisEpochs(link, ManualClock())
         rows = shared if request.param == "memory" else SQLiteEpochs.open(tmp_path / "cache.db", ManualClock())
         opened.append(rows)
         return rows
@@ -28,6 +37,14 @@ async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     yield again
     for rows in opened:
         await rows.close()
+    if link is not None:
+        await link.close()
+
+
+def _link(url: str) -> "RedisLink":
+    from cache.stores.redis import RedisLink
+
+    return RedisLink(url)
 
 
 async def test_what_one_process_advances_the_others_read(another: Open) -> None:

@@ -16,6 +16,7 @@ from gateway.budget_gauges import BUDGET_GAUGES
 from gateway.ledger_gauges import LEDGER_GAUGES
 from gateway.metric_families import COST_BUCKETS, COUNTERS, END, HISTOGRAMS
 from gateway.metrics import GAUGES, Metrics, multiprocess_directory
+from gateway.stores import CACHE_GAUGES
 from gateway.tallies import ROW_SLOTS
 
 
@@ -327,7 +328,14 @@ def test_every_metric_is_documented_with_its_labels() -> None:
 
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `farthing_")}
 
-    for family in (*(f for f, _ in COUNTERS), *(h.family for h in HISTOGRAMS), *GAUGES, *BUDGET_GAUGES, *LEDGER_GAUGES):
+    for family in (
+        *(f for f, _ in COUNTERS),
+        *(h.family for h in HISTOGRAMS),
+        *GAUGES,
+        *BUDGET_GAUGES,
+        *LEDGER_GAUGES,
+        *CACHE_GAUGES,
+    ):
         row = rows[f"`{family.name}`"]
         assert all(f"`{label}`" in row for label in family.labels), family.name
         assert str(family.unit) in row, family.name

@@ -10,7 +10,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("archive", "base", "build", "demo", "dev", "model", "postgres", "postgres-server", "providers", "test")
+LOCKS = (
+    "archive",
+    "base",
+    "build",
+    "demo",
+    "dev",
+    "model",
+    "postgres",
+    "postgres-server",
+    "providers",
+    "test",
+    "redis",
+    "valkey-server",
+)
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
