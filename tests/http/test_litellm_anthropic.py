@@ -138,6 +138,16 @@ async def test_a_plain_call_is_translated_both_ways(upstream: LiteLLMUpstream) -
     assert of_openai(answer["usage"]) == COUNTED
 
 
+async def test_a_call_with_tools_needs_no_package_beside_litellm(upstream: LiteLLMUpstream) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+
+    async with scripted_server(plain(MESSAGE)) as server:
+        status, _ = await ask(upstream, deployment(server.base_url), {**ASKED, "tools": [tool]})
+
+    assert status == 200
+    assert json.loads(server.requests[0][2])["tools"][0]["name"] == "add"
+
+
 async def test_the_marks_of_prompt_caches_reach_the_provider_where_they_were_set(upstream: LiteLLMUpstream) -> None:
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
     called = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
