@@ -16,6 +16,7 @@ from gateway.commands import (
     pricediff,
     prices,
     priceupdate,
+    project,
     quickstart,
     reconcile,
     report,
@@ -87,6 +88,10 @@ prices_group.command("diff")(pricediff.prices_diff)
 prices_group.command("update")(priceupdate.prices_update)
 prices_group.command("reprice")(reprice.prices_reprice)
 app.add_typer(prices_group, name="prices")
+
+project_group = _group("What a change would cost.")
+project_group.command("re-embed")(project.project_reembed)
+app.add_typer(project_group, name="project")
 
 schema_group = _group("The JSON Schema of the configuration.")
 schema_group.command("write")(serving.schema_write)
