@@ -4,12 +4,13 @@ An assembler counts everything and assembles only what it understands: one unkno
 since leaving out a field that mattered would store a wrong answer. Fields known to be noise are listed by place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import orjson
 
-from cache.choices import Message, NotUnderstood, TextChoice, output_text, text_in
+from cache.choices import Message, NotUnderstood, TextChoice, output_size, pieces_of, text_size
 from farthing.call import Endpoint
 
 MAX_CHARACTERS: Final = 4_000_000
@@ -26,8 +27,6 @@ class Assembler(Protocol):
     """Events so far that carried a piece of output: text, reasoning, refusal or arguments of a tool call."""
     output_chars: int
     """Characters so far in those pieces."""
-    output_texts: list[str]
-    """Those pieces, up to MAX_CHARACTERS."""
     finish_reason: str
     """In the words of chat completions; empty until the provider gave one."""
 
@@ -37,6 +36,10 @@ class Assembler(Protocol):
 
     def feed(self, event: Mapping[str, Any]) -> None:
         """Take one event; never raises, whatever it holds."""
+
+    def texts(self) -> Sequence[str]:
+        """The texts of the output so far, each whole; fewer characters than `output_chars` where there were too
+        many to keep."""
 
     def body(self) -> bytes | None:
         """The JSON of the plain answer; None unless the stream came to its proper end and was all understood."""
@@ -73,7 +76,6 @@ class ChoicesAssembler:
     def __init__(self, kind: str, new_choice: type[Message] | type[TextChoice], expected: int) -> None:
         self.output_deltas = 0
         self.output_chars = 0
-        self.output_texts: list[str] = []
         self.finish_reason = ""
         self._kind = kind
         self._new_choice = new_choice
@@ -83,6 +85,7 @@ class ChoicesAssembler:
         self._late: dict[str, Any] = {}
         self._usage: Any = None
         self._choices: dict[int, Message | TextChoice] = {}
+        self._loose: dict[tuple[Any, str], list[str]] = {}
         self._running: set[Any] = set()
 
     @property
@@ -98,8 +101,10 @@ class ChoicesAssembler:
                 self._count(choices)
             if self._understood:
                 self._take(event, choices or ())
+            elif choices:
+                self._note(choices)
         except (NotUnderstood, TypeError, AttributeError, KeyError, ValueError):
-            self._give_up()
+            self._stop_assembling(event)
 
     def _take(self, event: Mapping[str, Any], choices: Any) -> None:
         if not _ENVELOPE.issuperset(event):
@@ -133,23 +138,43 @@ class ChoicesAssembler:
     def _count(self, choices: Any) -> None:
         for choice in choices:
             delta = choice.get("delta")
-            text = output_text(delta) if delta else text_in(choice.get("text"))
-            if text:
+            size = output_size(delta) if delta else text_size(choice.get("text"))
+            if size:
                 self.output_deltas += 1
-                self.output_chars += len(text)
-                if self.output_chars <= MAX_CHARACTERS:
-                    self.output_texts.append(text)
+                self.output_chars += size
             if choice.get("finish_reason"):
                 self.finish_reason = str(choice["finish_reason"])
                 self._running.discard(choice.get("index"))
             elif self._expected > 1:  # one choice ends with its finish reason, whatever comes behind it
                 self._running.add(choice.get("index"))
         if self.output_chars > MAX_CHARACTERS:
-            self._give_up()
+            self._understood = False
+            self._choices.clear()
+            self._loose.clear()
 
-    def _give_up(self) -> None:
+    def _stop_assembling(self, event: Mapping[str, Any]) -> None:
+        """From here on texts are kept as they come; those of the event that was not understood may be kept already."""
+        if not self._understood:
+            return
         self._understood = False
+        self._loose = {(at, name): [text] for at, choice in self._choices.items() for name, text in choice.said()}
         self._choices.clear()
+        if sum(map(len, self.texts())) < self.output_chars:
+            with suppress(TypeError, AttributeError, KeyError, ValueError):
+                self._note(event["choices"])
+
+    def _note(self, choices: Any) -> None:
+        if self.output_chars > MAX_CHARACTERS:
+            return
+        for choice in choices:
+            for name, text in pieces_of(choice):
+                self._loose.setdefault((choice.get("index"), name), []).append(text)
+
+    def texts(self) -> Sequence[str]:
+        """See the protocol."""
+        if self._understood:
+            return [text for choice in self._choices.values() for _, text in choice.said()]
+        return ["".join(pieces) for pieces in self._loose.values()]
 
     def body(self) -> bytes | None:
         """The plain answer, or None."""
@@ -189,8 +214,8 @@ class ResponsesAssembler:
     def __init__(self) -> None:
         self.output_deltas = 0
         self.output_chars = 0
-        self.output_texts: list[str] = []
         self.finish_reason = ""
+        self._pieces: dict[tuple[Any, ...], list[str]] = {}
         self._response: Mapping[str, Any] | None = None
 
     @property
@@ -204,13 +229,26 @@ class ResponsesAssembler:
         if not isinstance(kind, str):
             return
         if kind.endswith(".delta"):
-            if text := text_in(event.get("delta")):
-                self.output_deltas += 1
-                self.output_chars += len(text)
-                if self.output_chars <= MAX_CHARACTERS:
-                    self.output_texts.append(text)
+            delta = event.get("delta")
+            size = text_size(delta)
+            self.output_deltas += size > 0
+            self.output_chars += size
+            if type(delta) is str:
+                self._keep(kind, event, delta)
         elif kind in ("response.completed", "response.incomplete", "response.failed", "error"):
             self._end(kind, event.get("response"))
+
+    def _keep(self, kind: str, event: Mapping[str, Any], delta: str) -> None:
+        if self.output_chars > MAX_CHARACTERS:
+            self._pieces.clear()
+            return
+        places = [event.get(name) for name in ("output_index", "content_index", "summary_index")]
+        place = tuple(at for at in (kind, *places) if isinstance(at, str | int | None))
+        self._pieces.setdefault(place, []).append(delta)
+
+    def texts(self) -> Sequence[str]:
+        """See the protocol."""
+        return ["".join(pieces) for pieces in self._pieces.values()]
 
     def _end(self, kind: str, response: Any) -> None:
         details = response if isinstance(response, dict) else {}

@@ -3,7 +3,7 @@
 A field that is not known here raises NotUnderstood: leaving out one that mattered would store a wrong answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 
@@ -126,6 +126,15 @@ class Message:
         choice = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason}
         return {**choice, **self._extra}
 
+    def said(self) -> Iterator[tuple[str, str]]:
+        """Each kind of text so far, by name."""
+        for name, pieces in self._texts.items():
+            if pieces:
+                yield name, "".join(pieces)
+        for at, call in self._tools.items():
+            yield from _called(call.get("function"), f"tool {at} ")
+        yield from _called(self._function, "")
+
     def _text(self, name: str) -> str | None:
         pieces = self._texts.get(name)
         return None if pieces is None else "".join(pieces)
@@ -145,6 +154,12 @@ def _merge_function(merged: dict[str, Any], piece: Mapping[str, Any]) -> None:
             merged[name] = merged.get(name, "") + (value or "")
         else:
             raise NotUnderstood(name)
+
+
+def _called(function: Any, before: str) -> Iterator[tuple[str, str]]:
+    for name in ("name", "arguments"):
+        if function and function.get(name):
+            yield before + name, function[name]
 
 
 def _whole_call(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +190,10 @@ class TextChoice:
                 # Log probabilities too: whether their text offsets restart in each event differs by provider.
                 raise NotUnderstood(name)
 
+    def said(self) -> Iterator[tuple[str, str]]:
+        """The text so far, by name."""
+        yield "text", "".join(self._pieces)
+
     def plain(self, index: int) -> dict[str, Any]:
         """The choice as in a plain answer."""
         text = "".join(self._pieces)
@@ -187,26 +206,50 @@ class TextChoice:
         }
 
 
-def output_text(delta: Mapping[str, Any]) -> str:
-    """Every text of a delta that is output: content, reasoning, refusal, names and arguments of calls."""
-    content = delta.get("content")
-    text = content if type(content) is str else text_in(content)
-    if len(delta) == 1 and text:
-        return text
-    parts = [text, *(text_in(delta.get(name)) for name in ("reasoning_content", "reasoning", "refusal"))]
+def pieces_of(choice: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The texts that `output_size` counts in one choice of an event, by name as `said` names them."""
+    delta = choice.get("delta")
+    if not delta:
+        yield from _flat("text", choice.get("text"))
+        return
+    for name in ("content", "reasoning_content", "reasoning", "refusal"):
+        yield from _flat(name, delta.get(name))
     for call in delta.get("tool_calls") or ():
-        function = call.get("function") or {}
-        parts += (text_in(function.get("name")), text_in(function.get("arguments")))
-    parts.append(text_in((delta.get("function_call") or {}).get("arguments")))
-    return "".join(parts)
+        yield from _called(call.get("function"), f"tool {call.get('index')} ")
+    yield from _called(delta.get("function_call"), "")
 
 
-def text_in(value: Any) -> str:
-    """A text, or the texts in a list of parts (Mistral's thinking)."""
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The texts of a text, or of a list of parts, under one name."""
     if isinstance(value, str):
-        return value
+        yield name, value
+    elif isinstance(value, list):
+        for part in value:
+            yield from _flat(name, part)
+    elif isinstance(value, dict):
+        yield from _flat(name, value.get("text"))
+        yield from _flat(f"{name} thinking", value.get("thinking"))
+
+
+def output_size(delta: Mapping[str, Any]) -> int:
+    content = delta.get("content")
+    size = len(content) if type(content) is str else text_size(content)
+    if len(delta) > 1 or not size:
+        for name in ("reasoning_content", "reasoning", "refusal"):
+            size += text_size(delta.get(name))
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") or {}
+            size += text_size(function.get("name")) + text_size(function.get("arguments"))
+        size += text_size((delta.get("function_call") or {}).get("arguments"))
+    return size
+
+
+def text_size(value: Any) -> int:
+    """Characters of a text, or of the texts in a list of parts (Mistral's thinking)."""
+    if isinstance(value, str):
+        return len(value)
     if isinstance(value, list):
-        return "".join(map(text_in, value))
+        return sum(text_size(part) for part in value)
     if isinstance(value, dict):
-        return text_in(value.get("text")) + text_in(value.get("thinking"))
-    return ""
+        return text_size(value.get("text")) + text_size(value.get("thinking"))
+    return 0

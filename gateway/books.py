@@ -41,10 +41,10 @@ HOLD_GRACE_NS: Final = 60 * 10**9
 class Meter(Protocol):
     """Prices what one call sent and received, and writes it on the page."""
 
-    def estimate(self, output_tokens: int) -> Nano:
+    async def estimate(self, output_tokens: int) -> Nano:
         """Book the input and so many output tokens, marked as an estimate."""
 
-    def presume(self) -> Nano:
+    async def presume(self) -> Nano:
         """Book the most that an answer may have cost of which nothing was seen, marked as an estimate."""
 
 
@@ -204,10 +204,10 @@ class Page:
             raise
         self._books.on_hold(self.hold)
 
-    def charge_if_sent(self) -> None:
+    async def charge_if_sent(self) -> None:
         """Book an estimate where a request left for upstream and nothing was charged yet."""
         if self.meter is not None and not self.closed and self.cost == ZERO:
-            self.meter.presume()
+            await self.meter.presume()
 
     async def close(self, outcome: Outcome, status: int, error_code: str = "") -> None:
         """Write the record and release the hold. The second call does nothing. The write is queued before the first
@@ -233,9 +233,9 @@ class Page:
         """Close for an error the caller is told about. After a timeout the provider may bill a whole answer; one that
         broke off billed the input at most, as far as anybody can know."""
         if isinstance(error, UpstreamTimeout):
-            self.charge_if_sent()
+            await self.charge_if_sent()
         elif isinstance(error, UpstreamBroken) and self.meter is not None and self.cost == ZERO:
-            self.meter.estimate(0)
+            await self.meter.estimate(0)
         # Money may be wanting for a further attempt only; of a call that was refused nothing was sent.
         is_stopped = isinstance(error, MoneyError) and bool(self.attempts)
         await self.close(Outcome.ABORTED if is_stopped else outcome_of(error), error.status, error.code)

@@ -17,10 +17,11 @@ OPEN_HOLDS: Final = _gauge("open_holds", "Calls under way that have money set as
 FILE_BYTES: Final = _gauge("file_bytes", "Size of the ledger's file, or of its PostgreSQL tables.")
 LOG_BYTES: Final = _gauge("log_bytes", "Size of the ledger's write-ahead log; SQLite only.")
 RECOVERED: Final = _gauge("recovered_holds", "Holds of dead workers and expired ones that this worker charged.")
+OVERAGES: Final = _gauge("overages", "Calls of this worker that cost more than was held for them.")
 LATE: Final = _gauge("late_settlements", "Settlements of this worker that came after their hold was charged.")
 FAILURES: Final = _gauge("failed_batches", "Transactions of this worker that the disk or a long lock made fail.")
 UNWRITTEN: Final = _gauge("unwritten_records", "Records of this worker that are not on the books.")
-LEDGER_GAUGES: Final = (OPEN_HOLDS, FILE_BYTES, LOG_BYTES, RECOVERED, LATE, FAILURES, UNWRITTEN)
+LEDGER_GAUGES: Final = (OPEN_HOLDS, FILE_BYTES, LOG_BYTES, RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class LedgerCounts:
     """What one worker counted since it opened the ledger."""
 
     recovered: int
+    overages: int
     late: int
     failures: int
     unwritten: int
@@ -36,8 +38,8 @@ class LedgerCounts:
 def ledger_lines(database: Database, counts: LedgerCounts) -> list[str]:
     """The gauges, for `Metrics.add_source`; those of the database only where it can be read. Blocks."""
     own = zip(
-        (RECOVERED, LATE, FAILURES, UNWRITTEN),
-        (counts.recovered, counts.late, counts.failures, counts.unwritten),
+        (RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN),
+        (counts.recovered, counts.overages, counts.late, counts.failures, counts.unwritten),
         strict=True,
     )
     samples = [*_of(database), *own]

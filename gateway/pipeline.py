@@ -49,13 +49,13 @@ async def _closing(work: Awaitable[Answer], page: Page) -> Answer:
         return error_answer(error, page)
     except Exception as error:  # noqa: BLE001 - a bug of ours must not leave the books open
         _LOG.error("%s: %s", page.request.id, type(error).__name__, exc_info=_without_content(error))
-        page.charge_if_sent()
+        await page.charge_if_sent()
         await page.close_with(broken := FarthingError())
         return error_answer(broken, page)
     except BaseException:
         # The client left, or the gateway stops: what may have been billed is booked all the same.
         if page.keeper in (None, asyncio.current_task()):
-            page.charge_if_sent()
+            await page.charge_if_sent()
             await page.close(Outcome.ABORTED, CLIENT_GONE, "client_gone")
         raise
 

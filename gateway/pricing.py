@@ -1,16 +1,22 @@
 """Pricing: what a deployment charges, and the most that a call may cost before it is sent."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment
-from farthing.money import Nano
+from farthing.money import FEMTO_PER_NANO, Nano
 from ledger.bills import Bill, bill_for
 from ledger.prices import Price, PriceBook
 from ledger.statement import Statement
 
 ANY_TIER: Final = "auto"
 """The service tier whose provider decides; in an answer it only repeats the request."""
+UNSTATED_USES: Final = 10
+"""Calls that one tool of a provider's may make where the request does not say how many: Anthropic pauses after ten
+turns; for others no bound is documented."""
+_MOST_USES: Final = 1_000
+"""No answer makes more."""
 _OWN_TOOLS: Final = ("function", "custom")
 """Tools that the client runs, so that each of their turns is a call of its own."""
 
@@ -54,8 +60,17 @@ class Pricing:
             output_cap = min(output_cap, deployment.max_output_tokens)
         whole = output_cap * call.choices
         output = whole if output is None else min(output, whole)
-        ceiling = self.book.ceiling(_owner(deployment), deployment.model, call.received_ns, asked_tier(call))
-        return ceiling.bound(input_, output, deployment.provider.timeouts.total)
+        owner, model, at_ns = _owner(deployment), deployment.model, call.received_ns
+        ceiling = self.book.ceiling(owner, model, at_ns, asked_tier(call))
+        tokens = ceiling.bound(input_, output, deployment.provider.timeouts.total)
+        uses = tool_uses(call)
+        return Nano(tokens + self._tools(owner, model, at_ns, uses) * call.choices) if uses else tokens
+
+    def _tools(self, owner: str, model: str, at_ns: int, uses: Mapping[str, int]) -> Nano:
+        """What so many calls of the provider's tools cost at most; those without a price add nothing."""
+        tables = self.book.answered_price(owner, model, at_ns, ANY_TIER).extras
+        femto = sum(most * max((table.get(name, 0) for table in tables), default=0) for name, most in uses.items())
+        return Nano(-(-femto // FEMTO_PER_NANO))
 
 
 def _owner(deployment: Deployment) -> str:
@@ -79,6 +94,37 @@ def most_input(call: Call, deployment: Deployment) -> int | None:
     if window is None or call.endpoint is Endpoint.EMBEDDINGS or takes_turns(call):
         return None
     return window * call.choices
+
+
+def tool_uses(call: Call) -> dict[str, int]:
+    """The most calls of the provider's tools that are billed by the piece, by name in `Portion.extras`: what the
+    request states (Anthropic `max_uses` of a tool, OpenAI `max_tool_calls` of all), else UNSTATED_USES each."""
+    stated = _uses(call.body.get("max_tool_calls"))
+    most = UNSTATED_USES if stated is None else stated
+    found: dict[str, int] = {}
+    if "web_search_options" in call.body:
+        found["web_searches"] = most
+    tools = call.body.get("tools")
+    for tool in tools if type(tools) is list else ():
+        if name := _sold_by_the_piece(tool):
+            own = _uses(tool.get("max_uses"))
+            found[name] = found.get(name, 0) + (most if own is None else own)
+    return found if stated is None else {name: min(number, stated) for name, number in found.items()}
+
+
+def _uses(value: object) -> int | None:
+    return min(value, _MOST_USES) if type(value) is int and value >= 0 else None
+
+
+def _sold_by_the_piece(tool: Any) -> str:
+    """The name of its calls on a bill, empty for the client's own tools and for those that cost their tokens only."""
+    kind = tool.get("type") if type(tool) is dict else None
+    if kind in _OWN_TOOLS or type(tool) is not dict:
+        return ""
+    words = kind if type(kind) is str else " ".join(tool)  # Gemini names a tool by its only member
+    if "file_search" in words:
+        return "storage_searches"
+    return "web_searches" if "search" in words.lower() else ""
 
 
 def takes_turns(call: Call) -> bool:

@@ -26,8 +26,7 @@ def finish_reason_of(answer: Mapping[str, Any]) -> str:
 
 
 def output_texts(answer: Mapping[str, Any]) -> Iterator[str]:
-    """The texts of every choice of an answer: chat messages, completion texts and Responses output, whichever there
-    are."""
+    """Every text of every choice: chat messages, completion texts and Responses output, whichever there are."""
     pending: list[Any] = [answer.get("choices"), answer.get("output")]
     while pending:
         node = pending.pop()
@@ -45,8 +44,12 @@ _TEXT_FIELDS: Final = (
     "text",
     "refusal",
     "reasoning_content",
+    "reasoning",
+    "thinking",
     "tool_calls",
     "function",
+    "name",
     "arguments",
+    "function_call",
     "summary",
 )

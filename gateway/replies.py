@@ -24,7 +24,6 @@ from gateway.forward import Forwarded, error_body
 from gateway.reading import finish_reason_of, output_texts, parse_answer
 from gateway.settlement import Settlement
 from gateway.streams import StreamEnding
-from gateway.tokens import estimated_tokens
 
 JSON: Final = (b"content-type", b"application/json")
 EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -132,7 +131,7 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     if usage is not None:
         settlement.charge(usage)
     else:
-        settlement.estimate(estimated_tokens(output_texts(parsed)))
+        await settlement.estimate(await settlement.count(list(output_texts(parsed))))
     page.finish_reason = finish_reason_of(parsed)
     if parsed.get("error"):
         return await _failed_answer(forwarded, raw, parsed, page)

@@ -1,6 +1,6 @@
 """Settlement: from what the upstream sent to what the call cost, written on its page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from gateway.books import Page
 from gateway.errorbodies import read_error
 from gateway.forward import Forwarded
 from gateway.pricing import ANY_TIER, Pricing, asked_tier, most_input
-from gateway.tokens import estimated_input
+from gateway.tokens import estimated_input, estimated_tokens
 from ledger.bills import Bill
 from ledger.price import plain_tier, version_in_tier
 from ledger.prices import CHEAPER_TIERS
@@ -41,7 +41,7 @@ class Settlement:
         self._sent = clock.monotonic()
         self._deployment: Deployment | None = None
         self._cap = 0
-        self._reader = UsageReader()
+        self._answering: UsageReader | None = None
 
     @property
     def deployment(self) -> Deployment:
@@ -57,8 +57,14 @@ class Settlement:
     def begin(self, forwarded: Forwarded) -> None:
         """Note who answers, and when its meter started."""
         self._deployment, self._sent = forwarded.deployment, forwarded.started
-        self._reader = UsageReader(context_window=most_input(self._call, forwarded.deployment))
+        self._answering = UsageReader(context_window=most_input(self._call, forwarded.deployment))
         self._name(forwarded.deployment)
+
+    @property
+    def _reader(self) -> UsageReader:
+        """That of the answer which has begun."""
+        assert self._answering is not None
+        return self._answering
 
     @property
     def seconds(self) -> float:
@@ -88,7 +94,8 @@ class Settlement:
         page.rates, page.price_version = _rates_text(bill.rates), version_in_tier(bill.price_version, bill.service_tier)
         page.service_tier = plain_tier(bill.service_tier)
         # Also where its count was not the one to charge by.
-        page.stated_cost = None if (stated := self._reader.statement) is None else stated.stated_cost
+        reader = self._answering
+        page.stated_cost = None if reader is None or reader.statement is None else reader.statement.stated_cost
         if page.attempts:
             last = page.attempts[-1]
             page.attempts[-1] = Attempt(
@@ -104,19 +111,28 @@ class Settlement:
     def _statement(self, usage: Usage) -> Statement:
         """What the provider said, with the output that `usage` has beyond it; `usage` alone where it did not count
         this input."""
-        stated, tier = self._reader.statement, self._reader.service_tier or charged_tier(self._call)
+        reader = self._answering
+        stated = None if reader is None else reader.statement
+        tier = (reader and reader.service_tier) or charged_tier(self._call)
         if stated is None or not self._counts_all or stated.usage.input_total != usage.input_total:
             return Statement(portions=(Portion(usage=usage),), service_tier=tier)
-        first, *others = stated.portions
         beyond = max(usage.output - stated.usage.output, 0)
+        if not beyond and stated.service_tier == tier:
+            return stated
+        first, *others = stated.portions
         first = changed(first, usage=changed(first.usage, output=first.usage.output + beyond))
         return changed(stated, portions=(first, *others), service_tier=tier)
 
-    def estimate(self, output_tokens: int) -> Nano:
+    async def count(self, texts: Sequence[str]) -> int:
+        """Tokens of what was delivered, by the tokenizer of the model that answers."""
+        return await estimated_tokens(texts, model=self.deployment.model)
+
+    async def estimate(self, output_tokens: int) -> Nano:
         """Book what was delivered, plus the input, where the provider gave no usable figure; never zero."""
         self._deployment = self._tried_last()
         self._name(self.deployment)
-        input_tokens = min(estimated_input(self._call), self._call.input_bound)
+        input_tokens = await estimated_input(self._call, model=self.deployment.model)
+        input_tokens = max(min(input_tokens, self._call.input_bound), 1)
         if (most := most_input(self._call, self.deployment)) is not None:
             input_tokens = min(input_tokens, most)
         return self.charge(estimate(input_tokens=input_tokens, output_tokens=output_tokens))
@@ -157,13 +173,13 @@ class Settlement:
         try:
             await self.allowance.cover_whole()
         except MoneyError:
-            self.estimate(self.allowance.tokens)
+            await self.estimate(self.allowance.tokens)
             raise
 
-    def presume(self) -> Nano:
+    async def presume(self) -> Nano:
         """Book what an answer may have cost of which nothing is known. A stream ends with its connection; a plain
         answer may have been made to its end."""
-        return self.estimate(0 if self._call.stream else self._cap * self._call.choices)
+        return await self.estimate(0 if self._call.stream else self._cap * self._call.choices)
 
     def _tried_last(self) -> Deployment:
         """The deployment that may have billed, where it is not known yet who answers."""

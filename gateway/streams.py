@@ -21,7 +21,7 @@ from gateway.forward import Forwarded, asks_usage_for_us
 from gateway.reading import parse_answer
 from gateway.relay import Relay
 from gateway.settlement import Settlement
-from gateway.tokens import estimated_tokens
+from gateway.tokens import by_length
 
 GRACE_S: Final = 0.5
 TOO_SLOW: Final = "The stream was read so slowly that its next part is gone: send the call again."
@@ -214,31 +214,36 @@ class StreamEnding:
         if relay.first_byte is not None:
             page.first_byte_seconds = relay.first_byte - page.request.started
         page.finish_reason = self._assembler.finish_reason
-        self._charge()
+        await self._charge()
         outcome, status, code = self._how_it_ended(error)
         await page.close(outcome, status, code)
         self._end_feed()
         if relay.complete:
             await self._store()
 
-    def _charge(self) -> None:
+    async def _charge(self) -> None:
         """By the provider's figure where it covers all that was delivered, else by what was delivered."""
-        usage = self._relay.usage
+        usage, settlement = self._relay.usage, self._settlement
         if usage is None:
-            self._settlement.estimate(self._delivered())
-        elif self._relay.usage_is_last or (missing := self._uncounted(usage)) <= 0:
-            self._settlement.charge(usage)
+            await settlement.estimate(await self._delivered())
+        elif self._relay.usage_is_last or (missing := await self._uncounted(usage)) <= 0:
+            settlement.charge(usage)
         else:
-            self._settlement.charge(changed(usage, output=usage.output + missing, source=UsageSource.ESTIMATED))
+            settlement.charge(changed(usage, output=usage.output + missing, source=UsageSource.ESTIMATED))
 
-    def _delivered(self) -> int:
+    async def _delivered(self) -> int:
         """Tokens by the tokenizer; but a provider sends one at least with each piece, whatever its own tokenizer is."""
-        return max(estimated_tokens(self._assembler.output_texts), self._assembler.output_deltas)
+        made = self._assembler
+        texts = made.texts()
+        unkept = made.output_chars - sum(map(len, texts))
+        return max(await self._settlement.count(texts) + by_length(max(unkept, 0)), made.output_deltas)
 
-    def _uncounted(self, usage: Usage) -> int:
+    async def _uncounted(self, usage: Usage) -> int:
         """Tokens that were delivered after the provider had told this. One that counts as it goes may count otherwise
         than we do: there are none where it has counted a token for every piece that it sent."""
-        return 0 if usage.output_total >= self._assembler.output_deltas else self._delivered() - usage.output_total
+        if usage.output_total >= self._assembler.output_deltas:
+            return 0
+        return await self._delivered() - usage.output_total
 
     def _how_it_ended(self, error: BaseException | None) -> tuple[Outcome, int, str]:
         failure = self._relay.failure

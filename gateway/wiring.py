@@ -109,6 +109,7 @@ class House:
         later.push_async_callback(self.ledger.close)
         self._budgets = await self._open_budgets()
         await self._learn_outputs()
+        await self._load_encodings()
         caches = await self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
@@ -144,7 +145,6 @@ class House:
             header_bytes=settings.server.max_header_bytes,
             headers=settings.server.max_headers,
         )
-        self._background.spawn(asyncio.to_thread(tokens.load))  # or the first estimate would hold up everybody else
         self._note_config()
         self.door = Door(self.runtime, limits, admin_app(self._view()))
 
@@ -246,6 +246,7 @@ class House:
         ledger = self.ledger
         counts = LedgerCounts(
             recovered=ledger.recovered,
+            overages=ledger.overages,
             late=ledger.late_settlements,
             failures=ledger.failures,
             unwritten=self.runtime.books.unwritten - ledger.made_up,
@@ -261,6 +262,14 @@ class House:
         learned = [feature.name for feature in features if feature.output_bound is OutputBound.LEARNED]
         if learned:
             self._outputs.seed(await asyncio.to_thread(latest_outputs, self.engine.database, learned))
+
+    async def _load_encodings(self) -> None:
+        """Before anything is served: the first estimate would wait for it, and building them in the midst of calls
+        would hold up all of these for 0.1 s, thread or not."""
+        try:
+            await asyncio.to_thread(tokens.load)
+        except FarthingError as error:
+            _LOG.warning("%s Until then what providers do not count is estimated by its length.", error.message)
 
     # --- rooms -----------------------------------------------------------------------------------
 

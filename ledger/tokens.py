@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import importlib.util
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -66,10 +65,19 @@ _KNOWN: Final = (
 """Models that use one of the two (tiktoken/model.py); a later family may use another and is not here."""
 
 
-def count_tokens(texts: Iterable[str]) -> int:
-    """Tokens of these texts by o200k, each encoded by itself: the best guess for a model of any provider, and exact
-    for OpenAI's. A text that was sent in parts must be given whole."""
-    return sum(_count("o200k_base", piece) for text in texts for piece in _pieces(text))
+_CL100K: Final = (
+    *("gpt-3.5-turbo", "gpt-35-turbo", "gpt-4", "ft:gpt-3.5-turbo", "ft:gpt-4"),
+    *("text-embedding-3", "text-embedding-ada-002"),
+)
+_O200K: Final = ("gpt-4o", "gpt-4.1", "gpt-4.5", "ft:gpt-4o", "ft:gpt-4.1")
+"""The models that begin like one of the others (tiktoken/model.py)."""
+
+
+def count_tokens(texts: Iterable[str], *, model: str = "") -> int:
+    """Tokens of these texts, each encoded by itself: by the encoding of an OpenAI model exact, for any other by o200k,
+    the best guess there is. A text that was sent in parts must be given whole."""
+    encoding = _encoding_of(model)
+    return sum(_count(encoding, piece) for text in texts for piece in _pieces(text))
 
 
 def bound_tokens(texts: Iterable[str], *, model: str = "") -> int:
@@ -85,9 +93,19 @@ def bound_tokens(texts: Iterable[str], *, model: str = "") -> int:
 
 
 def load() -> None:
-    """Load the encoding that counts. Raises ConfigError where the package of ranks is missing or is not what it should
-    be."""
+    """Load the encoding that counts for most models. Raises ConfigError where the package of ranks is missing or is
+    not what it should be."""
     _encoding("o200k_base")
+
+
+def is_loaded(model: str = "") -> bool:
+    """True where a count for this model need not load anything first."""
+    return _encoding_of(model) in _LOADED
+
+
+def _encoding_of(model: str) -> str:
+    name = model.removeprefix("openai/")
+    return "cl100k_base" if name.startswith(_CL100K) and not name.startswith(_O200K) else "o200k_base"
 
 
 def _bound(text: str) -> int:
@@ -106,12 +124,16 @@ def _count(name: str, text: str) -> int:
     return len(_encoding(name).encode_ordinary(text))
 
 
-@cache
-def _encoding(name: str) -> "Encoding":
-    from tiktoken import Encoding
+_LOADED: Final[dict[str, "Encoding"]] = {}
 
-    ranks = ranks_of(name, importlib.util.find_spec(_RANKS_PACKAGE))
-    return Encoding(name, pat_str=_SOURCES[name].pattern, mergeable_ranks=ranks, special_tokens={})
+
+def _encoding(name: str) -> "Encoding":
+    if name not in _LOADED:
+        from tiktoken import Encoding
+
+        ranks = ranks_of(name, importlib.util.find_spec(_RANKS_PACKAGE))
+        _LOADED[name] = Encoding(name, pat_str=_SOURCES[name].pattern, mergeable_ranks=ranks, special_tokens={})
+    return _LOADED[name]
 
 
 def ranks_of(name: str, package: "ModuleSpec | None") -> dict[bytes, int]:

@@ -223,6 +223,11 @@ def with_window(deployment: Deployment, tokens: int) -> Deployment:
     return replace(deployment, context_window=tokens)
 
 
+def with_provider(provider: Provider) -> Deployment:
+    """The small model at another provider."""
+    return Deployment(name=SMALL, provider=provider, model=SMALL)
+
+
 def headers_of(answer: Answer) -> Mapping[str, str]:
     """The headers of an answer by name."""
     return {name.decode(): value.decode("latin-1") for name, value in answer.headers}

@@ -307,3 +307,29 @@ def _recorded(path: Path) -> list[Any]:
     lines = path.read_bytes().splitlines()
     data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
     return [orjson.loads(piece) for piece in data if piece and piece != b"[DONE]"]
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2, 3, 9])
+def test_the_texts_are_whole_whether_the_stream_is_understood_or_not(odd: int) -> None:
+    events = [
+        _chunk({"content": "Par"}),
+        _chunk({"reasoning_content": "h"}),
+        _chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a"'}}]}),
+        _chunk({"content": "is."}),
+        _chunk({"reasoning_content": "m"}),
+        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
+    ]
+    if odd < len(events):
+        events[odd]["choices"][0]["delta"]["what_nobody_knows"] = 1
+
+    made = _fed(*events)
+
+    assert sorted(made.texts()) == sorted(["Paris.", "hm", "f", '{"a":1}'])
+    assert sum(map(len, made.texts())) == made.output_chars
+
+
+def test_texts_that_are_too_many_to_keep_are_still_measured() -> None:
+    made = _fed(*[_chunk({"content": "x" * 1_000_000})] * 5, _chunk({"content": "end"}))
+
+    assert made.output_chars == 5_000_003
+    assert list(made.texts()) == []
