@@ -30,6 +30,10 @@ from farthing.value import Value, changed
 from gateway.cachedesk import LEASE_AFTER_S, CacheDesk, CacheRules, Following, Lookup
 from gateway.jsonbody import with_changes
 
+AT_ONCE: Final = 8
+"""Keys asked for at one time: as many as there are connections to a server, so that none waits for another's."""
+LOOKUP_S: Final = 0.25
+"""Longest that a call waits for what is known, however slow a server is; the rest is sent."""
 _NOTHING_SENT: Final[Mapping[str, int]] = {"prompt_tokens": 0, "total_tokens": 0}
 
 
@@ -96,16 +100,21 @@ class EmbeddingLookup(Lookup):
         return None
 
     async def _look_up(self) -> dict[bytes, Kept]:
-        control, exact = self._call.cache_control, self._desk.exact
+        """What is known, some keys at a time, as far as it is found in `LOOKUP_S`."""
+        control, exact, loop = self._call.cache_control, self._desk.exact, asyncio.get_running_loop()
+        known: dict[bytes, Kept] = {}
         keys = list(dict.fromkeys(self._keys))
-        answers = await asyncio.gather(
-            *(exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s) for key in keys)
-        )
-        known = {
-            key: Kept(vector=vector, answer=answer)
-            for key, answer in zip(keys, answers, strict=True)
-            if answer is not None and (vector := unpacked(answer.body)) is not None
-        }
+        until = loop.time() + LOOKUP_S
+        for at in range(0, len(keys), AT_ONCE):
+            asked = keys[at : at + AT_ONCE]
+            answers = await asyncio.gather(
+                *(exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s) for key in asked)
+            )
+            for key, answer in zip(asked, answers, strict=True):
+                if answer is not None and (vector := unpacked(answer.body)) is not None:
+                    known[key] = Kept(vector=vector, answer=answer)
+            if loop.time() > until:
+                break
         # A model that has got another dimension meanwhile: what is put together must be of one kind.
         return known if len({len(kept.vector.data) for kept in known.values()}) < 2 else {}
 

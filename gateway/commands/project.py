@@ -43,17 +43,17 @@ def project_reembed(
     settings, now_ns = load_settings(config), CLOCK.wall_ns()
     book, database = PriceBook(settings.prices), ledger_of(settings)
     check_ledger(database)
-    answers = Files.below(settings.data_dir).answers
+    answers = None if settings.cache.url else Files.below(settings.data_dir).answers
     models, since_ns = names_of(settings.catalog, from_), parse_moment(since, now_ns)
     found = project(
         models=models,
         target=find_target(settings.catalog, book, name=to, like=from_, at_ns=now_ns),
-        vectors=kept_vectors(answers, now_ns),
+        vectors=kept_vectors(answers, now_ns) if answers else (),
         traffic=embedding_traffic(database, models=models, feature=feature, since_ns=since_ns, until_ns=now_ns),
         feature=feature,
         dimensions=dimensions,
     )
-    unknown = unknowns(found, has_file=answers.exists())
+    unknown = unknowns(found, has_file=answers is not None and answers.exists())
     if format_ is Form.JSON:
         typer.echo(json.dumps(_members(found, book, since_ns, feature, unknown), indent=2))
         return
