@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.stores.semantic import SQLiteSemanticRows
+from cache.rows import SemanticRows
 from farthing.ports import VectorIndex
 
 _PAGE: Final = 2048  # rows read at once: 3 MB of vectors
@@ -28,7 +28,7 @@ class LoadedScopes:
     Blocking; for one thread at a time.
     """
 
-    def __init__(self, rows: SQLiteSemanticRows, index: VectorIndex, *, dimension: int, max_vectors: int) -> None:
+    def __init__(self, rows: SemanticRows, index: VectorIndex, *, dimension: int, max_vectors: int) -> None:
         self._rows = rows
         self._index = index
         self._dimension = dimension

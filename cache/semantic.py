@@ -1,71 +1,48 @@
-"""The semantic cache: the answer of an earlier question that means the same, or nothing.
+"""The semantic cache: the answer of an earlier question that means the same, or nothing; and what it learns of it.
 
-A candidate must be near (cosine), alive (its row says so), and pass every guard. All that touches rows and index
-runs in one thread of its own, off the event loop.
+Eligible, embedded, near within the scope, alive, unvetoed, likely enough for the budget of wrong answers, and kept by
+the same key or admitted. All that touches rows and index runs in one thread of its own, off the event loop.
 """
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cache.answers import answer_text
+from cache.deciding import Arbiter, Candidate, Rule, Scorer
+from cache.domains import Calibrations, Domain, Domains, domain_of
 from cache.eligibility import eligible
-from cache.entry import CorruptEntry, Entry, pack, unpack
-from cache.guards import ParsedPrompt, parse, veto
-from cache.loaded import LoadedScopes
+from cache.finding import NOTHING, Finding, Near, Pair, Referee, SemanticCounts, SemanticRules
+from cache.grading import Grader
 from cache.prompts import last_turn
-from cache.stores.semantic import SemanticRow, SQLiteSemanticRows
+from cache.rows import Sample, SemanticStore
+from cache.shelf import Question, Shelf, Vector
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
+from farthing.money import ZERO, Nano
 from farthing.ports import Clock, Embedder, VectorIndex
 from farthing.record import CacheOutcome
 
-__all__ = ["DEFAULT_THRESHOLD", "SemanticCache", "SemanticCounts", "eligible"]
-
 _LOG: Final = logging.getLogger(__name__)
-_NEIGHBOURS: Final = 5
-_SAME: Final = 0.9999  # cosine above which the texts are compared: the same question again replaces the older row
 _RECENT: Final = 512  # vectors kept between a miss and the storing of its answer: 0.8 MB
 _NS: Final = 1_000_000_000
-_SWEEP_EVERY_NS: Final = 60 * _NS
-_SWEEP_ROWS: Final = 256
-DEFAULT_THRESHOLD: Final = 0.95
-"""Cosine; what it serves, rightly and wrongly, is measured in docs/cache.md."""
+_FLUSH_EVERY_NS: Final = 5 * _NS
 
-Vector = NDArray[np.float32]
 _Asked = TypeVarTuple("_Asked")
 _Found = TypeVar("_Found")
 
 
-@dataclass(slots=True)
-class SemanticCounts:
-    """What happened so far. `late`: the deadline passed; `below`: nothing near enough; `errors`: any failure."""
-
-    finds: int = 0
-    hits: int = 0
-    below: int = 0
-    stored: int = 0
-    late: int = 0
-    errors: int = 0
-    ineligible: Counter[str] = field(default_factory=Counter)
-    """By the reason of `eligible`."""
-    vetoes: Counter[str] = field(default_factory=Counter)
-    """By the name of the guard."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    scope: bytes
-    text: str
-    vector: Vector
-    now_ns: int
+class Learning:
+    """What tells right answers from wrong ones."""
+
+    scorer: Scorer
+    calibrations: Calibrations
+    grader: Grader
 
 
 class SemanticCache:
@@ -77,43 +54,46 @@ class SemanticCache:
 
     def __init__(
         self,
-        rows: SQLiteSemanticRows,
+        rows: SemanticStore,
         index: VectorIndex,
         embedder: Embedder,
         clock: Clock,
         *,
+        learning: Learning,
         deadline_s: float = 0.05,
         max_entries: int = 50_000,
         max_vectors: int = 100_000,
     ) -> None:
-        self.counts = SemanticCounts()
+        self._arbiter = Arbiter(learning.scorer)
+        self.counts = SemanticCounts(vetoes=self._arbiter.vetoes)
+        self._shelf = Shelf(rows, index, dimension=embedder.dimension, max_entries=max_entries, max_vectors=max_vectors)
         self._rows = rows
-        self._index = index
+        self._domains = Domains(rows, learning.calibrations)
+        self._grader = learning.grader
         self._embedder = embedder
         self._clock = clock
         self._deadline_s = deadline_s
-        self._max_entries = max_entries
-        self._loaded = LoadedScopes(rows, index, dimension=embedder.dimension, max_vectors=max_vectors)
+        self._version = f"{embedder.version}|{learning.scorer.version}"
         self._recent: OrderedDict[str, Vector] = OrderedDict()
+        self._sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
+        self._flushed_ns = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="semantic-cache")
-        self._parsed = lru_cache(maxsize=4096)(parse)
-        self._swept_ns = 0
 
-    async def find(self, call: Call, scope: bytes, *, threshold: float, max_age_s: int | None = None) -> Hit | None:
-        """The answer of the nearest question at or above `threshold` (cosine) that no guard keeps apart."""
+    async def find(self, call: Call, scope: bytes, rules: SemanticRules, *, max_age_s: int | None = None) -> Finding:
+        """The answer to serve, if there is one."""
         self.counts.finds += 1
         try:
             text = self._matched(call)
             if text is None:
-                return None
+                return NOTHING
             async with asyncio.timeout(self._deadline_s):
-                question = await self._question(scope, text)
-                return await self._in_thread(self._look_up, question, threshold, max_age_s)
+                question = await self._question(call, scope, text)
+                return await self._in_thread(self._look_up, call, question, rules, max_age_s)
         except TimeoutError:
             self.counts.late += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("find", error)
-        return None
+        return NOTHING
 
     async def add(self, call: Call, scope: bytes, answer: StoredAnswer, *, ttl_s: int) -> None:
         """Keep an answer under the question of the call for `ttl_s` seconds, if the call is eligible."""
@@ -122,14 +102,51 @@ class SemanticCache:
         try:
             text = self._matched(call)
             if text is not None:
-                await self._in_thread(self._store, await self._question(scope, text), answer, ttl_s)
+                question = await self._question(call, scope, text)
+                await self._in_thread(self._put, question, answer, ttl_s)
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("add", error)
 
+    async def grade(
+        self,
+        near: Near,
+        fresh: StoredAnswer | None,
+        *,
+        served: bool = False,
+        share: float = 1.0,
+        cost: Nano = ZERO,
+        referee: Referee | None = None,
+    ) -> None:
+        """Learn from a fresh answer (None: it failed) to what was asked near a kept question.
+
+        `served`: the kept one had been served, and `share` of such are asked anew, at `cost` nano-dollars. `referee`
+        is asked where the grader cannot tell.
+        """
+        try:
+            pair = None if fresh is None else await self._in_thread(self._pair, near, fresh)
+            spent, same = ZERO, None
+            if pair is not None:
+                same = await self._grader.same(pair.question_a, pair.answer_a, pair.question_b, pair.answer_b)
+                if same is None and referee is not None:
+                    same, spent = await referee(pair)
+            await self._in_thread(
+                self._learn, near, same, served, 1 / share, {"shadow_cost": cost, "judge_cost": spent}
+            )
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._failed("grade", error)
+
+    async def flush(self) -> None:
+        """Write down what was counted."""
+        await self._in_thread(self._flush, self._clock.wall_ns())
+
     async def close(self) -> None:
-        """Finish what runs and let go of the rows."""
+        """Finish what runs, write down what was learned, and let go of the rows."""
+        try:
+            await self._in_thread(self._save)
+        except Exception as error:  # noqa: BLE001 - there is nobody to tell but the log
+            self._failed("close", error)
         await asyncio.to_thread(self._thread.shutdown)
-        self._rows.close()
+        self._shelf.close()
 
     def _matched(self, call: Call) -> str | None:
         if reason := eligible(call):
@@ -138,14 +155,14 @@ class SemanticCache:
         turn = last_turn(call.endpoint, call.body)
         return None if turn is None else turn.text
 
-    async def _question(self, scope: bytes, text: str) -> _Question:
+    async def _question(self, call: Call, scope: bytes, text: str) -> Question:
         vector = self._recent.get(text)
         if vector is None:
             vector = (await self._embedder.embed([text]))[0]
             self._recent[text] = vector
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        return _Question(scope=scope, text=text, vector=vector, now_ns=self._clock.wall_ns())
+        return Question(scope=scope, text=text, principal=call.tags.key_id, vector=vector, now_ns=self._clock.wall_ns())
 
     async def _in_thread(self, work: Callable[[*_Asked], _Found], *args: *_Asked) -> _Found:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
@@ -158,88 +175,116 @@ class SemanticCache:
 
     # --- in the thread ---------------------------------------------------------------------------
 
-    def _look_up(self, question: _Question, threshold: float, max_age_s: int | None) -> Hit | None:
-        self._sweep(question.now_ns)
-        self._loaded.refresh(question.scope, question.now_ns)
-        near = self._near(question, threshold)
-        rows = self._live(question, [row_id for row_id, _ in near])
-        parsed = self._parsed(question.text)
-        for row_id, cosine in near:
-            row = rows.get(row_id)
-            if row is None or not self._same_meaning(parsed, row):
-                continue
-            answer = self._answer(question, row)
+    def _look_up(self, call: Call, question: Question, rules: SemanticRules, max_age_s: int | None) -> Finding:
+        self._flush_now_and_then(question.now_ns)
+        neighbours = self._shelf.near(question, rules.floor)
+        self.counts.below += not neighbours
+        domain = self._domain(call, rules, question.now_ns)
+        decision = self._arbiter.decide(question, neighbours, domain)
+        served, best = decision.served, decision.best
+        self._note_request(domain, best)
+        if served is not None:
+            answer = self._shelf.answer(question.scope, served.row)
             if answer is not None and _young(answer, question.now_ns, max_age_s):
-                self.counts.hits += 1
-                return Hit(kind=CacheOutcome.SEMANTIC, answer=answer, score=cosine)
-        return None
+                self._note_hit(domain, served, answer)
+                hit = Hit(kind=CacheOutcome.SEMANTIC, answer=answer, score=served.score)
+                return Finding(hit, _near(call, question, rules, served, domain))
+        teaches = best is not None and best.teaches
+        return Finding(None, _near(call, question, rules, best, domain) if best is not None and teaches else None)
 
-    def _near(self, question: _Question, threshold: float) -> list[tuple[int, float]]:
-        found = self._index.search(question.scope, question.vector, _NEIGHBOURS)
-        near = [(row_id, cosine) for row_id, cosine in found if cosine >= threshold]
-        self.counts.below += not near
-        return near
+    def _domain(self, call: Call, rules: SemanticRules, now_ns: int) -> Domain:
+        return self._domains.get(domain_of(call, self._version), call.tags.feature, rules.max_wrong, now_ns)
 
-    def _live(self, question: _Question, ids: list[int]) -> dict[int, SemanticRow]:
-        rows = self._rows.alive(question.scope, ids, question.now_ns)
-        if len(rows) < len(ids):
-            self._loaded.forget(question.scope, [row_id for row_id in ids if row_id not in rows])
-        return rows
+    def _note_request(self, domain: Domain, best: Candidate | None) -> None:
+        self._sums[domain.feature]["requests"] += 1
+        if domain.note_request(best.p if best else 0.0, would=best is not None and best.would):
+            self._domains.save(domain)
 
-    def _same_meaning(self, parsed: ParsedPrompt, row: SemanticRow) -> bool:
-        guard = veto(parsed, self._parsed(row.prompt))
-        if guard:
-            self.counts.vetoes[guard] += 1
-        return not guard
+    def _note_hit(self, domain: Domain, served: Candidate, answer: StoredAnswer) -> None:
+        self.counts.hits += 1
+        sums = self._sums[domain.feature]
+        sums["hits"] += 1
+        sums["conservative_hits"] += served.rule is Rule.CONSERVATIVE
+        sums["saved"] += answer.cost
 
-    def _answer(self, question: _Question, row: SemanticRow) -> StoredAnswer | None:
-        try:
-            return unpack(row.answer, key=question.scope).answer
-        except CorruptEntry:
-            self._delete(question.scope, [row.id])
-            return None
-
-    def _store(self, question: _Question, answer: StoredAnswer, ttl_s: int) -> None:
-        scope, now_ns = question.scope, question.now_ns
-        self._sweep(now_ns)
-        self._loaded.refresh(scope, now_ns)
-        older = self._rows_with_text(question)
-        entry = Entry(key=scope, expires_ns=now_ns + ttl_s * _NS, answer=answer)
-        vector = np.asarray(question.vector, np.float32).tobytes()
-        self._rows.insert(scope, question.text, vector, pack(entry), expires_ns=entry.expires_ns)
+    def _put(self, question: Question, answer: StoredAnswer, ttl_s: int) -> None:
+        self._shelf.put(question, answer, ttl_s)
         self.counts.stored += 1
-        if older:
-            self._delete(scope, older)
-        if self._loaded.refresh(scope, now_ns) > self._max_entries:
-            self._trim(scope)
 
-    def _rows_with_text(self, question: _Question) -> list[int]:
-        near = self._near_same(question)
-        rows = self._rows.alive(question.scope, near, question.now_ns)
-        return [row.id for row in rows.values() if row.prompt == question.text]
+    def _pair(self, near: Near, fresh: StoredAnswer) -> Pair | None:
+        """What is to be compared; None where the kept answer is gone, or either says nothing in words."""
+        row = self._shelf.row(near.scope, near.row_id, self._clock.wall_ns())
+        kept = None if row is None else self._shelf.answer(near.scope, row)
+        if row is None or kept is None:
+            return None
+        said = answer_text(near.call.endpoint, kept), answer_text(near.call.endpoint, fresh)
+        if said[0] is None or said[1] is None:
+            return None
+        return Pair(call=near.call, question_a=row.prompt, answer_a=said[0], question_b=near.text, answer_b=said[1])
 
-    def _near_same(self, question: _Question) -> list[int]:
-        found = self._index.search(question.scope, question.vector, _NEIGHBOURS)
-        return [row_id for row_id, cosine in found if cosine >= _SAME]
-
-    def _trim(self, scope: bytes) -> None:
-        """Down to 99 % of the cap at once: a removal from the index costs the same for one id and for many."""
-        self._delete(scope, self._rows.beyond(scope, self._max_entries * 99 // 100))
-        if self._loaded.refresh(scope, self._clock.wall_ns()) > self._max_entries:
-            self._loaded.unload(scope)  # it holds rows that other processes deleted
-
-    def _sweep(self, now_ns: int) -> None:
-        """Delete what has expired, in portions, about once a minute."""
-        if now_ns - self._swept_ns < _SWEEP_EVERY_NS:
+    def _learn(self, near: Near, same: bool | None, served: bool, weight: float, costs: Mapping[str, Nano]) -> None:
+        sums = self._sums[near.call.tags.feature]
+        for name, cost in costs.items():
+            sums[name] += cost
+        if same is None:
+            sums["undecided"] += 1
             return
-        self._swept_ns = now_ns
-        while expired := self._rows.expired(now_ns, _SWEEP_ROWS):
-            self._rows.delete([row_id for row_id, _ in expired])
-            self._loaded.forget_all(expired)
+        now_ns = self._clock.wall_ns()
+        domain = self._domain(near.call, near.rules, now_ns)
+        sample = Sample(entry=near.row_id, score=near.score, same=same, weight=weight, served=served, would=near.would)
+        self._domains.keep(domain, sample, now_ns)
+        self._note_grade(domain, sample)
+        if same:
+            self._admit(near, now_ns)
+        elif near.would:  # one wrong answer is enough: it is taken away for everybody
+            self._shelf.delete(near.scope, [near.row_id])
+            sums["evicted"] += 1
 
-    def _delete(self, scope: bytes, ids: list[int]) -> None:
-        self._rows.delete(ids)
-        self._loaded.forget(scope, ids)
+    def _admit(self, near: Near, now_ns: int) -> None:
+        """A second key was given the same answer to the same question: from now on the row serves all."""
+        row = self._shelf.row(near.scope, near.row_id, now_ns)
+        if near.would and row is not None and not row.serves(near.call.tags.key_id):
+            self._shelf.admit(row.id)
+            self._sums[near.call.tags.feature]["admitted"] += 1
+
+    def _note_grade(self, domain: Domain, sample: Sample) -> None:
+        sums = self._sums[domain.feature]
+        if not sample.served:
+            sums["graded_misses"] += 1
+            return
+        sums["graded"] += 1
+        sums["wrong"] += not sample.same
+        sums["weight"] += sample.weight
+        sums["squares"] += sample.weight**2
+        sums["wrong_weight"] += 0 if sample.same else sample.weight
+
+    def _flush_now_and_then(self, now_ns: int) -> None:
+        if abs(now_ns - self._flushed_ns) >= _FLUSH_EVERY_NS:
+            self._flush(now_ns)
+
+    def _flush(self, now_ns: int) -> None:
+        self._flushed_ns = now_ns
+        for feature in list(self._sums):
+            self._rows.tally(feature, self._sums[feature])
+            del self._sums[feature]
+
+    def _save(self) -> None:
+        self._flush(self._clock.wall_ns())
+        self._domains.save_all()
+
+
+def _near(call: Call, question: Question, rules: SemanticRules, candidate: Candidate, domain: Domain) -> Near:
+    return Near(
+        call=call,
+        scope=question.scope,
+        text=question.text,
+        rules=rules,
+        row_id=candidate.row.id,
+        score=candidate.score,
+        rule=candidate.rule,
+        would=candidate.would,
+        young=domain.young,
+    )
 
 
 def _young(answer: StoredAnswer, now_ns: int, max_age_s: int | None) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.guards import ParsedPrompt
 from cache.words import STOP_WORDS
 from farthing.answer import StoredAnswer
 from farthing.call import CacheControl, Call, Endpoint
@@ -52,6 +53,63 @@ class WordEmbedder:
 def _direction(word: str, dimension: int) -> NDArray[np.float64]:
     bits = np.unpackbits(np.frombuffer(hashlib.blake2b(word.encode(), digest_size=dimension // 8).digest(), np.uint8))
     return bits.astype(np.float64) - 0.5
+
+
+class FixedScorer:
+    """Port `Scorer`: the cosine itself, certain from 0.95 on."""
+
+    version = "fixed-1"
+    certain = 0.95
+
+    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
+        """See the port."""
+        return [min(1.0, max(0.0, cosine)) for cosine in cosines]
+
+
+class FixedCalibration:
+    """Port `Calibration`: the score is the probability, `after` labels make the threshold 1 - `max_wrong`.
+
+    `labels` are those it has learned, `requests` the probabilities it was told.
+    """
+
+    def __init__(self, max_wrong: float, state: bytes | None = None, *, after: int = 10) -> None:
+        self.max_wrong, self.after = max_wrong, after
+        self.labels: list[tuple[int, float, bool, float]] = [tuple(one) for one in json.loads(state or b"[]")]
+        self.requests: list[float] = []
+
+    @property
+    def tau(self) -> float | None:
+        """See the port."""
+        return 1 - self.max_wrong if len(self.labels) >= self.after else None
+
+    def p(self, entry_id: int, s: float) -> float:
+        """See the port: 0 for an entry that was wrong once."""
+        return 0.0 if any(entry == entry_id and not same for entry, _, same, _ in self.labels) else s
+
+    def note_request(self, p: float) -> None:
+        """See the port."""
+        self.requests.append(p)
+
+    def learn(self, entry_id: int, s: float, same: bool, weight: float) -> None:
+        """See the port."""
+        self.labels.append((entry_id, s, same, weight))
+
+    def state(self) -> bytes:
+        """See the port."""
+        return json.dumps(self.labels).encode()
+
+
+class FixedGrader:
+    """Port `Grader` whose `verdict` is set by the test; `asked` are the pairs it was shown."""
+
+    def __init__(self, verdict: bool | None = True) -> None:
+        self.verdict = verdict
+        self.asked: list[tuple[str, str, str, str]] = []
+
+    async def same(self, question_a: str, answer_a: str, question_b: str, answer_b: str) -> bool | None:
+        """See the port."""
+        self.asked.append((question_a, answer_a, question_b, answer_b))
+        return self.verdict
 
 
 class BrokenStore:

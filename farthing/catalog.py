@@ -161,8 +161,9 @@ class Feature:
     """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
 
     `override_model`: route even where the client named a concrete model. `max_output_tokens` is the cap that
-    the gateway writes into a request whose client gave none. `semantic_threshold` is a cosine. `cache_tags` are those
-    of its answers by which they can be purged.
+    the gateway writes into a request whose client gave none. `semantic_threshold` is the least cosine of a paraphrase,
+    `semantic_max_wrong` the share of requests that may be answered wrongly by one. `cache_tags` are those of its
+    answers by which they can be purged.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Feature:
     exact_cache: bool = True
     semantic_cache: bool = False
     semantic_threshold: float | None = None
+    semantic_max_wrong: float | None = None
     cache_ttl_s: int | None = None
     cache_tags: tuple[str, ...] = ()
     max_output_tokens: int = 1024

@@ -8,6 +8,9 @@ from farthing.value import Value
 UNREGISTERED: Final = "unregistered"
 """The feature under which calls of an unknown feature are counted, where that is allowed."""
 
+SHADOW: Final = "farthing-shadow"
+"""The feature to which the gateway books what it asks on its own account, to know how often its caches are wrong."""
+
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 

@@ -57,6 +57,7 @@ class Page:
         "avoided_cache",
         "avoided_routing",
         "cache",
+        "cache_reason",
         "call",
         "closed",
         "cost",
@@ -95,6 +96,7 @@ class Page:
         self.route: Route | None = None
         self.reference_tier = ""
         self.cache = CacheOutcome.BYPASS
+        self.cache_reason = ""
         self.hold: Hold | None = None
         self.keeper: asyncio.Task[None] | None = None
         self.meter: Meter | None = None
@@ -258,7 +260,7 @@ class Page:
             tier=self.tier,
             reference_tier=self.reference_tier,
             policy=route.policy if route else "",
-            route_reason=route.reason if route else "",
+            route_reason=route.reason if route else self.cache_reason,
             task_source=self.task_source,
             cache=self.cache,
             usage=self.usage,

@@ -22,6 +22,7 @@ from farthing.record import CacheOutcome
 from gateway.tasks import Background
 
 if TYPE_CHECKING:
+    from cache.finding import Near, Referee, SemanticRules
     from cache.semantic import SemanticCache
 
 FOLLOW_S: Final = 60.0
@@ -38,7 +39,8 @@ LEASE_AFTER_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheRules:
-    """What holds where a feature says nothing. `threshold` is a cosine."""
+    """What holds where a feature says nothing. `threshold` is a cosine, `max_wrong` a share of requests,
+    `shadow_share` a share of semantic hits, `judge` a model, empty for none."""
 
     exact: bool
     semantic: bool
@@ -46,6 +48,9 @@ class CacheRules:
     semantic_ttl_s: int
     threshold: float
     max_entry_bytes: int
+    max_wrong: float = 0.005
+    shadow_share: float = 0.05
+    judge: str = ""
 
 
 class CacheDesk:
@@ -61,6 +66,7 @@ class CacheDesk:
         background: Background,
         epochs: Epochs,
         leases: Leases | None = None,
+        referee: "Referee | None" = None,
     ) -> None:
         self.exact = exact
         self.semantic = semantic
@@ -70,6 +76,7 @@ class CacheDesk:
         self.background = background
         self.epochs = epochs
         self.leases = leases
+        self.referee = referee
 
     def open(self, call: Call, feature: Feature, partition: str, rules: CacheRules) -> "Lookup":
         """The lookup of one call; use as an async context manager, so that followers never wait for a dead leader."""
@@ -99,6 +106,7 @@ class Lookup:
         self._key: bytes | None = None
         self._scope: bytes | None = None
         self._holds_lease = False
+        self.near: Near | None = None
         control = call.cache_control
         self._may_read = not (control.no_cache or control.no_store)
         self._may_store = not control.no_store
@@ -121,7 +129,7 @@ class Lookup:
         """Go on under the keys of another destination, after a miss: what it answers is kept as its own, and nobody
         waits for it under the old ones."""
         self.close()
-        self._flight = None
+        self._flight = self.near = None
         self._take_keys(partition)
 
     async def find(self) -> Hit | Following | None:
@@ -191,13 +199,24 @@ class Lookup:
     async def _find_semantic(self) -> Hit | None:
         if self._scope is None or self._desk.semantic is None or self._call.cache_control.min_fresh_s:
             return None  # how long a semantic entry still lives is not told
-        threshold = self._feature.semantic_threshold
-        return await self._desk.semantic.find(
-            self._call,
-            self._scope,
-            threshold=self._rules.threshold if threshold is None else threshold,
-            max_age_s=self._call.cache_control.max_age_s,
+        hit, self.near = await self._desk.semantic.find(
+            self._call, self._scope, self._semantic_rules(), max_age_s=self._call.cache_control.max_age_s
         )
+        return hit
+
+    def _semantic_rules(self) -> "SemanticRules":
+        from cache.finding import SemanticRules
+
+        floor, max_wrong = self._feature.semantic_threshold, self._feature.semantic_max_wrong
+        return SemanticRules(
+            floor=self._rules.threshold if floor is None else floor,
+            max_wrong=self._rules.max_wrong if max_wrong is None else max_wrong,
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why a paraphrase's answer was served, in the words of a record; empty where none was."""
+        return f"by the {self.near.rule} rule" if self.near is not None else ""
 
     def check_wanted(self) -> None:
         """Raises NotCached for a call that wants nothing but a cached answer, after none was found."""
@@ -225,7 +244,13 @@ class Lookup:
             self._release(after_s=LEASE_AFTER_S)
         if storable is Storable.SEMANTIC and self._scope is not None and self._desk.semantic is not None:
             ttl_s = self._rules.semantic_ttl_s if ttl is None else ttl
-            self._desk.background.spawn(self._desk.semantic.add(self._call, self._scope, answer, ttl_s=ttl_s))
+            self._desk.background.spawn(self._keep(self._desk.semantic, self._scope, answer, ttl_s))
+
+    async def _keep(self, semantic: "SemanticCache", scope: bytes, answer: StoredAnswer, ttl_s: int) -> None:
+        """Learn from a fresh answer beside the kept one that was not served, then keep it, too."""
+        if self.near is not None:
+            await semantic.grade(self.near, answer, referee=self._desk.referee)
+        await semantic.add(self._call, scope, answer, ttl_s=ttl_s)
 
     def _exact_scope(self) -> bytes:
         tags = self._call.tags

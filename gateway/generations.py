@@ -43,6 +43,9 @@ def _cache_rules(cache: CacheSettings) -> CacheRules:
         exact_ttl_s=cache.exact.ttl_s,
         semantic_ttl_s=cache.semantic.ttl_s,
         threshold=cache.semantic.threshold,
+        max_wrong=cache.semantic.max_wrong,
+        shadow_share=cache.semantic.shadow_share,
+        judge=cache.semantic.judge,
         max_entry_bytes=cache.exact.max_entry_kb * 1024,
     )
 

@@ -10,11 +10,12 @@ from farthing.answer import Hit
 from farthing.call import Call
 from farthing.catalog import HangUp
 from farthing.errors import FarthingError
-from farthing.record import Outcome
+from farthing.record import CacheOutcome, Outcome
 from gateway.admission import admit, authenticate, known_task
 from gateway.answer import Answer
 from gateway.books import Page
 from gateway.cachedesk import Following, Lookup
+from gateway.destination import Destination
 from gateway.embeddings import open_lookup
 from gateway.forward import output_cap
 from gateway.holds import Holds
@@ -95,7 +96,7 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     async with open_lookup(runtime.caches, call, feature, destination.partition, generation.cache_rules) as lookup:
         page.inputs = lookup.inputs
         if hit := await lookup.find():
-            return await _hit(call, hit, page, runtime)
+            return await _hit(call, hit, lookup, destination, page, runtime)
         page.cache = lookup.outcome
 
         # route: a threshold of a budget may lower it, to a tier whose answers are kept as its own
@@ -103,7 +104,7 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         if lowered.partition != destination.partition:
             lookup.turn_to(lowered.partition)
             if hit := await lookup.find():
-                return await _hit(call, hit, page, runtime)
+                return await _hit(call, hit, lookup, lowered, page, runtime)
             page.cache = lookup.outcome
         lookup.check_wanted()
         route = runtime.route(lowered)
@@ -126,13 +127,37 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
 
 
-async def _hit(call: Call, hit: Hit | Following, page: Page, runtime: Runtime) -> Answer:
+async def _hit(
+    call: Call, hit: Hit | Following, lookup: Lookup, destination: Destination, page: Page, runtime: Runtime
+) -> Answer:
     if isinstance(hit, Following):
         return follow_answer(call, hit, page, runtime.clock)
     page.know_hit(hit)
+    page.cache_reason = lookup.reason if hit.kind is CacheOutcome.SEMANTIC else ""
     answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
     await page.close(Outcome.HIT, 200)
+    if hit.kind is CacheOutcome.SEMANTIC and lookup.near is not None:
+        runtime.shadows.follow(call, lookup.near, destination, runtime)
     return answer
+
+
+async def serve_aside(call: Call, destination: Destination, cap: int, page: Page, runtime: Runtime) -> Answer:
+    """Answer a call of the gateway's own on its open page, as any other from the routing on: no cache is asked, and
+    the answer is plain. `cap` is that of its output where it has none."""
+    return await _closing(_aside(call, destination, cap, page, runtime), page)
+
+
+async def _aside(call: Call, destination: Destination, cap: int, page: Page, runtime: Runtime) -> Answer:
+    generation = runtime.generation
+    feature = generation.feature(call.tags.feature)
+    page.know_call(call)
+    async with runtime.caches.open(call, feature, destination.partition, generation.cache_rules) as lookup:
+        route = runtime.route(destination)
+        page.route, page.tier = route, route.tier
+        call, allowance = await Holds(generation.pricing, runtime.outputs).hold(page, call, feature, cap)
+        settlement = Settlement(page, call, generation.pricing, runtime.clock, allowance)
+        page.meter = settlement.open(route.deployments[0], cap)
+        return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
 
 
 async def _kept(

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TYPE_CHECKING, Protocol
 
+from farthing.call import Call
 from farthing.catalog import Catalog, Feature, Step, Task, VirtualKey
 from farthing.ports import Clock
 from farthing.routing import Route
@@ -18,6 +20,9 @@ from gateway.pricing import Pricing
 from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
 from router_policies.deployments import ordered
+
+if TYPE_CHECKING:
+    from cache.finding import Near
 
 _UNREGISTERED = Feature(name=UNREGISTERED)
 
@@ -39,6 +44,20 @@ class Generation:
         return self.catalog.features.get(name, _UNREGISTERED)
 
 
+class Shadows(Protocol):
+    """Follows the hits of the semantic cache."""
+
+    def follow(self, call: Call, near: "Near", destination: Destination, runtime: "Runtime") -> None:
+        """A hit was served; returns at once."""
+
+
+class NoShadows:
+    """Port `Shadows` where nobody asks how right the hits were."""
+
+    def follow(self, call: Call, near: "Near", destination: Destination, runtime: "Runtime") -> None:
+        """See the port."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Runtime:
     """What the pipeline works with. Only `generation` ever changes."""
@@ -54,6 +73,7 @@ class Runtime:
     thresholds: Thresholds = field(default_factory=Thresholds)
     on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
     """Told of each call whose route a threshold has changed, by its feature."""
+    shadows: Shadows = field(default_factory=NoShadows)
     _turns: "count[int]" = field(default_factory=count)
 
     async def lower(

@@ -67,7 +67,8 @@ def _asked(record: Record) -> str:
 
 def _routed(record: Record) -> str:
     if record.cache.is_hit:
-        return f"The {record.cache} cache had the answer, made earlier by '{record.model_served}'."
+        rule = f", served {record.route_reason}" if record.route_reason else ""
+        return f"The {record.cache} cache had the answer, made earlier by '{record.model_served}'{rule}."
     if not record.tier and not record.route_reason:
         return ""
     where = f"tier '{record.tier}'" if record.tier else "the model asked for"

@@ -9,11 +9,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from cache.deciding import CosineScorer
+from cache.domains import Uncalibrated
 from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.epochs import Epochs
 from cache.exact import ExactCache
-from cache.semantic import SemanticCache
+from cache.grading import LocalGrader
+from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
 from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
@@ -25,6 +28,7 @@ from gateway.admin import admin_app
 from gateway.adminview import AdminView, Problem
 from gateway.admission import authenticate
 from gateway.alerts import Alerts
+from gateway.asides import Asides
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
 from gateway.budgetdesk import BudgetDesk
@@ -40,11 +44,14 @@ from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
+from gateway.pipeline import serve_aside
 from gateway.promptcaches import PromptCaches
+from gateway.referee import ModelReferee
 from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
+from gateway.shadows import SampledShadows
 from gateway.stores import MEBIBYTE, open_stores
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
@@ -80,6 +87,7 @@ class House:
         self._open_things = AsyncExitStack()
         self._background = Background()
         self._drains = Drains()
+        self._asides = Asides(serve_aside, clock)
         self._outputs = OutputBounds()
         self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
@@ -137,6 +145,7 @@ class House:
             outputs=self._outputs,
             thresholds=self._budgets.thresholds,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
+            shadows=SampledShadows(self._asides),
         )
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
@@ -311,6 +320,7 @@ class House:
             background=self._background,
             epochs=self._epochs,
             leases=self._leases,
+            referee=ModelReferee(self._asides, lambda: self.runtime),
         )
 
     def _open_embedder(self) -> PooledEmbedder | None:
@@ -331,6 +341,11 @@ class House:
             FaissIndex(embedder.dimension),
             embedder,
             self.clock,
+            learning=Learning(
+                scorer=CosineScorer(),
+                calibrations=lambda _max_wrong, _state: Uncalibrated(),
+                grader=LocalGrader(embedder),
+            ),
             deadline_s=self.settings.cache.semantic.deadline_ms / 1000,
         )
         self._open_things.push_async_callback(cache.close)

@@ -1,37 +1,57 @@
-"""The rows of the semantic cache in SQLite: prompt, vector and answer, the truth that an index only finds."""
+"""The semantic cache in SQLite: prompts with vector and answer, and what was learned about them."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
+from cache.published import Domains, Totals
+from cache.rows import DomainRow, Sample, SemanticRow
 from cache.stores.file import connect, open_file
 
 _BUSY_S: Final = 0.2
+_SCHEMA: Final = "semantic.sql"
 
-_INSERT: Final = "INSERT INTO entries (scope, prompt, vector, answer, expires_ns) VALUES (?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO questions (scope, prompt, vector, answer, writer, expires_ns) VALUES (?, ?, ?, ?, ?, ?)"
 _NEWER: Final = """
-    SELECT id, vector FROM entries WHERE scope = ? AND id > ? AND expires_ns > ? ORDER BY id LIMIT ?
+    SELECT id, vector FROM questions WHERE scope = ? AND id > ? AND expires_ns > ? ORDER BY id LIMIT ?
 """
-_ALIVE: Final = "SELECT id, prompt, answer FROM entries WHERE id = ? AND scope = ? AND expires_ns > ?"
-_EXPIRED: Final = "SELECT id, scope FROM entries WHERE expires_ns <= ? ORDER BY expires_ns LIMIT ?"
+_ALIVE: Final = """
+    SELECT id, prompt, answer, writer, admitted FROM questions WHERE id = ? AND scope = ? AND expires_ns > ?
+"""
+_ADMIT: Final = "UPDATE questions SET admitted = 1 WHERE id = ?"
+_EXPIRED: Final = "SELECT id, scope FROM questions WHERE expires_ns <= ? ORDER BY expires_ns LIMIT ?"
 _OLDEST: Final = """
-    SELECT id FROM entries WHERE scope = ? ORDER BY id DESC LIMIT -1 OFFSET ?
+    SELECT id FROM questions WHERE scope = ? ORDER BY id DESC LIMIT -1 OFFSET ?
 """
-
-
-@dataclass(frozen=True, slots=True)
-class SemanticRow:
-    """One stored question; `answer` is a packed entry (`cache.entry`)."""
-
-    id: int
-    prompt: str
-    answer: bytes
+_KEEP: Final = """
+    INSERT INTO samples (domain, entry, score, same, weight, served, would) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_SAMPLES: Final = """
+    SELECT id, entry, score, same, weight, served, would FROM samples
+    WHERE domain = ? AND id > ? ORDER BY id DESC LIMIT ?
+"""
+_FORGET: Final = """
+    DELETE FROM samples WHERE domain = ? AND id <= (
+        SELECT id FROM samples WHERE domain = ? ORDER BY id DESC LIMIT 1 OFFSET ?
+    )
+"""
+_LOAD: Final = "SELECT feature, state, watermark, hit_share, calibrated, stopped FROM domains WHERE domain = ?"
+_SAVE: Final = """
+    INSERT OR REPLACE INTO domains (domain, feature, state, watermark, hit_share, calibrated, stopped)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_TALLY: Final = """
+    INSERT INTO totals (feature, name, value) VALUES (?, ?, ?)
+    ON CONFLICT (feature, name) DO UPDATE SET value = value + excluded.value
+"""
+_TOTALS: Final = "SELECT feature, name, value FROM totals"
+_DOMAINS: Final = "SELECT feature, count(*), sum(calibrated), sum(stopped) FROM domains GROUP BY feature"
 
 
 class SQLiteSemanticRows:
-    """Blocking; for one thread at a time. Every method raises sqlite3.Error where the file cannot be used."""
+    """Ports `SemanticRows` and `EvidenceRows`. Every method raises sqlite3.Error where the file cannot be used."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -39,42 +59,111 @@ class SQLiteSemanticRows:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open or make the file; begins anew where it is damaged. Raises OSError if it cannot be written."""
-        open_file(path, "semantic.sql")
+        open_file(path, _SCHEMA)
         return cls(connect(path, busy_s=_BUSY_S))
 
-    def insert(self, scope: bytes, prompt: str, vector: bytes, answer: bytes, *, expires_ns: int) -> int:
-        """The id of the new row, higher than any before it."""
-        values = (scope, prompt, vector, answer, expires_ns)
+    def insert(self, scope: bytes, prompt: str, vector: bytes, answer: bytes, *, writer: str, expires_ns: int) -> int:
+        """See the port."""
+        values = (scope, prompt, vector, answer, writer, expires_ns)
         return int(self._connection.execute(_INSERT, values).lastrowid or 0)
 
     def newer(self, scope: bytes, than: int, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
-        """Ids and vectors of the live rows above an id, in order."""
+        """See the port."""
         return self._connection.execute(_NEWER, (scope, than, now_ns, limit)).fetchall()
 
     def alive(self, scope: bytes, ids: Iterable[int], now_ns: int) -> dict[int, SemanticRow]:
-        """Those of the rows that exist in this scope and have not expired."""
+        """See the port."""
         found: dict[int, SemanticRow] = {}
         for wanted in ids:
-            for row in self._connection.execute(_ALIVE, (wanted, scope, now_ns)).fetchall():
-                found[wanted] = SemanticRow(*row)
+            rows = self._connection.execute(_ALIVE, (wanted, scope, now_ns)).fetchall()
+            for row_id, prompt, answer, writer, admitted in rows:
+                found[row_id] = SemanticRow(row_id, prompt, answer, writer, bool(admitted))
         return found
 
+    def admit(self, row_id: int) -> None:
+        """See the port."""
+        self._connection.execute(_ADMIT, (row_id,))
+
     def expired(self, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
-        """Ids and scopes of rows whose time is over, of all scopes."""
+        """See the port."""
         return self._connection.execute(_EXPIRED, (now_ns, limit)).fetchall()
 
     def beyond(self, scope: bytes, keep: int) -> list[int]:
-        """Ids of all but the newest `keep` rows of a scope."""
+        """See the port."""
         return [row_id for (row_id,) in self._connection.execute(_OLDEST, (scope, keep)).fetchall()]
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Forget rows; unknown ids are ignored."""
+        """See the port."""
         if not ids:
             return
         self._connection.execute("BEGIN IMMEDIATE")
         with self._connection:
-            self._connection.executemany("DELETE FROM entries WHERE id = ?", [(row_id,) for row_id in ids])
+            self._connection.executemany("DELETE FROM questions WHERE id = ?", [(row_id,) for row_id in ids])
+
+    # --- evidence --------------------------------------------------------------------------------
+
+    def keep(self, domain: str, sample: Sample) -> None:
+        """See the port."""
+        values = (domain, sample.entry, sample.score, sample.same, sample.weight, sample.served, sample.would)
+        self._connection.execute(_KEEP, values)
+
+    def samples(self, domain: str, than: int, limit: int) -> list[tuple[int, Sample]]:
+        """See the port."""
+        found = self._connection.execute(_SAMPLES, (domain, than, limit)).fetchall()
+        return [
+            (
+                row_id,
+                Sample(
+                    entry=entry, score=score, same=bool(same), weight=weight, served=bool(served), would=bool(would)
+                ),
+            )
+            for row_id, entry, score, same, weight, served, would in reversed(found)
+        ]
+
+    def forget(self, domain: str, keep: int) -> None:
+        """See the port."""
+        self._connection.execute(_FORGET, (domain, domain, keep))
+
+    def load(self, domain: str) -> DomainRow | None:
+        """See the port."""
+        row = self._connection.execute(_LOAD, (domain,)).fetchone()
+        if row is None:
+            return None
+        feature, state, watermark, hit_share, calibrated, stopped = row
+        return DomainRow(
+            feature=feature,
+            state=state,
+            watermark=watermark,
+            hit_share=hit_share,
+            calibrated=bool(calibrated),
+            stopped=bool(stopped),
+        )
+
+    def save(self, domain: str, row: DomainRow) -> None:
+        """See the port."""
+        values = (domain, row.feature, row.state, row.watermark, row.hit_share, row.calibrated, row.stopped)
+        self._connection.execute(_SAVE, values)
+
+    def tally(self, feature: str, sums: Mapping[str, float]) -> None:
+        """See the port."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        with self._connection:
+            self._connection.executemany(_TALLY, [(feature, name, value) for name, value in sums.items()])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """See the port."""
         self._connection.close()
+
+
+def read_published(path: Path) -> tuple[Totals, Domains]:
+    """What `cache.published.report` is made of: sums by feature and name; domains, calibrated and stopped ones by
+    feature. Empty where there is no file. Raises sqlite3.Error where it cannot be read; may run in any thread."""
+    if not path.exists():
+        return {}, {}
+    open_file(path, _SCHEMA)
+    with closing(connect(path, busy_s=_BUSY_S)) as connection:
+        totals: dict[str, dict[str, float]] = {}
+        for feature, name, value in connection.execute(_TOTALS).fetchall():
+            totals.setdefault(feature, {})[name] = value
+        domains = {feature: (all_, ready, stopped) for feature, all_, ready, stopped in connection.execute(_DOMAINS)}
+    return totals, domains

@@ -133,11 +133,14 @@ def _cache(form: CacheForm) -> CacheSettings:
         ),
         semantic=SemanticCacheSettings(
             enabled=semantic.enabled,
+            max_wrong=semantic.max_wrong,
             threshold=semantic.threshold,
             ttl_s=semantic.ttl,
             deadline_ms=semantic.deadline * 1000,
             embedder=semantic.embedder,
             max_queue=semantic.max_queue,
+            shadow_share=semantic.shadow_share,
+            judge=semantic.judge.model or "",
         ),
     )
 
@@ -228,6 +231,7 @@ def _feature(name: str, form: FeatureForm) -> Feature:
         exact_cache=form.cache.exact,
         semantic_cache=form.cache.semantic,
         semantic_threshold=form.cache.threshold,
+        semantic_max_wrong=form.cache.max_wrong,
         cache_ttl_s=form.cache.ttl,
         cache_tags=tuple(sorted(set(form.cache.tags))),
         max_output_tokens=form.max_output_tokens,

@@ -55,6 +55,7 @@ SCOPES = ("tenant", "key", "feature", "task", "run", "environment", "team")
 
 Ttl = Annotated[int, scalars.duration("1s", "366d", whole_seconds=True)]
 Wait = Annotated[float, scalars.duration("10ms", "1d")]
+MaxWrong = Annotated[float, scalars.percent("0.01%", "20%")]
 InputTokens = Annotated[int, scalars.whole(0, 10**9)]
 Scope = Annotated[str, scalars.choice(*SCOPES)]
 
@@ -131,12 +132,21 @@ class ExactCacheForm(Form):
     max_entry_kb: Annotated[int, scalars.whole(1, 65536)] = setting(1024, "Largest answer that is kept, KiB.")
 
 
+class JudgeForm(Form):
+    """Who compares two answers."""
+
+    model: Text | None = setting(None, "Model, tier/NAME or alias of the judge; without one such pairs stay undecided.")
+
+
 class SemanticCacheForm(Form):
     """Answers to a request that means the same."""
 
     enabled: Flag = setting(True, "Whether there is a semantic cache; each feature must still ask for it.")
+    max_wrong: MaxWrong = setting(
+        "0.5%", "Share of the requests looked up that may get a wrong answer; what may be served follows from it."
+    )
     threshold: Ratio = setting(
-        "0.95", "Least cosine between two prompts, above 0 up to 1; lower finds more and errs more."
+        "0.5", "Least cosine between two prompts, above 0 up to 1, whatever else is known; below it nothing is served."
     )
     ttl: Ttl = setting("24h", "Age after which an answer is forgotten, unless the feature says otherwise.")
     deadline: Annotated[float, scalars.duration("1ms", "10s")] = setting(
@@ -148,6 +158,10 @@ class SemanticCacheForm(Form):
     max_queue: Annotated[int, scalars.whole(1, 10000)] = setting(
         64, "Texts that may wait for the embedder; beyond it lookups are misses."
     )
+    shadow_share: Annotated[float, scalars.percent("0%", "100%")] = setting(
+        "5%", "Share of hits that a model answers as well, afterwards, to learn how many are wrong."
+    )
+    judge: JudgeForm = setting({}, "A model that compares answers where the gateway itself cannot.")
 
 
 class CacheForm(Form):

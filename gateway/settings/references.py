@@ -6,7 +6,7 @@ Works on the plain tree, so that a typo in one section does not hide what is wro
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
-from farthing.tags import UNREGISTERED
+from farthing.tags import SHADOW, UNREGISTERED
 from gateway.settings.findings import Findings, Path, suggestion
 from gateway.settings.providers import KINDS
 from gateway.settings.tree import Tree
@@ -30,6 +30,7 @@ def check_references(tree: Tree, findings: Findings) -> None:
     check.budgets()
     check.prices()
     check.evals()
+    check.shadows()
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -187,6 +188,23 @@ class _Check:
         if isinstance(evals, dict):
             feature = evals.get("feature", "evals")
             self._known(("evals", "feature"), feature, self._features, "feature", "features")
+
+    def shadows(self) -> None:
+        """What the gateway asks on its own account has a budget of its own, and its judge exists."""
+        judge = _table(_table(_table(self._tree.data.get("cache")).get("semantic")).get("judge")).get("model")
+        path = ("cache", "semantic", "judge", "model")
+        if isinstance(judge, str):
+            names = {AUTO, *_table(self._tree.data.get("aliases")), *_table(self._tree.data.get("models"))}
+            names |= {name for _, name in self._tier_models()} | {TIER + tier for tier in self._tier_names}
+            self._known(path, judge, sorted(names), "model", "tiers")
+            if judge in names and SHADOW not in self._features:
+                self._say(path, f"the judge is paid by the feature {SHADOW}; declare it under `features:`")
+        budgets = [_table(row) for row in _rows(self._tree.data.get("budgets"))]
+        capped = any(
+            _table(row.get("where")).get("feature") == SHADOW or "feature" in _rows(row.get("per")) for row in budgets
+        )
+        if SHADOW in self._features and not capped:
+            self._say_key(("features", SHADOW), f"has no cap; add a budget with where: {{feature: {SHADOW}}}")
 
     # --- rules ---
 

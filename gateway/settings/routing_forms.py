@@ -15,6 +15,7 @@ from gateway.settings.forms import (
     KeyForm,
     LedgerForm,
     LoggingForm,
+    MaxWrong,
     PriceForm,
     ServerForm,
     Ttl,
@@ -189,6 +190,9 @@ class FeatureCacheForm(Form):
 
     exact: Flag = setting(True, "Answer repeated requests from the exact cache.")
     semantic: Flag = setting(False, "Answer paraphrases from the semantic cache.")
+    max_wrong: MaxWrong | None = setting(
+        None, "Share of wrong answers for this feature; else cache.semantic.max_wrong."
+    )
     threshold: Ratio | None = setting(None, "Least cosine for this feature; else cache.semantic.threshold.")
     ttl: Ttl | None = setting(None, "Age limit for this feature; else that of the cache.")
     tags: list[Tag] = setting(

@@ -26,6 +26,7 @@ _SECONDS: Final = {
     for unit, seconds in {"ms": "0.001", "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}.items()
 }
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d|w)", re.ASCII)
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%", re.ASCII)
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
 _SHORT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -123,6 +124,20 @@ def _ratio(value: Any) -> float:
 
 
 _UNIT: Final = number(1, places=6, above_zero=True)
+
+
+def percent(least: str, most: str) -> Scalar:
+    """A share between two bounds, both allowed, written in per cent: 0.5% is 0.005."""
+
+    def parse(value: Any) -> float:
+        match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise fault(f"{{given}} is no share in per cent; write one from {least} to {most}, such as 0.5%")
+        if not Decimal(least.rstrip("%")) <= (given := Decimal(match[1])) <= Decimal(most.rstrip("%")):
+            raise fault(f"{{given}} is out of range; write a share from {least} to {most}")
+        return float(given / 100)
+
+    return Scalar(parse, _or_reference({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,4})?%$"}))
 
 
 def duration(least: str, most: str, *, whole_seconds: bool = False, or_none: bool = False) -> Scalar:

@@ -70,14 +70,18 @@ class ExactCacheSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticCacheSettings:
-    """`threshold` is a cosine, `deadline_ms` the longest wait for a lookup, `max_queue` texts that may wait."""
+    """`max_wrong` is a share of requests, `threshold` a cosine, `deadline_ms` the longest wait for a lookup,
+    `max_queue` texts that may wait, `shadow_share` a share of hits; `judge` is a model, empty for none."""
 
     enabled: bool
+    max_wrong: float
     threshold: float
     ttl_s: int
     deadline_ms: float
     embedder: str
     max_queue: int
+    shadow_share: float
+    judge: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,19 @@ from typing import Any
 
 import pytest
 
-from cache.semantic import SemanticCache
+from cache.finding import SemanticRules
+from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
-from cache.testing import WordEmbedder, example_answer, example_body, example_call, example_question
+from cache.testing import (
+    FixedCalibration,
+    FixedGrader,
+    FixedScorer,
+    WordEmbedder,
+    example_answer,
+    example_body,
+    example_call,
+    example_question,
+)
 from cache.vectors.faiss import FaissIndex
 from cache.vectors.memory import MemoryIndex
 from farthing.answer import Hit, StoredAnswer
@@ -25,6 +35,7 @@ ASKED = "What is the capital city of France?"
 SAME = "What's the capital city of France?"
 UNLIKE = "How do I bake bread at home?"
 ANSWER = example_answer()
+RULES = SemanticRules(floor=0.5, max_wrong=0.05)
 
 
 @dataclass
@@ -39,7 +50,7 @@ class Bench:
         await self.cache.add(_call(text), scope, answer, ttl_s=ttl_s)
 
     async def find(self, text: str, scope: bytes = A, **options: Any) -> Hit | None:
-        return await self.cache.find(_call(text), scope, **{"threshold": 0.95, **options})
+        return (await self.cache.find(_call(text), scope, RULES, **options)).hit
 
 
 def _call(text: str, **changes: Any) -> Call:
@@ -53,7 +64,8 @@ async def _bench(
     clock, embedder = clock or ManualClock(), WordEmbedder()
     index = FaissIndex(embedder.dimension) if faiss else MemoryIndex()
     rows = SQLiteSemanticRows.open(path / "semantic.db")
-    cache = SemanticCache(rows, index, embedder, clock, **{"deadline_s": 5.0, **limits})
+    learning = Learning(scorer=FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
+    cache = SemanticCache(rows, index, embedder, clock, learning=learning, **{"deadline_s": 5.0, **limits})
     yield Bench(cache, clock, embedder)
     await cache.close()
 
@@ -65,7 +77,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 @pytest.mark.parametrize("faiss", [False, True])
-async def test_a_paraphrase_is_answered_and_tells_its_cosine(tmp_path: Path, faiss: bool) -> None:
+async def test_a_paraphrase_is_answered_and_tells_its_score(tmp_path: Path, faiss: bool) -> None:
     async with _bench(tmp_path, faiss=faiss) as bench:
         await bench.add(ASKED)
         await bench.add(UNLIKE, answer=example_answer(example_body("With flour.")))
@@ -88,7 +100,7 @@ async def test_another_scope_is_another_world(bench: Bench) -> None:
 async def test_what_is_not_near_enough_is_a_miss(bench: Bench) -> None:
     await bench.add(ASKED)
 
-    assert await bench.find("What is the capital city of Norway in winter?") is None
+    assert await bench.find(UNLIKE) is None
     assert bench.cache.counts.below == 1
 
 
@@ -118,7 +130,7 @@ async def test_an_answer_dies_with_its_ttl_and_its_words_leave_the_file(tmp_path
         assert await bench.find(ASKED) is None
 
     connection = sqlite3.connect(tmp_path / "semantic.db")
-    rows = connection.execute("SELECT count(*) FROM entries").fetchall()
+    rows = connection.execute("SELECT count(*) FROM questions").fetchall()
     connection.close()
     assert rows == [(0,)]
 
@@ -163,7 +175,7 @@ async def test_the_same_question_again_replaces_its_older_answer(tmp_path: Path)
         assert hit is not None
         assert hit.answer == newer
     connection = sqlite3.connect(tmp_path / "semantic.db")
-    assert connection.execute("SELECT count(*) FROM entries").fetchall() == [(1,)]
+    assert connection.execute("SELECT count(*) FROM questions").fetchall() == [(1,)]
     connection.close()
 
 
@@ -186,7 +198,7 @@ async def test_what_another_process_deleted_is_served_no_more(tmp_path: Path) ->
         assert await there.find(ASKED) is not None
         connection = sqlite3.connect(tmp_path / "semantic.db")
         with connection:
-            connection.execute("DELETE FROM entries")
+            connection.execute("DELETE FROM questions")
         connection.close()
 
         assert await there.find(ASKED) is None
@@ -209,7 +221,7 @@ async def test_a_damaged_row_is_a_miss(tmp_path: Path, column: str) -> None:
         await before.add(ASKED)
     connection = sqlite3.connect(tmp_path / "semantic.db")
     with connection:
-        connection.execute(f"UPDATE entries SET {column} = x'0102'")
+        connection.execute(f"UPDATE questions SET {column} = x'0102'")
     connection.close()
 
     async with _bench(tmp_path, clock) as after:
@@ -223,7 +235,7 @@ async def test_a_row_moved_into_another_scope_is_not_served_there(tmp_path: Path
         await before.add(ASKED, scope=A)
     connection = sqlite3.connect(tmp_path / "semantic.db")
     with connection:
-        connection.execute("UPDATE entries SET scope = ?", (B,))
+        connection.execute("UPDATE questions SET scope = ?", (B,))
     connection.close()
 
     async with _bench(tmp_path, clock) as after:

@@ -70,6 +70,16 @@ def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None)
         ("cache: {exact: {ttl: 1.5s}}", "1:22: cache.exact.ttl: '1.5s' is not a whole number of seconds;"),
         ("cache: {exact: {enabled: 1}}", "1:26: cache.exact.enabled: '1' is not a switch; write true or false"),
         ("cache: {semantic: {threshold: 1.5}}", "1:31: cache.semantic.threshold: '1.5' is out of range;"),
+        ("cache: {semantic: {max_wrong: 0.5}}", "1:31: cache.semantic.max_wrong: '0.5' is no share in per cent;"),
+        ("cache: {semantic: {max_wrong: 30%}}", "1:31: cache.semantic.max_wrong: '30%' is out of range;"),
+        (
+            "cache: {semantic: {judge: {model: tier/small}}}",
+            "1:35: cache.semantic.judge.model: the judge is paid by the feature farthing-shadow; declare it",
+        ),
+        (
+            "cache: {semantic: {judge: {model: gpt-none}}}",
+            "1:35: cache.semantic.judge.model: there is no model 'gpt-none';",
+        ),
         ("server: {metrics_access: opne}", "1:26: server.metrics_access: 'opne' is not possible here;"),
         ("server: 5", "1:9: server: must hold named values;"),
         ("keys: {id: k}", "1:7: keys: must be a list;"),

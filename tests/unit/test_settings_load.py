@@ -52,7 +52,8 @@ def test_a_tree_without_settings_of_its_own_has_the_defaults(tmp_path: Path) -> 
     assert settings.server.max_body_bytes == 33_554_432
     assert settings.server.metrics_access is MetricsAccess.LOOPBACK
     assert settings.data_dir == Path(".farthing")
-    assert settings.cache.semantic.threshold == 0.95
+    assert (settings.cache.semantic.threshold, settings.cache.semantic.max_wrong) == (0.5, 0.005)
+    assert (settings.cache.semantic.shadow_share, settings.cache.semantic.judge) == (0.05, "")
     assert settings.upstream.max_attempts == 3
     assert settings.upstream.client is UpstreamClient.RELAY
     assert (settings.upstream.ca_file, settings.upstream.proxy, settings.upstream.http2) == (None, "", False)
@@ -244,6 +245,14 @@ def test_an_empty_feature_takes_every_default(tmp_path: Path) -> None:
     assert set(settings.catalog.features) == {"support", "billing"}
     assert settings.catalog.features["support"].exact_cache
     assert not settings.catalog.features["support"].semantic_cache
+
+
+def test_a_feature_may_have_a_budget_for_wrong_answers_of_its_own(tmp_path: Path) -> None:
+    cache = "{semantic: true, max_wrong: 1.25%, threshold: 0.9}"
+    settings = load_text(tmp_path, BASE.replace("{support: {}}", f"{{support: {{cache: {cache}}}}}"))
+
+    feature = settings.catalog.features["support"]
+    assert (feature.semantic_max_wrong, feature.semantic_threshold) == (0.0125, 0.9)
 
 
 def test_the_fingerprint_changes_with_the_meaning_and_not_with_comments_or_secrets(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""Deciding: which of the neighbours of a question answers it, if any, and by which rule."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, Protocol
+
+from cache.domains import Domain
+from cache.guards import ParsedPrompt, parse, veto
+from cache.rows import SemanticRow
+from cache.shelf import Neighbour, Question
+
+GRADED_COSINE: Final = 0.5
+GRADED_SCORE: Final = 0.2
+"""A miss whose best candidate is above either of these teaches something: its fresh answer is graded."""
+
+
+class Scorer(Protocol):
+    """How sure it is that the answer to one question serves another: `cache.verifier`, or the cosine alone."""
+
+    @property
+    def version(self) -> str:
+        """Scores of different versions mean different things."""
+
+    @property
+    def certain(self) -> float:
+        """The score from which a domain without evidence is served."""
+
+    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
+        """One value from 0 to 1 for each kept question."""
+
+
+class CosineScorer:
+    """Where there is no verifier: guards and cosine alone."""
+
+    version = "cosine"
+    certain = 0.95
+    """What it serves, rightly and wrongly, is measured in docs/cache.md."""
+
+    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
+        """See the port."""
+        return [min(1.0, max(0.0, cosine)) for cosine in cosines]
+
+
+class Rule(StrEnum):
+    """By which rule a candidate is judged."""
+
+    CONSERVATIVE = "conservative"
+    """The domain has no evidence yet: a fixed high score."""
+    CALIBRATED = "calibrated"
+    """What was graded tells the probability, and from which on the budget for wrong answers holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """The best neighbour for a question. `would`: it is good enough; whether it may be served is asked besides."""
+
+    row: SemanticRow
+    cosine: float
+    score: float
+    p: float
+    rule: Rule
+    would: bool
+
+    @property
+    def teaches(self) -> bool:
+        """True where it is worth knowing whether it would have been right."""
+        return self.would or self.cosine > GRADED_COSINE or self.score > GRADED_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`served` may be served to whoever asked; `best` is the best one, whoever it may serve."""
+
+    served: Candidate | None
+    best: Candidate | None
+
+
+class Arbiter:
+    """Weighs neighbours. `vetoes` counts what guards kept apart."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.vetoes: Counter[str] = Counter()
+        self._parsed: Callable[[str], ParsedPrompt] = lru_cache(maxsize=4096)(parse)
+
+    def decide(self, question: Question, neighbours: Sequence[Neighbour], domain: Domain) -> Decision:
+        """Guards, score, probability, threshold; and the domain learns what its requests are like."""
+        candidates = sorted(self._candidates(question, neighbours, domain), key=lambda one: -one.p)
+        mine = next((one for one in candidates if one.row.serves(question.principal)), None)
+        served = mine if mine is not None and mine.would and not domain.breaker.stopped else None
+        return Decision(served, candidates[0] if candidates else None)
+
+    def _candidates(self, question: Question, neighbours: Sequence[Neighbour], domain: Domain) -> list[Candidate]:
+        asked = self._parsed(question.text)
+        kept = [(one, self._parsed(one.row.prompt)) for one in neighbours]
+        kept = [(one, prompt) for one, prompt in kept if not self._is_vetoed(asked, prompt)]
+        scores = self.scorer.score(asked, [prompt for _, prompt in kept], [one.cosine for one, _ in kept])
+        return [self._candidate(one, score, domain) for (one, _), score in zip(kept, scores, strict=True)]
+
+    def _is_vetoed(self, asked: ParsedPrompt, prompt: ParsedPrompt) -> bool:
+        guard = veto(asked, prompt)
+        if guard:
+            self.vetoes[guard] += 1
+        return bool(guard)
+
+    def _candidate(self, near: Neighbour, score: float, domain: Domain) -> Candidate:
+        tau = domain.calibration.tau
+        p = domain.calibration.p(near.row.id, score)
+        calibrated = tau is not None
+        return Candidate(
+            row=near.row,
+            cosine=near.cosine,
+            score=score,
+            p=p,
+            rule=Rule.CALIBRATED if calibrated else Rule.CONSERVATIVE,
+            would=p >= tau if tau is not None else score >= self.scorer.certain,
+        )

@@ -1,0 +1,86 @@
+"""Findings: what goes into a lookup by meaning, and what comes out of it."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from cache.deciding import Rule
+from farthing.answer import Hit
+from farthing.call import Call
+from farthing.money import Nano
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticRules:
+    """`floor`: the least cosine of a candidate. `max_wrong`: wrong answers, as a share of all requests looked up."""
+
+    floor: float
+    max_wrong: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Near:
+    """The kept question that was nearest in meaning to one that was asked, for whoever gets a fresh answer to it.
+
+    `young`: so little is known of the domain that every hit is worth grading.
+    """
+
+    call: Call
+    scope: bytes
+    text: str
+    rules: SemanticRules
+    row_id: int
+    score: float
+    rule: Rule
+    would: bool
+    young: bool
+
+
+class Finding(NamedTuple):
+    """What a lookup found: an answer to serve, and what a fresh one may be compared with."""
+
+    hit: Hit | None
+    near: Near | None
+
+
+NOTHING: Final = Finding(None, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two answers to compare: the kept one (a) and a fresh one (b). `call` is that of b."""
+
+    call: Call
+    question_a: str
+    answer_a: str
+    question_b: str
+    answer_b: str
+
+
+class Ruling(NamedTuple):
+    """Whether two answers say the same, None where that stays open; and what it cost to know, nano-dollars."""
+
+    same: bool | None
+    cost: Nano
+
+
+Referee = Callable[[Pair], Awaitable[Ruling]]
+"""Asked where the local grader cannot tell."""
+
+
+@dataclass(slots=True)
+class SemanticCounts:
+    """What happened in this process. `late`: the deadline passed; `below`: nothing near enough; `errors`: any
+    failure."""
+
+    finds: int = 0
+    hits: int = 0
+    below: int = 0
+    stored: int = 0
+    late: int = 0
+    errors: int = 0
+    ineligible: Counter[str] = field(default_factory=Counter)
+    """By the reason of `eligible`."""
+    vetoes: Counter[str] = field(default_factory=Counter)
+    """By the name of the guard."""

@@ -1,0 +1,113 @@
+"""Published: what a semantic cache tells about itself: hits, how many were graded, how many were wrong, and at what
+saving."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import Final
+
+from farthing.money import Nano
+
+Z_95: Final = 1.96
+"""Standard normal quantile of a two-sided interval of 95 %."""
+
+Totals = Mapping[str, Mapping[str, float]]
+"""Sums of each feature by name."""
+Domains = Mapping[str, tuple[int, int, int]]
+"""Of each feature: domains, those that are calibrated, those that the breaker has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A share with its Wilson interval of 95 %."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def wilson(share: float, number: float, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's interval of a share that was seen in `number` trials, which need not be whole (with unequal weights
+    the effective number: (sum w)^2 / sum w^2). (0, 1) where there were none."""
+    if number <= 0:
+        return 0.0, 1.0
+    square = z * z
+    middle = share + square / (2 * number)
+    reach = z * sqrt(share * (1 - share) / number + square / (4 * number * number))
+    return max(0.0, (middle - reach) / (1 + square / number)), min(1.0, (middle + reach) / (1 + square / number))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureReport:
+    """One feature. `requests` were looked up; `hits` of them answered, `conservative_hits` of these by the rule for
+    domains without evidence. `graded` hits were sent upstream as well, `wrong` of them answered differently, which
+    makes `wrong_per_hit` an estimate of all; `graded_misses` taught where the border lies. Money: nano-dollars."""
+
+    feature: str
+    requests: int
+    hits: int
+    conservative_hits: int
+    graded: int
+    wrong: int
+    graded_misses: int
+    undecided: int
+    evicted: int
+    admitted: int
+    wrong_per_hit: Interval
+    saved: Nano
+    shadow_cost: Nano
+    judge_cost: Nano
+    domains: int
+    calibrated: int
+    stopped: int
+
+    @property
+    def net_saved(self) -> Nano:
+        """Nano-dollars saved after what the proof cost."""
+        return Nano(self.saved - self.shadow_cost - self.judge_cost)
+
+    @property
+    def wrong_per_request(self) -> Interval:
+        """The estimate for all requests that were looked up, hits or not: what `max_wrong` bounds."""
+        share = self.hits / self.requests if self.requests else 0.0
+        found = self.wrong_per_hit
+        return Interval(found.estimate * share, found.low * share, found.high * share)
+
+
+def semantic_report(totals: Totals, domains: Domains) -> list[FeatureReport]:
+    """One report for each feature, in the order of their names."""
+    return [
+        _of_feature(name, totals.get(name, {}), domains.get(name, (0, 0, 0))) for name in sorted({*totals, *domains})
+    ]
+
+
+def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int, int]) -> FeatureReport:
+    def number(name: str) -> int:
+        return round(sums.get(name, 0))
+
+    return FeatureReport(
+        feature=feature,
+        requests=number("requests"),
+        hits=number("hits"),
+        conservative_hits=number("conservative_hits"),
+        graded=number("graded"),
+        wrong=number("wrong"),
+        graded_misses=number("graded_misses"),
+        undecided=number("undecided"),
+        evicted=number("evicted"),
+        admitted=number("admitted"),
+        wrong_per_hit=_share(sums.get("weight", 0.0), sums.get("squares", 0.0), sums.get("wrong_weight", 0.0)),
+        saved=Nano(number("saved")),
+        shadow_cost=Nano(number("shadow_cost")),
+        judge_cost=Nano(number("judge_cost")),
+        domains=domains[0],
+        calibrated=domains[1],
+        stopped=domains[2],
+    )
+
+
+def _share(weight: float, squares: float, wrong: float) -> Interval:
+    if weight <= 0:
+        return Interval(0.0, 0.0, 1.0)
+    share = min(1.0, wrong / weight)
+    return Interval(share, *wilson(share, weight * weight / squares))

@@ -1,0 +1,103 @@
+"""Rows of the semantic cache: what its stores keep, and what each of them must be able to do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticRow:
+    """One stored question; `answer` is a packed entry (`cache.entry`). It serves its `writer` (the id of a virtual
+    key) alone until it is `admitted`."""
+
+    id: int
+    prompt: str
+    answer: bytes
+    writer: str
+    admitted: bool
+
+    def serves(self, principal: str) -> bool:
+        """True if it may be served to this key."""
+        return self.admitted or self.writer == principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One graded pair: the kept answer of row `entry` and a fresh one to a question that was near it.
+
+    `score` is the verifier's, `weight` one over the share of such pairs that is graded. `served`: the kept answer had
+    been served. `would`: it was, or would have been but for admission and breaker.
+    """
+
+    entry: int
+    score: float
+    same: bool
+    weight: float
+    served: bool
+    would: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainRow:
+    """What had been learned in a domain up to the sample `watermark`; `hit_share` of its requests were hits."""
+
+    feature: str
+    state: bytes
+    watermark: int
+    hit_share: float
+    calibrated: bool
+    stopped: bool
+
+
+class SemanticRows(Protocol):
+    """Questions with their answers: the truth that an index only finds. Blocking, for one thread at a time."""
+
+    def insert(self, scope: bytes, prompt: str, vector: bytes, answer: bytes, *, writer: str, expires_ns: int) -> int:
+        """The id of the new row, higher than any before it."""
+
+    def newer(self, scope: bytes, than: int, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
+        """Ids and vectors of the live rows above an id, in order."""
+
+    def alive(self, scope: bytes, ids: Iterable[int], now_ns: int) -> dict[int, SemanticRow]:
+        """Those of the rows that exist in this scope and have not expired."""
+
+    def admit(self, row_id: int) -> None:
+        """Let it serve everybody in its scope."""
+
+    def expired(self, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
+        """Ids and scopes of rows whose time is over, of all scopes."""
+
+    def beyond(self, scope: bytes, keep: int) -> list[int]:
+        """Ids of all but the newest `keep` rows of a scope."""
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Forget rows; unknown ids are ignored."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+class EvidenceRows(Protocol):
+    """What was graded and what was learned from it. Blocking, for one thread at a time."""
+
+    def keep(self, domain: str, sample: Sample) -> None:
+        """Add a sample; it has a higher id than any before it."""
+
+    def samples(self, domain: str, than: int, limit: int) -> list[tuple[int, Sample]]:
+        """Of the samples above an id the newest `limit`, in the order of their ids."""
+
+    def forget(self, domain: str, keep: int) -> None:
+        """Delete all but the newest `keep` samples."""
+
+    def load(self, domain: str) -> DomainRow | None:
+        """What was saved last."""
+
+    def save(self, domain: str, row: DomainRow) -> None:
+        """Keep it in place of what was saved before, by whichever process."""
+
+    def tally(self, feature: str, sums: Mapping[str, float]) -> None:
+        """Add to the sums of a feature."""
+
+
+class SemanticStore(SemanticRows, EvidenceRows, Protocol):
+    """Both in one place: what is learned lives as long as what it is about."""

@@ -1,0 +1,127 @@
+"""The shelf: rows and index of the semantic cache; what lies near a question, and what is put there and taken away."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.entry import CorruptEntry, Entry, pack, unpack
+from cache.loaded import LoadedScopes
+from cache.rows import SemanticRow, SemanticRows
+from farthing.answer import StoredAnswer
+from farthing.ports import VectorIndex
+
+NEIGHBOURS: Final = 5
+_SAME: Final = 0.9999  # cosine above which the texts are compared: the same question again replaces the older row
+_NS: Final = 1_000_000_000
+_SWEEP_EVERY_NS: Final = 60 * _NS
+_SWEEP_ROWS: Final = 256
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, by which key (`principal`), in which scope, at wall ns `now_ns`; `vector` is its embedding."""
+
+    scope: bytes
+    text: str
+    principal: str
+    vector: Vector
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A live row near a question."""
+
+    row: SemanticRow
+    cosine: float
+
+
+class Shelf:
+    """All scopes of a process; a scope keeps its newest `max_entries` rows, `max_vectors` of all are in the index.
+    Blocking, for one thread at a time."""
+
+    def __init__(
+        self, rows: SemanticRows, index: VectorIndex, *, dimension: int, max_entries: int, max_vectors: int
+    ) -> None:
+        self._rows = rows
+        self._index = index
+        self._max_entries = max_entries
+        self._loaded = LoadedScopes(rows, index, dimension=dimension, max_vectors=max_vectors)
+        self._swept_ns = 0
+
+    def near(self, question: Question, floor: float) -> list[Neighbour]:
+        """The nearest live rows of the scope whose cosine is `floor` at least, nearest first."""
+        self.sweep(question.now_ns)
+        self._loaded.refresh(question.scope, question.now_ns)
+        found = self._index.search(question.scope, question.vector, NEIGHBOURS)
+        near = {row_id: cosine for row_id, cosine in found if cosine >= floor}
+        rows = self._rows.alive(question.scope, near, question.now_ns)
+        if len(rows) < len(near):
+            self._loaded.forget(question.scope, [row_id for row_id in near if row_id not in rows])
+        return [Neighbour(row=rows[row_id], cosine=cosine) for row_id, cosine in near.items() if row_id in rows]
+
+    def row(self, scope: bytes, row_id: int, now_ns: int) -> SemanticRow | None:
+        """The row, if it is alive."""
+        return self._rows.alive(scope, [row_id], now_ns).get(row_id)
+
+    def answer(self, scope: bytes, row: SemanticRow) -> StoredAnswer | None:
+        """What a row answers; a damaged one is deleted, and answers nothing."""
+        try:
+            return unpack(row.answer, key=scope).answer
+        except CorruptEntry:
+            self.delete(scope, [row.id])
+            return None
+
+    def put(self, question: Question, answer: StoredAnswer, ttl_s: int) -> None:
+        """Keep an answer for `ttl_s` seconds, in place of what its writer kept for the same text."""
+        scope, now_ns = question.scope, question.now_ns
+        self.sweep(now_ns)
+        self._loaded.refresh(scope, now_ns)
+        older = self._own_rows_with_text(question)
+        entry = Entry(key=scope, expires_ns=now_ns + ttl_s * _NS, answer=answer)
+        vector = np.asarray(question.vector, np.float32).tobytes()
+        self._rows.insert(
+            scope, question.text, vector, pack(entry), writer=question.principal, expires_ns=entry.expires_ns
+        )
+        if older:
+            self.delete(scope, older)
+        if self._loaded.refresh(scope, now_ns) > self._max_entries:
+            self._trim(scope, now_ns)
+
+    def admit(self, row_id: int) -> None:
+        """Let a row serve everybody in its scope."""
+        self._rows.admit(row_id)
+
+    def delete(self, scope: bytes, ids: list[int]) -> None:
+        """Take rows away."""
+        self._rows.delete(ids)
+        self._loaded.forget(scope, ids)
+
+    def sweep(self, now_ns: int) -> None:
+        """Delete what has expired, in portions, about once a minute."""
+        if now_ns - self._swept_ns < _SWEEP_EVERY_NS:
+            return
+        self._swept_ns = now_ns
+        while expired := self._rows.expired(now_ns, _SWEEP_ROWS):
+            self._rows.delete([row_id for row_id, _ in expired])
+            self._loaded.forget_all(expired)
+
+    def close(self) -> None:
+        """Let go of the rows."""
+        self._rows.close()
+
+    def _own_rows_with_text(self, question: Question) -> list[int]:
+        found = self._index.search(question.scope, question.vector, NEIGHBOURS)
+        near = [row_id for row_id, cosine in found if cosine >= _SAME]
+        rows = self._rows.alive(question.scope, near, question.now_ns).values()
+        return [row.id for row in rows if row.prompt == question.text and row.writer == question.principal]
+
+    def _trim(self, scope: bytes, now_ns: int) -> None:
+        """Down to 99 % of the cap at once: a removal from the index costs the same for one id and for many."""
+        self.delete(scope, self._rows.beyond(scope, self._max_entries * 99 // 100))
+        if self._loaded.refresh(scope, now_ns) > self._max_entries:
+            self._loaded.unload(scope)  # it holds rows that other processes deleted
