@@ -11,7 +11,10 @@ from cache.domains import Domain
 from cache.guards import ParsedPrompt, parse, veto
 from cache.rows import SemanticRow
 from cache.shelf import Neighbour, Question
+from cache.verifier import MODEL_SHA256, Verifier
 
+CERTAIN_COSINE: Final = 0.95
+"""Besides a certain score: together they serve half as many wrong pairs as either (docs/cache.md)."""
 GRADED_COSINE: Final = 0.5
 GRADED_SCORE: Final = 0.2
 """A miss whose best candidate is above either of these teaches something: its fresh answer is graded."""
@@ -42,6 +45,21 @@ class CosineScorer:
     def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
         """See the port."""
         return [min(1.0, max(0.0, cosine)) for cosine in cosines]
+
+
+class VerifiedScorer:
+    """The packaged verifier."""
+
+    version = f"verifier-{MODEL_SHA256[:8]}"
+    certain = 0.95
+    """What it serves, rightly and wrongly, is measured in docs/cache.md."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
+        """See the port."""
+        return self._verifier.score(asked, kept, cosines)
 
 
 class Rule(StrEnum):
@@ -116,5 +134,8 @@ class Arbiter:
             score=score,
             p=p,
             rule=Rule.CALIBRATED if calibrated else Rule.CONSERVATIVE,
-            would=p >= tau if tau is not None else score >= self.scorer.certain,
+            would=p >= tau if tau is not None else self._is_certain(near, score),
         )
+
+    def _is_certain(self, near: Neighbour, score: float) -> bool:
+        return score >= self.scorer.certain and near.cosine >= CERTAIN_COSINE

@@ -31,6 +31,8 @@ _LOG: Final = logging.getLogger(__name__)
 _RECENT: Final = 512  # vectors kept between a miss and the storing of its answer: 0.8 MB
 _NS: Final = 1_000_000_000
 _FLUSH_EVERY_NS: Final = 5 * _NS
+_GRADINGS: Final = 8
+"""Misses graded at one time; each may take two texts to embed."""
 
 _Asked = TypeVarTuple("_Asked")
 _Found = TypeVar("_Found")
@@ -76,7 +78,7 @@ class SemanticCache:
         self._version = f"{embedder.version}|{learning.scorer.version}"
         self._recent: OrderedDict[str, Vector] = OrderedDict()
         self._sums: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
-        self._flushed_ns = 0
+        self._flushed_ns = self._grading = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="semantic-cache")
 
     async def find(self, call: Call, scope: bytes, rules: SemanticRules, *, max_age_s: int | None = None) -> Finding:
@@ -122,6 +124,9 @@ class SemanticCache:
         `served`: the kept one had been served, and `share` of such are asked anew, at `cost` nano-dollars. `referee`
         is asked where the grader cannot tell.
         """
+        if self._grading >= _GRADINGS and not served:
+            return  # the others teach as well, and lookups wait for the same embedder
+        self._grading += 1
         try:
             pair = None if fresh is None else await self._in_thread(self._pair, near, fresh)
             spent, same = ZERO, None
@@ -134,6 +139,8 @@ class SemanticCache:
             )
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("grade", error)
+        finally:
+            self._grading -= 1
 
     async def flush(self) -> None:
         """Write down what was counted."""

@@ -30,6 +30,8 @@ class Unit(StrEnum):
     """Integers are nano-dollars."""
     SECONDS = "s"
     """Integers are microseconds."""
+    RATIO = "ratio"
+    """Integers are millionths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

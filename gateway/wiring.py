@@ -9,16 +9,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from cache.deciding import CosineScorer
-from cache.domains import Uncalibrated
-from cache.embedders.minilm import EmbedderUnavailable, MiniLM
-from cache.embedders.pooled import PooledEmbedder
 from cache.epochs import Epochs
 from cache.exact import ExactCache
-from cache.grading import LocalGrader
-from cache.semantic import Learning, SemanticCache
-from cache.stores.semantic import SQLiteSemanticRows
-from cache.vectors.faiss import FaissIndex
 from evals.scorecards import ScorecardStore
 from farthing.catalog import OutputBound, Step, VirtualKey
 from farthing.errors import FarthingError
@@ -42,6 +34,7 @@ from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
+from gateway.meanings import open_semantic, read_reports
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
 from gateway.pipeline import serve_aside
@@ -49,6 +42,7 @@ from gateway.promptcaches import PromptCaches
 from gateway.referee import ModelReferee
 from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
+from gateway.semantic_gauges import semantic_lines
 from gateway.settings import Settings
 from gateway.settings.watch import Watcher
 from gateway.shadows import SampledShadows
@@ -149,6 +143,7 @@ class House:
         )
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
+        self.metrics.add_source(lambda: semantic_lines(read_reports(self.files.meanings)))
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -305,7 +300,9 @@ class House:
         return desk
 
     async def _open_caches(self) -> CacheDesk:
-        embedder = self._open_embedder()
+        semantic, version = await open_semantic(
+            self.settings.cache.semantic, self.files.meanings, self.clock, self._open_things
+        )
         shared = open_stores(self.settings, self.clock, self._background.start, workers=self._shares_files)
         self._open_things.push_async_callback(shared.close)
         self._epochs, self._leases = Epochs(shared.epochs, self.clock), shared.leases
@@ -314,42 +311,14 @@ class House:
         memory = self.settings.cache.exact.memory_mb * MEBIBYTE
         return CacheDesk(
             exact=ExactCache(shared.store, self.clock, memory_bytes=memory),
-            semantic=self._open_semantic(embedder) if embedder else None,
+            semantic=semantic,
             secret=self.secret,
-            embedder_version=embedder.version if embedder else "",
+            embedder_version=version,
             background=self._background,
             epochs=self._epochs,
             leases=self._leases,
             referee=ModelReferee(self._asides, lambda: self.runtime),
         )
-
-    def _open_embedder(self) -> PooledEmbedder | None:
-        semantic = self.settings.cache.semantic
-        if not semantic.enabled:
-            return None
-        try:
-            embedder = PooledEmbedder(MiniLM(), max_queue=semantic.max_queue)
-        except EmbedderUnavailable as error:
-            _LOG.warning("the semantic cache is off: %s", error)
-            return None
-        self._open_things.push_async_callback(embedder.aclose)
-        return embedder
-
-    def _open_semantic(self, embedder: PooledEmbedder) -> SemanticCache:
-        cache = SemanticCache(
-            SQLiteSemanticRows.open(self.files.meanings),
-            FaissIndex(embedder.dimension),
-            embedder,
-            self.clock,
-            learning=Learning(
-                scorer=CosineScorer(),
-                calibrations=lambda _max_wrong, _state: Uncalibrated(),
-                grader=LocalGrader(embedder),
-            ),
-            deadline_s=self.settings.cache.semantic.deadline_ms / 1000,
-        )
-        self._open_things.push_async_callback(cache.close)
-        return cache
 
     # --- what the admin pages may see ------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from gateway.budget_gauges import BUDGET_GAUGES
 from gateway.ledger_gauges import LEDGER_GAUGES
 from gateway.metric_families import COST_BUCKETS, COUNTERS, END, HISTOGRAMS
 from gateway.metrics import GAUGES, Metrics, multiprocess_directory
+from gateway.semantic_gauges import SEMANTIC_FAMILIES
 from gateway.stores import CACHE_GAUGES
 from gateway.tallies import ROW_SLOTS
 
@@ -335,6 +336,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         *BUDGET_GAUGES,
         *LEDGER_GAUGES,
         *CACHE_GAUGES,
+        *SEMANTIC_FAMILIES,
     ):
         row = rows[f"`{family.name}`"]
         assert all(f"`{label}`" in row for label in family.labels), family.name

@@ -1,0 +1,71 @@
+"""Meanings: the semantic cache as the configuration names it, and what it publishes, for gateways and for commands."""
+
+import logging
+import sqlite3
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from cache.deciding import CosineScorer, Scorer, VerifiedScorer
+from cache.domains import Uncalibrated
+from cache.embedders.minilm import EmbedderUnavailable, MiniLM
+from cache.embedders.pooled import PooledEmbedder
+from cache.grading import LocalGrader
+from cache.published import FeatureReport, semantic_report
+from cache.semantic import Learning, SemanticCache
+from cache.stores.semantic import SQLiteSemanticRows, read_published
+from cache.vectors.faiss import FaissIndex
+from cache.verifier import Verifier
+from farthing.ports import Clock, Embedder
+from gateway.settings import SemanticCacheSettings
+
+_LOG: Final = logging.getLogger("farthing")
+
+
+async def open_semantic(
+    settings: SemanticCacheSettings, path: Path, clock: Clock, open_things: AsyncExitStack
+) -> tuple[SemanticCache | None, str]:
+    """The cache over the file at `path`, closed by `open_things`, and the version of its vectors; (None, "") where it
+    is off or its model cannot be loaded. Raises OSError or sqlite3.Error where the file cannot be used."""
+    if not settings.enabled:
+        return None, ""
+    try:
+        embedder = PooledEmbedder(MiniLM(), max_queue=settings.max_queue)
+    except EmbedderUnavailable as error:
+        _LOG.warning("the semantic cache is off: %s", error)
+        return None, ""
+    open_things.push_async_callback(embedder.aclose)
+    cache = SemanticCache(
+        SQLiteSemanticRows.open(path),
+        FaissIndex(embedder.dimension),
+        embedder,
+        clock,
+        learning=_learning(embedder),
+        deadline_s=settings.deadline_ms / 1000,
+    )
+    open_things.push_async_callback(cache.close)
+    return cache, embedder.version
+
+
+def _learning(embedder: Embedder) -> Learning:
+    return Learning(
+        scorer=_scorer(),
+        calibrations=lambda _max_wrong, _state: Uncalibrated(),
+        grader=LocalGrader(embedder),
+    )
+
+
+def _scorer() -> Scorer:
+    try:
+        return VerifiedScorer(Verifier.load())
+    except (OSError, ValueError) as error:
+        _LOG.warning("the semantic cache goes by cosines: %s", error)
+        return CosineScorer()
+
+
+def read_reports(path: Path) -> list[FeatureReport]:
+    """What the semantic cache whose rows are at `path` publishes, by feature; nothing where they cannot be read."""
+    try:
+        return semantic_report(*read_published(path))
+    except (OSError, sqlite3.Error):
+        return []
