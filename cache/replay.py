@@ -1,6 +1,8 @@
 """Replay: a stored answer given again, plain or as the stream that it might have come as."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -17,7 +19,30 @@ def plain(endpoint: Endpoint, answer: StoredAnswer, *, new_id: str, created: int
     """The answer as plain JSON with an id and a time (seconds since 1970) of its own; the rest as stored."""
     if endpoint is Endpoint.EMBEDDINGS:  # has neither id nor time
         return answer.body
-    return orjson.dumps(_renewed(orjson.loads(answer.body), new_id, created))
+    body = answer.body
+    if len(body) > _CUT_BYTES or not (new_id.isascii() and new_id.isprintable()) or '"' in new_id or "\\" in new_id:
+        return orjson.dumps(_renewed(orjson.loads(body), new_id, created))
+    pieces = _cut(body)
+    if pieces is None:
+        return orjson.dumps(_renewed(orjson.loads(body), new_id, created))
+    fresh = {_ID: b'"%b"' % new_id.encode(), _TIME: b"%d" % created}
+    return b"".join([fresh.get(piece, piece) for piece in pieces])
+
+
+_ID: Final = b'"renewed-c1d4a7f0b9e2-by-farthing"'
+_TIME: Final = b"8123456789012345"
+_SEAM: Final = re.compile(b"(%b|%b)" % (_ID, _TIME))
+_CUT_BYTES: Final = 16_384
+
+
+@lru_cache(maxsize=1024)  # 16 MB at most; the hash of a body is computed once, and it is found by identity
+def _cut(body: bytes) -> tuple[bytes, ...] | None:
+    """The renewed answer in pieces, with marks where its id and times go: a hot answer is put together in a third of
+    the time that parsing and writing it takes. None where the answer itself holds a mark."""
+    if b"renewed-c1d4a7f0b9e2-by-farthing" in body or _TIME in body:
+        return None
+    marked = orjson.dumps(_renewed(orjson.loads(body), _ID[1:-1].decode(), int(_TIME)))
+    return tuple(piece for piece in _SEAM.split(marked) if piece)
 
 
 def stream(endpoint: Endpoint, answer: StoredAnswer, *, new_id: str, created: int, include_usage: bool) -> list[bytes]:

@@ -274,3 +274,16 @@ def test_the_official_client_reads_the_replayed_streams() -> None:
     assert [call.function.arguments for call in completion.choices[0].message.tool_calls or ()] == ['{"a":1}', "{}"]
     assert completion.usage is not None
     assert response.output_text == "Paris."
+
+
+@pytest.mark.parametrize("new_id", ["chatcmpl-2", 'an "odd" one', "a\\b", "ä", "x" * 300])
+@pytest.mark.parametrize(
+    "content", ["Paris.", '"renewed-c1d4a7f0b9e2-by-farthing"', "renewed-c1d4a7f0b9e2-by-farthing", "8123456789012345"]
+)
+def test_a_hot_answer_reads_as_one_that_was_parsed_and_written_anew(new_id: str, content: str) -> None:
+    body = {**example_body(content), "created": 1_700_000_000, "nested": {"id": "kept", "created": 5}}
+    answer = example_answer(body)
+
+    for created in (1, 1_800_000_000):  # the second time from its pieces
+        replayed = orjson.loads(plain(Endpoint.CHAT, answer, new_id=new_id, created=created))
+        assert replayed == {**body, "id": new_id, "created": created}
