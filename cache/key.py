@@ -19,6 +19,16 @@ IGNORED: Final = frozenset({"user", "safety_identifier", "prompt_cache_key", "me
 the two fields that replaced it), for which books (`metadata`) and in which form, never what. `store` is not among
 them: who asks the provider to keep the answer must not be given one that was not kept."""
 
+NULL_IS_ABSENT: Final = frozenset(
+    {
+        *("n", "stop", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias"),
+        *("logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "max_output_tokens"),
+        *("tools", "tool_choice", "parallel_tool_calls", "response_format", "service_tier", "store"),
+        *("reasoning_effort", "modalities", "audio", "prediction", "instructions", "previous_response_id"),
+    }
+)
+"""Members that may be null by OpenAI's reference, which then means what leaving them out means. SDKs write them so."""
+
 KEY_BYTES: Final = 32
 _MAX_SECRET: Final = 64  # BLAKE2b takes no longer key
 _EXACT_IN_FLOAT: Final = 2**53
@@ -28,7 +38,8 @@ def exact_key(secret: bytes, call: Call, partition: str) -> bytes:
     """32 bytes, equal for two calls exactly when one may be answered with the other's answer.
 
     Tenant, feature, environment, endpoint and `partition` (whatever else decides the answer: policy, generation
-    of the catalogue) come before the body; in the body the order of keys and 1 or 1.0 do not count.
+    of the catalogue) come before the body; in the body the order of keys, 1 or 1.0, `n: 1` and the nulls of
+    NULL_IS_ABSENT do not count.
     """
     tags = call.tags
     identity = _fields("exact", tags.tenant, tags.feature, tags.environment, call.endpoint, partition)
@@ -64,7 +75,13 @@ def _fields(*fields: str) -> bytes:
 
 def _canonical(body: Mapping[str, Any], raw: bytes) -> bytes:
     """The last field of the hash, hence not length-prefixed; its first byte tells which form follows."""
-    asked = {name: value for name, value in body.items() if name not in IGNORED}
+    asked = {
+        name: value
+        for name, value in body.items()
+        if name not in IGNORED and not (value is None and name in NULL_IS_ABSENT)
+    }
+    if type(asked.get("n")) is int and asked["n"] == 1:
+        del asked["n"]  # the one default that is the same everywhere; others depend on provider and model
     try:
         text = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
         if b".0" in text:
