@@ -291,3 +291,39 @@ async def test_the_answer_is_given_back_whole(bench: Bench) -> None:
 
     assert hit is not None
     assert hit.answer == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "reason"),
+    [
+        ("What does it cost in France?", {"before": True}, "anaphora"),
+        ("And what about Spain?", {}, "anaphora"),
+        ("What is the weather in Paris today?", {}, "time"),
+        ("Who is the current president of France?", {}, "time"),
+        ("My name is Ada, where is my order?", {}, "personal"),
+        ("What is the state of order AB-123456?", {}, "personal"),
+        (ASKED, {"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        (ASKED, {"response_format": {"type": "json_object"}}, "structured"),
+        (ASKED, {"seed": 3}, "sampling"),
+        (ASKED, {"temperature": 0.9}, "temperature"),
+        ("Write me a poem about France.", {}, "creative"),
+    ],
+)
+async def test_a_class_that_is_never_served_is_not_even_embedded(
+    bench: Bench, text: str, more: dict[str, Any], reason: str
+) -> None:
+    body = example_question(text)
+    if more.pop("before", False):
+        body["messages"] = [
+            {"role": "user", "content": "Hello."},
+            {"role": "assistant", "content": "Yes?"},
+            *body["messages"],
+        ]
+    call = example_call({**body, **more})
+
+    await bench.cache.add(call, A, ANSWER, ttl_s=600)
+    found = await bench.cache.find(call, A, RULES)
+
+    assert (found.hit, found.near) == (None, None)
+    assert bench.embedder.texts == []
+    assert bench.cache.counts.ineligible == {reason: 2}
