@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from cache.replay_responses import cut_up
 from cache.replay_responses import events as response_events
 from farthing.answer import StoredAnswer
 from farthing.call import Endpoint
@@ -45,19 +46,22 @@ def _cut(body: bytes) -> tuple[bytes, ...] | None:
     return tuple(piece for piece in _SEAM.split(marked) if piece)
 
 
-def stream(endpoint: Endpoint, answer: StoredAnswer, *, new_id: str, created: int, include_usage: bool) -> list[bytes]:
-    """The answer as the frames of a server-sent event stream, one frame an item.
+def stream(
+    endpoint: Endpoint, answer: StoredAnswer, *, new_id: str, created: int, include_usage: bool, pieces: int = 1
+) -> list[bytes]:
+    """The answer as the frames of a server-sent event stream, one frame an item; a text in so many pieces, unless it
+    has log probabilities, which belong to the whole.
 
     `include_usage` adds the chunk that `stream_options.include_usage` asks for; Responses always tell usage
     and have no `[DONE]`. Raises ValueError for embeddings, which do not stream.
     """
     body = _renewed(orjson.loads(answer.body), new_id, created)
     if endpoint is Endpoint.RESPONSES:
-        return [_event(event) for event in response_events(body)]
+        return [_event(event) for event in response_events(body, pieces)]
     if endpoint is Endpoint.EMBEDDINGS:
         raise ValueError("embeddings do not stream")
     usage = body.get("usage") or _usage_object(answer.usage)
-    chunks = _chat_choices(body) if endpoint is Endpoint.CHAT else _text_choices(body)
+    chunks = _chat_choices(body, pieces) if endpoint is Endpoint.CHAT else _text_choices(body, pieces)
     kind = "chat.completion.chunk" if endpoint is Endpoint.CHAT else "text_completion"
     head = {name: value for name, value in body.items() if name not in ("object", "choices", "usage")}
     frames = [_frame(kind, head, choices, include_usage, None) for choices in chunks]
@@ -90,11 +94,12 @@ def _event(event: Mapping[str, Any]) -> bytes:
     return b"event: " + str(event["type"]).encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n"
 
 
-def _chat_choices(body: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def _chat_choices(body: Mapping[str, Any], pieces: int) -> Iterator[list[dict[str, Any]]]:
     choices = _indexed(body["choices"])
     for choice in choices:
+        cut = 1 if choice.get("logprobs") else pieces
         yield [_chat_choice(choice, _opening(choice["message"]))]
-        yield from ([_chat_choice(choice, delta)] for delta in _deltas(choice["message"]))
+        yield from ([_chat_choice(choice, delta)] for delta in _deltas(choice["message"], cut))
     for choice in choices:
         yield [_ending(choice, {"delta": {}})]
 
@@ -116,23 +121,24 @@ def _opening(message: Mapping[str, Any]) -> dict[str, Any]:
 _TOLD_APART: Final = ("role", "content", "refusal", "tool_calls")
 
 
-def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _deltas(message: Mapping[str, Any], pieces: int) -> Iterator[dict[str, Any]]:
     """Reasoning and whatever else the message holds first, then the text, then each tool call."""
     for name, value in message.items():
         if name not in _TOLD_APART and value is not None and value != []:
             yield {name: value}
     for name in ("content", "refusal"):
         if message.get(name):
-            yield {name: message[name]}
+            yield from ({name: part} for part in cut_up(message[name], pieces))
     for index, call in enumerate(message.get("tool_calls") or ()):
         yield {"tool_calls": [{"index": index, **call}]}
 
 
-def _text_choices(body: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def _text_choices(body: Mapping[str, Any], pieces: int) -> Iterator[list[dict[str, Any]]]:
     choices = _indexed(body["choices"])
     for choice in choices:
-        text = {"text": choice["text"], "logprobs": choice.get("logprobs")}
-        yield [{"index": choice["index"], **text, "finish_reason": None}]
+        for part in cut_up(choice["text"], 1 if choice.get("logprobs") else pieces):
+            text = {"text": part, "logprobs": choice.get("logprobs")}
+            yield [{"index": choice["index"], **text, "finish_reason": None}]
     for choice in choices:
         yield [_ending(choice, {"text": ""})]
 

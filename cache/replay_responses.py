@@ -6,28 +6,34 @@ from typing import Any, Final
 _BEFORE: Final[Mapping[str, Any]] = {"status": "in_progress", "output": [], "usage": None, "completed_at": None}
 
 
-def events(response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """From `response.created` to `response.completed`, each with its `sequence_number`."""
-    for number, event in enumerate(_events(response)):
+def cut_up(text: str, pieces: int) -> list[str]:
+    """The text in at most so many pieces of one length, but for the last; at least one."""
+    length = max(1, -(-len(text) // max(1, pieces)))
+    return [text[at : at + length] for at in range(0, len(text), length)] or [text]
+
+
+def events(response: Mapping[str, Any], pieces: int = 1) -> Iterator[dict[str, Any]]:
+    """From `response.created` to `response.completed`, each with its `sequence_number`; texts in so many pieces."""
+    for number, event in enumerate(_events(response, pieces)):
         yield {**event, "sequence_number": number}
 
 
-def _events(response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _events(response: Mapping[str, Any], pieces: int) -> Iterator[dict[str, Any]]:
     begun = {name: _BEFORE.get(name, value) for name, value in response.items()}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     for index, item in enumerate(response["output"]):
-        yield from _item(index, item)
+        yield from _item(index, item, pieces)
     yield {"type": "response.completed", "response": dict(response)}
 
 
-def _item(index: int, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _item(index: int, item: Mapping[str, Any], pieces: int) -> Iterator[dict[str, Any]]:
     unfinished = {"status": "in_progress"} if "status" in item and item["status"] is not None else {}
     place = {"item_id": item.get("id", ""), "output_index": index}
     empty: dict[str, Any]
     match item["type"]:
         case "message":
-            empty, inner = {"content": []}, _message(item, place)
+            empty, inner = {"content": []}, _message(item, place, pieces)
         case "function_call":
             empty, inner = {"arguments": ""}, _function_call(item, place)
         case _:  # reasoning
@@ -37,7 +43,7 @@ def _item(index: int, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "response.output_item.done", "output_index": index, "item": dict(item)}
 
 
-def _message(item: Mapping[str, Any], place: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _message(item: Mapping[str, Any], place: Mapping[str, Any], pieces: int) -> Iterator[dict[str, Any]]:
     for index, part in enumerate(item["content"]):
         here = {**place, "content_index": index}
         text, logprobs = part["text"], part.get("logprobs") or []
@@ -45,7 +51,8 @@ def _message(item: Mapping[str, Any], place: Mapping[str, Any]) -> Iterator[dict
         if "logprobs" in part:
             bare["logprobs"] = []
         yield {"type": "response.content_part.added", **here, "part": bare}
-        yield {"type": "response.output_text.delta", **here, "delta": text, "logprobs": logprobs}
+        for delta in cut_up(text, 1 if logprobs else pieces):
+            yield {"type": "response.output_text.delta", **here, "delta": delta, "logprobs": logprobs}
         for number, annotation in enumerate(part.get("annotations") or ()):
             yield {
                 "type": "response.output_text.annotation.added",

@@ -9,7 +9,7 @@ from farthing.value import Value
 class StoredAnswer(Value, frozen=True, kw_only=True):
     """A complete answer as a cache keeps it: `body` is the plain (not streamed) JSON of the endpoint.
 
-    `cost` is what it cost to make, nano-dollars; `stored_ns` wall ns.
+    `cost` is what it cost to make, nano-dollars; `stored_ns` wall ns; `seconds` is how long its provider took.
     """
 
     body: bytes
@@ -19,6 +19,7 @@ class StoredAnswer(Value, frozen=True, kw_only=True):
     usage: Usage
     cost: Nano
     stored_ns: int
+    seconds: float = 0.0
 
 
 class Hit(Value, frozen=True, kw_only=True):

@@ -138,6 +138,15 @@ class HangUp(StrEnum):
     """It is read to its end, charged by the provider's own figure and kept for the caches."""
 
 
+class Replay(StrEnum):
+    """How a stored answer is given to a client that asked for a stream."""
+
+    INSTANT = "instant"
+    """All at once."""
+    PACED = "paced"
+    """Bit by bit, in the time that its provider took for it."""
+
+
 class OutputBound(StrEnum):
     """How much output the hold of a stream covers at first."""
 
@@ -178,6 +187,7 @@ class Feature:
     semantic_max_wrong: float | None = None
     cache_ttl_s: int | None = None
     cache_tags: tuple[str, ...] = ()
+    replay: Replay = Replay.INSTANT
     max_output_tokens: int = 1024
     on_hang_up: HangUp = HangUp.ABORT
     output_bound: OutputBound = OutputBound.CAP

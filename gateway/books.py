@@ -140,8 +140,8 @@ class Page:
         self.cache, self.avoided_cache = hit.kind, stored.cost
         self.model, self.provider, self.tier = stored.model, stored.provider, stored.tier
 
-    def stored(self, body: bytes) -> StoredAnswer:
-        """The answer of this page as a cache keeps it."""
+    def stored(self, body: bytes, seconds: float = 0.0) -> StoredAnswer:
+        """The answer of this page as a cache keeps it; its provider took `seconds`."""
         return StoredAnswer(
             body=body,
             model=self.model,
@@ -150,6 +150,7 @@ class Page:
             usage=self.usage,
             cost=self.cost,
             stored_ns=self._books.clock.wall_ns(),
+            seconds=seconds,
         )
 
     async def know(self) -> None:

@@ -15,7 +15,7 @@ from cache.leases import Leases
 from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
-from farthing.catalog import Deployment, Feature
+from farthing.catalog import Deployment, Feature, Replay
 from farthing.errors import NotCached
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
@@ -217,6 +217,11 @@ class Lookup:
     def reason(self) -> str:
         """Why a paraphrase's answer was served, in the words of a record; empty where none was."""
         return f"by the {self.near.rule} rule" if self.near is not None else ""
+
+    @property
+    def replay(self) -> Replay:
+        """How the feature gives a stored answer to a stream."""
+        return self._feature.replay
 
     def check_wanted(self) -> None:
         """Raises NotCached for a call that wants nothing but a cached answer, after none was found."""

@@ -134,7 +134,7 @@ async def _hit(
         return follow_answer(call, hit, page, runtime.clock)
     page.know_hit(hit)
     page.cache_reason = lookup.reason if hit.kind is CacheOutcome.SEMANTIC else ""
-    answer = hit_answer(call, hit, page, runtime.clock)  # first: what cannot be replayed was no hit
+    answer = hit_answer(call, hit, page, runtime.clock, lookup.replay)  # first: what cannot be replayed was no hit
     await page.close(Outcome.HIT, 200)
     if hit.kind is CacheOutcome.SEMANTIC and lookup.near is not None:
         runtime.shadows.follow(call, lookup.near, destination, runtime)

@@ -11,6 +11,7 @@ from cache.replay import stream as replay_stream
 from cache.storable import storable
 from farthing.answer import Hit
 from farthing.call import Call
+from farthing.catalog import Replay
 from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
 from farthing.money import format_usd
 from farthing.ports import Clock, UpstreamResponse
@@ -21,6 +22,7 @@ from gateway.cachedesk import Following, Lookup
 from gateway.errorbodies import MOST_BYTES
 from gateway.followers import FollowEnding
 from gateway.forward import Forwarded, error_body
+from gateway.pacing import PacedEnding, pieces_of
 from gateway.reading import finish_reason_of, output_texts, parse_answer
 from gateway.settlement import Settlement
 from gateway.streams import StreamEnding
@@ -72,16 +74,26 @@ def error_answer(error: FarthingError, page: Page) -> Answer:
     return Answer(error.status, headers, orjson.dumps(error.envelope()))
 
 
-def hit_answer(call: Call, hit: Hit, page: Page, clock: Clock) -> Answer:
+def hit_answer(call: Call, hit: Hit, page: Page, clock: Clock, replay: Replay) -> Answer:
     """A stored answer with a fresh id, plain or as a stream, whichever was asked for."""
     created = call.received_ns // 1_000_000_000
     age = max(0, clock.wall_ns() - hit.answer.stored_ns) // 1_000_000_000
     headers = [*explain(page, with_cost=not call.stream), (b"age", str(age).encode())]
     if call.stream:
+        # Who has waited for an answer under way has waited long enough.
+        paced = replay is Replay.PACED and hit.answer.seconds > 0 and hit.kind is not CacheOutcome.COALESCED
         frames = replay_stream(
-            call.endpoint, hit.answer, new_id=call.id, created=created, include_usage=call.wants_usage
+            call.endpoint,
+            hit.answer,
+            new_id=call.id,
+            created=created,
+            include_usage=call.wants_usage,
+            pieces=pieces_of(hit.answer) if paced else 1,
         )
-        return Answer(200, [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers], b"".join(frames))
+        headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *headers]
+        if paced:
+            return Answer(200, headers, ending=PacedEnding(frames, hit.answer.seconds))
+        return Answer(200, headers, b"".join(frames))
     return Answer(200, [JSON, *headers], replay_plain(call.endpoint, hit.answer, new_id=call.id, created=created))
 
 
@@ -135,7 +147,7 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     page.finish_reason = finish_reason_of(parsed)
     if parsed.get("error"):
         return await _failed_answer(forwarded, raw, parsed, page)
-    answer = page.stored(raw)
+    answer = page.stored(raw, page.first_byte_seconds)
     body, page.avoided_cache = await lookup.complete(raw, parsed, answer)
     await page.close(Outcome.SUCCESS, response.status)
     await lookup.store(answer, storable(call.endpoint, parsed))

@@ -261,4 +261,6 @@ class StreamEnding:
         body = self._assembler.body()
         parsed = parse_answer(body) if body is not None else None
         if body is not None and parsed is not None:
-            await self._lookup.store(self._page.stored(body), storable(self._call.endpoint, parsed))
+            await self._lookup.store(
+                self._page.stored(body, self._settlement.seconds), storable(self._call.endpoint, parsed)
+            )

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import model_validator
 
-from farthing.catalog import CacheWire, PromptCache, Quirks, Timeouts
+from farthing.catalog import CacheWire, PromptCache, Quirks, Replay, Timeouts
 from gateway.settings import scalars
 from gateway.settings.forms import (
     AlertsForm,
@@ -195,6 +195,11 @@ class FeatureCacheForm(Form):
     )
     threshold: Ratio | None = setting(None, "Least cosine for this feature; else cache.semantic.threshold.")
     ttl: Ttl | None = setting(None, "Age limit for this feature; else that of the cache.")
+    replay: Annotated[str, scalars.choice(*Replay)] = setting(
+        "instant",
+        "A stored answer for a stream. instant: all at once. paced: bit by bit, in the time that its provider took, a "
+        "minute at most.",
+    )
     tags: list[Tag] = setting(
         [], "Names by which the feature's answers can be purged, besides those of a call; 16 at most."
     )
