@@ -65,7 +65,8 @@ commit of their hold and the provider: nobody can know what became of them, so t
 
 POSTGRES_NOTE: Final = """The same with the books in PostgreSQL and two such gateways, which share nothing but the
 database. Between the kills its server is restarted under load: at once, in good order, or after SIGKILL for all of its
-processes. Audited after every 25th kill, when the leases of the dead are over. """
+processes. Audited after every 25th kill, when the leases of the dead are over. A worker that has answered while the server
+did not, and is killed before it does, takes the true cost with it: such a call is charged at its hold. """
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The books beside what was seen; only `estimated` and `never_sent` may be other than zero."""
+    """The books beside what was seen; only the last four may be other than zero."""
 
     missing: int  # the mock answered, and there is no charge
     doubled: int  # several charges for one run
@@ -102,6 +103,7 @@ class Audit:
     off_sums: int  # figures of reports, and now and then of all roll-ups, that are not those of the records
     estimated: int
     never_sent: int
+    owed: int  # answers that were sent while a server was away, of workers that were killed before it was back
     charges: int
 
     @property
@@ -128,6 +130,8 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
     estimated = Counter(word_of(run) for run, source in charged if source == "estimated")
     surplus = {word: words[word] - seen.billed[word] for word in words if words[word] > seen.billed[word]}
     good = {run for run, outcome, *_ in rows if outcome in ("success", "hit")}
+    # Charged at its hold, for what it cost was known to a worker alone that is dead. With a file that cannot be.
+    owed = (seen.served - good) & {run for run, outcome, *_ in rows if outcome == "lost"} if victim.is_far else set()
     told = Counter[str]()
     for run, outcome, _, _, attempts in rows:
         # A call that was killed has no attempts on its row: it may account for all that the mock saw of it.
@@ -138,13 +142,14 @@ def audit(victim: Victim, seen: Seen, *, sums: bool = True) -> Audit:
         missing=sum((seen.billed - words).values()),
         doubled=sum(count - 1 for count in runs.values()),
         invented=len(runs.keys() - seen.asked) + sum(max(0, n - estimated[word]) for word, n in surplus.items()),
-        unrecorded=len(seen.served - good),
+        unrecorded=len(seen.served - good - owed),
         lost_attempts=sum((seen.failed - told).values()),
         holds=victim.held(),
         off_accounts=_off_accounts(victim, cost),
         off_sums=(told_cost != cost) + (len(check(victim.database).differences) if sums else 0),
         estimated=sum(estimated.values()),
         never_sent=sum(surplus.values()),
+        owed=len(owed),
         charges=len(charged),
     )
 
@@ -373,6 +378,7 @@ def figures_of(running: Soak, found: Audit, seconds: float) -> dict[str, Any]:
         "roll-ups and reports that differ from the records": found.off_sums,
         "charges marked estimated": found.estimated,
         "held, never sent": found.never_sent,
+        "answered while the server was away, then killed": found.owed,
         "seconds": round(seconds),
     }
 
