@@ -65,6 +65,7 @@ app.add_typer(keys_group, name="keys")
 report_group = _group("Reports from the ledger.")
 report_group.command("spend")(report.report_spend)
 report_group.command("inference")(report.report_inference)
+report_group.command("prompt-cache")(report.report_prompts)
 app.add_typer(report_group, name="report")
 
 ledger_group = _group("The ledger's file.")

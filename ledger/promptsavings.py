@@ -1,12 +1,16 @@
-"""Prompt savings: what a provider's prompt cache saved in one call, and what writing to it cost beyond other input."""
+"""Prompt savings: what providers' prompt caches saved, and what writing to them cost beyond other input."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
 
 from farthing.money import ZERO, Nano, nano_from_femto
-from farthing.usage import Usage
+from farthing.usage import INPUT_CLASSES, Usage
+from ledger.database import Database, read_statements
+
+_PROMPTS: Final = read_statements("promptsavings")["prompts"].format(inputs=" + ".join(INPUT_CLASSES))
 
 _decode: Final = msgspec.json.Decoder(dict[str, int]).decode
 
@@ -40,3 +44,60 @@ def _cache_rates(rates: str) -> tuple[int, int, int, int]:
     names = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h")
     input_, read, write_5m, write_1h = (known.get(name, 0) for name in names)
     return input_, read, write_5m, write_1h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSavings:
+    """What the prompt cache of one model did for a feature. Tokens: `inputs` in all, of which `read` and `written`."""
+
+    feature: str
+    provider: str
+    model: str
+    calls: int
+    inputs: int
+    read: int
+    written: int
+    saved: Nano
+    premium: Nano
+
+    @property
+    def net(self) -> Nano:
+        """What was saved in all; less than nothing where more was written than came again."""
+        return Nano(self.saved - self.premium)
+
+    @property
+    def read_share(self) -> float:
+        """The part of all input tokens that was read."""
+        return self.read / self.inputs if self.inputs else 0.0
+
+
+def prompt_savings(database: Database, *, since_ns: int, until_ns: int) -> list[PromptSavings]:
+    """Of the records received in [since_ns, until_ns), those in an archive left out; what saved most first, and models
+    whose prompt cache was neither read nor written left out. Blocks. Raises LedgerUnavailable."""
+    with database.reading() as session:
+        rows = session.execute(_PROMPTS, {"since": since_ns, "until": until_ns}).fetchall()
+    sums: dict[tuple[str, str, str], list[int]] = {}
+    for feature, provider, model, rates, calls, inputs, read, write_5m, write_1h in rows:
+        usage = Usage(cache_read=int(read), cache_write_5m=int(write_5m), cache_write_1h=int(write_1h))
+        saved, premium = prompt_cache_effect(usage, rates)
+        figures = (calls, inputs, read, write_5m + write_1h, saved, premium)
+        known = sums.setdefault((feature, provider, model), [0] * len(figures))
+        sums[feature, provider, model] = [a + int(b) for a, b in zip(known, figures, strict=True)]
+    found = [_savings(*names, figures) for names, figures in sums.items()]
+    told = [one for one in found if one.read or one.written]
+    return sorted(told, key=lambda one: (-one.net, one.feature, one.provider, one.model))
+
+
+def _savings(feature: str, provider: str, model: str, figures: list[int]) -> PromptSavings:
+    calls, inputs, read, written, saved, premium = figures
+    return PromptSavings(
+        feature=feature,
+        provider=provider,
+        model=model,
+        calls=calls,
+        inputs=inputs,
+        read=read,
+        written=written,
+        saved=Nano(saved),
+        premium=Nano(premium),
+    )

@@ -104,6 +104,44 @@ def report_inference(
         typer.echo(_how_exact(report))
 
 
+def report_prompts(
+    since: Annotated[str, typer.Option(help="30d, 12h, 4w (ago), a date, or an ISO 8601 time.")] = "30d",
+    until: Annotated[str, typer.Option(help="The same; now if not given.", show_default=False)] = "",
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """What the prompt caches of providers saved each feature, net of what writing to them cost more."""
+    from gateway.spendquery import check_ledger
+    from ledger.promptsavings import prompt_savings
+
+    database, now_ns = find_ledger(config, data_dir), CLOCK.wall_ns()
+    check_ledger(database)
+    until_ns = parse_moment(until, now_ns) if until else now_ns
+    found = prompt_savings(database, since_ns=parse_moment(since, now_ns), until_ns=until_ns)
+    figures = [
+        (
+            *(one.feature, one.provider, one.model, one.calls, one.inputs, one.read, one.written),
+            round(one.read_share, 4),
+            *(format_usd(one.saved), format_usd(one.premium), format_usd(one.net)),
+        )
+        for one in found
+    ]
+    lines = [tuple(map(str, line)) for line in figures]
+    if format_ is Format.JSON:
+        typer.echo(json.dumps([dict(zip(_PROMPT_HEADS, line, strict=True)) for line in figures], indent=2))
+    elif format_ is Format.CSV:
+        typer.echo(_as_csv(_PROMPT_HEADS, lines), nl=False)
+    else:
+        print_table(_PROMPT_HEADS, lines, right=_PROMPT_HEADS[3:])
+
+
+_PROMPT_HEADS = (
+    *("feature", "provider", "model", "calls", "tokens_in", "read", "written", "read_share"),
+    *("saved_usd", "premium_usd", "net_usd"),
+)
+
+
 def _as_csv(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     from gateway.spendquery import guarded
 

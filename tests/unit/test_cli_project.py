@@ -1,4 +1,5 @@
-"""`farthing project re-embed`: what another embedding model would cost, from what ledger and cache have seen."""
+"""`farthing project re-embed` and `farthing report prompt-cache`: what another embedding model would cost, and what the
+prompt caches of providers saved."""
 
 import asyncio
 import json
@@ -182,3 +183,24 @@ def test_what_has_expired_is_not_counted(place: Path) -> None:
 
     assert sum(group.inputs for group in kept_vectors(path, CLOCK.wall_ns())) == 4
     assert kept_vectors(path, CLOCK.wall_ns() + 3601 * 10**9) == []
+
+
+def test_the_report_on_prompt_caches_tells_net_of_the_premium(place: Path) -> None:
+    usage = Usage(input_uncached=100, cache_read=800, cache_write_5m=100)
+    rates = '{"input_uncached":3000000000,"cache_read":300000000,"cache_write_5m":3750000000}'
+    record = make_record("req-9", received_ns=CLOCK.wall_ns() - 10**9, usage=usage, rates=rates, model_served="sonnet")
+    (place / "other").mkdir()
+    asyncio.run(write_ledger(place / "other" / "ledger.db", [record]))
+
+    outputs = [
+        RUNNER.invoke(cli.app, ["report", "prompt-cache", "--data-dir", "other", "--format", form]).output
+        for form in ("json", "csv", "table")
+    ]
+
+    (row,) = json.loads(outputs[0])
+    assert (row["read_share"], row["saved_usd"], row["premium_usd"], row["net_usd"]) == (
+        *(0.8, "0.002160000"),  # 800 x 2.70 USD a million
+        *("0.000075000", "0.002085000"),
+    )
+    assert outputs[1].splitlines()[0].endswith("saved_usd,premium_usd,net_usd")
+    assert all("0.002085000" in output for output in outputs)
