@@ -76,6 +76,12 @@ class Forest:
 class Verifier:
     """Scores candidates against what was asked."""
 
+    version = MODEL_SHA256[:12]
+    """Scores of different versions mean different things."""
+    certain = 0.98
+    """Score from which a pair may be served where nothing has been graded yet; how often that is wrong is measured in
+    docs/verifier.md."""
+
     def __init__(self, forest: Forest, weights: Weights) -> None:
         self._forest = forest
         self._weights = weights
