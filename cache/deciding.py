@@ -7,11 +7,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol
 
+from cache.calibration import Candidate, Evidence
 from cache.domains import Domain
 from cache.guards import ParsedPrompt, parse, veto
 from cache.rows import SemanticRow
 from cache.shelf import Neighbour, Question
-from cache.verifier import MODEL_SHA256, Verifier
 
 CERTAIN_COSINE: Final = 0.95
 """Besides a certain score: together they serve half as many wrong pairs as either (docs/cache.md)."""
@@ -47,21 +47,6 @@ class CosineScorer:
         return [min(1.0, max(0.0, cosine)) for cosine in cosines]
 
 
-class VerifiedScorer:
-    """The packaged verifier."""
-
-    version = f"verifier-{MODEL_SHA256[:8]}"
-    certain = 0.95
-    """What it serves, rightly and wrongly, is measured in docs/cache.md."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
-
-    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
-        """See the port."""
-        return self._verifier.score(asked, kept, cosines)
-
-
 class Rule(StrEnum):
     """By which rule a candidate is judged."""
 
@@ -72,12 +57,12 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """The best neighbour for a question. `would`: it is good enough; whether it may be served is asked besides."""
+class Weighed:
+    """A neighbour of a question, with what speaks for it. `would`: it is good enough; whether it may be served to this
+    key now is asked besides."""
 
     row: SemanticRow
-    cosine: float
-    score: float
+    evidence: Evidence
     p: float
     rule: Rule
     would: bool
@@ -85,15 +70,15 @@ class Candidate:
     @property
     def teaches(self) -> bool:
         """True where it is worth knowing whether it would have been right."""
-        return self.would or self.cosine > GRADED_COSINE or self.score > GRADED_SCORE
+        return self.would or self.evidence.cosine > GRADED_COSINE or self.evidence.score > GRADED_SCORE
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`served` may be served to whoever asked; `best` is the best one, whoever it may serve."""
 
-    served: Candidate | None
-    best: Candidate | None
+    served: Weighed | None
+    best: Weighed | None
 
 
 class Arbiter:
@@ -105,18 +90,22 @@ class Arbiter:
         self._parsed: Callable[[str], ParsedPrompt] = lru_cache(maxsize=4096)(parse)
 
     def decide(self, question: Question, neighbours: Sequence[Neighbour], domain: Domain) -> Decision:
-        """Guards, score, probability, threshold; and the domain learns what its requests are like."""
-        candidates = sorted(self._candidates(question, neighbours, domain), key=lambda one: -one.p)
-        mine = next((one for one in candidates if one.row.serves(question.principal)), None)
-        served = mine if mine is not None and mine.would and not domain.breaker.stopped else None
-        return Decision(served, candidates[0] if candidates else None)
+        """By guards, score, probability and threshold; then who asks, and whether the domain may serve."""
+        weighed = sorted(self._weigh(question, neighbours, domain), key=lambda one: (-one.p, -one.evidence.score))
+        mine = next((one for one in weighed if one.row.serves(question.principal)), None)
+        served = mine if mine is not None and mine.would and not domain.stopped else None
+        return Decision(served, weighed[0] if weighed else None)
 
-    def _candidates(self, question: Question, neighbours: Sequence[Neighbour], domain: Domain) -> list[Candidate]:
+    def _weigh(self, question: Question, neighbours: Sequence[Neighbour], domain: Domain) -> list[Weighed]:
         asked = self._parsed(question.text)
         kept = [(one, self._parsed(one.row.prompt)) for one in neighbours]
         kept = [(one, prompt) for one, prompt in kept if not self._is_vetoed(asked, prompt)]
         scores = self.scorer.score(asked, [prompt for _, prompt in kept], [one.cosine for one, _ in kept])
-        return [self._candidate(one, score, domain) for (one, _), score in zip(kept, scores, strict=True)]
+        candidates = [Candidate(one.row.id, one.cosine, score) for (one, _), score in zip(kept, scores, strict=True)]
+        return [
+            self._weighed(one.row, domain.calibration.weigh(candidate, candidates), domain)
+            for (one, _), candidate in zip(kept, candidates, strict=True)
+        ]
 
     def _is_vetoed(self, asked: ParsedPrompt, prompt: ParsedPrompt) -> bool:
         guard = veto(asked, prompt)
@@ -124,18 +113,16 @@ class Arbiter:
             self.vetoes[guard] += 1
         return bool(guard)
 
-    def _candidate(self, near: Neighbour, score: float, domain: Domain) -> Candidate:
-        tau = domain.calibration.tau
-        p = domain.calibration.p(near.row.id, score)
-        calibrated = tau is not None
-        return Candidate(
-            row=near.row,
-            cosine=near.cosine,
-            score=score,
+    def _weighed(self, row: SemanticRow, evidence: Evidence, domain: Domain) -> Weighed:
+        tau = domain.tau
+        p = domain.calibration.p(row.id, evidence)
+        return Weighed(
+            row=row,
+            evidence=evidence,
             p=p,
-            rule=Rule.CALIBRATED if calibrated else Rule.CONSERVATIVE,
-            would=p >= tau if tau is not None else self._is_certain(near, score),
+            rule=Rule.CONSERVATIVE if tau is None else Rule.CALIBRATED,
+            would=self._is_certain(evidence) if tau is None else p >= tau,
         )
 
-    def _is_certain(self, near: Neighbour, score: float) -> bool:
-        return score >= self.scorer.certain and near.cosine >= CERTAIN_COSINE
+    def _is_certain(self, evidence: Evidence) -> bool:
+        return evidence.score >= self.scorer.certain and evidence.cosine >= CERTAIN_COSINE

@@ -5,10 +5,12 @@ among them, but what is to be learned is how often near questions have the same 
 """
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
-from cache.breaker import Breaker
+from cache.breaker import RECENT, Breaker
+from cache.calibration import SHADOW_SHARE, Candidate, Evidence
 from cache.rows import DomainRow, EvidenceRows, Sample
 from farthing.call import Call
 
@@ -21,6 +23,9 @@ _REFRESH_NS: Final = 10 * 1_000_000_000
 """How old what other processes graded may be before it is read."""
 _YOUNG: Final = 300
 """Graded hits up to which a domain is young, and all of its hits are graded: 299 without a wrong one show 1 %."""
+_DECIDED: Final = 0.8
+"""Share of the answers compared that must not stay open, of the latest that would have been served."""
+_LEAST_DECIDED: Final = 20
 _SHARE_OVER: Final = 1500
 """Requests over which the share of hits is averaged."""
 _SAVE_EVERY: Final = 200
@@ -28,43 +33,36 @@ _SAVE_EVERY: Final = 200
 
 
 class Calibration(Protocol):
-    """What one domain has learned: from scores to probabilities, and from those to a threshold."""
+    """What one domain has learned: from evidence to probabilities, and from those to a threshold
+    (`cache.calibration`)."""
 
     @property
     def tau(self) -> float | None:
         """The least probability that is served; None as long as there is no evidence."""
 
-    def p(self, entry_id: int, s: float) -> float:
-        """How likely the answer of this row, whose question has score `s`, is right."""
+    @property
+    def stopped(self) -> bool:
+        """True where what was learned has turned out to hold no more."""
 
-    def note_request(self, p: float) -> None:
-        """A request whose best candidate had this probability, 0 where there was none."""
+    def weigh(self, candidate: Candidate, candidates: Sequence[Candidate]) -> Evidence:
+        """What speaks for one of the near entries, given the others."""
 
-    def learn(self, entry_id: int, s: float, same: bool, weight: float) -> None:
-        """A graded pair; `weight` is one over the share of such pairs that is graded."""
+    def p(self, entry_id: int, s: Evidence) -> float:
+        """How likely the answer of this row is right."""
+
+    def note_request(self, p: float, *, hit: bool | None = None) -> None:
+        """A request whose best candidate had this probability, 0 where there was none; whether it was a hit."""
+
+    def grading_share(self, p: float) -> float:
+        """The share of hits of this probability that should be graded, where 0.05 of all are."""
+
+    def learn(
+        self, entry_id: int, s: Evidence, same: bool, weight: float, *, kept: int | None = None, served: bool = False
+    ) -> None:
+        """A graded pair (`cache.rows.Sample`)."""
 
     def state(self) -> bytes:
         """All of it."""
-
-
-class Uncalibrated:
-    """Port `Calibration` that never has any evidence."""
-
-    tau = None
-
-    def p(self, entry_id: int, s: float) -> float:
-        """See the port: the score itself."""
-        return s
-
-    def note_request(self, p: float) -> None:
-        """See the port."""
-
-    def learn(self, entry_id: int, s: float, same: bool, weight: float) -> None:
-        """See the port."""
-
-    def state(self) -> bytes:
-        """See the port."""
-        return b""
 
 
 class Calibrations(Protocol):
@@ -92,15 +90,33 @@ class Domain:
         self.graded_hits = 0
         self.read_ns = 0
         self._requests = 0
+        self._decided: deque[bool] = deque(maxlen=RECENT)
+
+    @property
+    def tau(self) -> float | None:
+        """The least probability that is served; None as long as there is no evidence, or too little of what would be
+        served can be compared: what stays open may be what is wrong."""
+        decided = self._decided
+        known = len(decided) < _LEAST_DECIDED or sum(decided) >= _DECIDED * len(decided)
+        return self.calibration.tau if known else None
 
     @property
     def young(self) -> bool:
         """True as long as all hits are worth grading."""
         return self.graded_hits < _YOUNG
 
-    def note_request(self, p: float, *, would: bool) -> bool:
+    @property
+    def stopped(self) -> bool:
+        """True where nothing may be served."""
+        return self.breaker.stopped or self.calibration.stopped
+
+    def grading_share(self, p: float, shadow_share: float) -> float:
+        """Of hits of this probability, where `shadow_share` of all are to be graded."""
+        return 1.0 if self.young else min(1.0, self.calibration.grading_share(p) * shadow_share / SHADOW_SHARE)
+
+    def note_request(self, p: float, *, would: bool, hit: bool) -> bool:
         """A request has been looked up; True where it is time to save."""
-        self.calibration.note_request(p)
+        self.calibration.note_request(p, hit=hit)
         self._requests += 1
         over = min(self._requests, _SHARE_OVER)
         self.hit_share += (would - self.hit_share) / over
@@ -108,11 +124,18 @@ class Domain:
 
     def learn(self, sample: Sample) -> None:
         """A graded pair, in the order of the rows."""
-        self.calibration.learn(sample.entry, sample.score, sample.same, sample.weight)
+        if sample.same is not None:
+            self.calibration.learn(
+                sample.entry, sample.evidence, sample.same, sample.weight, kept=sample.kept, served=sample.served
+            )
         self.remember(sample)
 
     def remember(self, sample: Sample) -> None:
         """The same for one that the calibration knows already."""
+        if sample.would:
+            self._decided.append(sample.same is not None)
+        if sample.same is None:
+            return
         self.graded_hits += sample.served
         if sample.would:
             self.breaker.note(same=sample.same, weight=sample.weight, hit_share=max(self.hit_share, 0.01))
@@ -149,8 +172,8 @@ class Domains:
             state=domain.calibration.state(),
             watermark=domain.watermark,
             hit_share=domain.hit_share,
-            calibrated=domain.calibration.tau is not None,
-            stopped=domain.breaker.stopped,
+            calibrated=domain.tau is not None,
+            stopped=domain.stopped,
         )
         self._rows.save(domain.name, row)
         self._rows.forget(domain.name, LABELS)
@@ -182,17 +205,17 @@ class Domains:
 
     def _catch_up(self, domain: Domain, now_ns: int) -> None:
         domain.read_ns = now_ns
-        was_stopped = domain.breaker.stopped
+        was_stopped = domain.stopped
         for row_id, sample in self._rows.samples(domain.name, domain.watermark, LABELS):
             domain.watermark = row_id
             domain.learn(sample)
-        if domain.breaker.stopped != was_stopped:
+        if domain.stopped != was_stopped:
             self._tell(domain)
             self.save(domain)
 
     def _tell(self, domain: Domain) -> None:
         tenant, feature = domain.name.split("\0")[:2]
-        if domain.breaker.stopped:
+        if domain.stopped:
             text = "semantic cache: feature %s of tenant %s is stopped: its hits were wrong too often for max_wrong"
         else:
             text = "semantic cache: feature %s of tenant %s goes on: what it would have served was right"

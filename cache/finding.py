@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from cache.calibration import Evidence
 from cache.deciding import Rule
 from farthing.answer import Hit
 from farthing.call import Call
@@ -13,17 +14,19 @@ from farthing.money import Nano
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
-    """`floor`: the least cosine of a candidate. `max_wrong`: wrong answers, as a share of all requests looked up."""
+    """`floor`: the least cosine of a candidate. `max_wrong`: wrong answers, as a share of all requests looked up.
+    `shadow_share`: of the hits so many are to be graded, on average."""
 
     floor: float
     max_wrong: float
+    shadow_share: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
     """The kept question that was nearest in meaning to one that was asked, for whoever gets a fresh answer to it.
 
-    `young`: so little is known of the domain that every hit is worth grading.
+    `share`: of hits like this one so many should be graded.
     """
 
     call: Call
@@ -31,10 +34,10 @@ class Near:
     text: str
     rules: SemanticRules
     row_id: int
-    score: float
+    evidence: Evidence
     rule: Rule
     would: bool
-    young: bool
+    share: float
 
 
 class Finding(NamedTuple):
@@ -71,14 +74,15 @@ Referee = Callable[[Pair], Awaitable[Ruling]]
 
 @dataclass(slots=True)
 class SemanticCounts:
-    """What happened in this process. `late`: the deadline passed; `below`: nothing near enough; `errors`: any
-    failure."""
+    """What happened in this process. `below`: nothing near enough; `late`: the deadline passed; `busy`: too many texts
+    waited for the embedder; `errors`: any failure."""
 
     finds: int = 0
     hits: int = 0
     below: int = 0
     stored: int = 0
     late: int = 0
+    busy: int = 0
     errors: int = 0
     ineligible: Counter[str] = field(default_factory=Counter)
     """By the reason of `eligible`."""

@@ -41,7 +41,9 @@ def wilson(share: float, number: float, z: float = Z_95) -> tuple[float, float]:
 class FeatureReport:
     """One feature. `requests` were looked up; `hits` of them answered, `conservative_hits` of these by the rule for
     domains without evidence. `graded` hits were sent upstream as well, `wrong` of them answered differently, which
-    makes `wrong_per_hit` an estimate of all; `graded_misses` taught where the border lies. Money: nano-dollars."""
+    makes `wrong_per_hit` an estimate of all; `graded_misses` taught where the border lies. Answers that could not be
+    compared are `undecided`, `undecided_hits` of them served: the estimate knows nothing of these. Money:
+    nano-dollars."""
 
     feature: str
     requests: int
@@ -51,6 +53,7 @@ class FeatureReport:
     wrong: int
     graded_misses: int
     undecided: int
+    undecided_hits: int
     evicted: int
     admitted: int
     wrong_per_hit: Interval
@@ -94,6 +97,7 @@ def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int
         wrong=number("wrong"),
         graded_misses=number("graded_misses"),
         undecided=number("undecided"),
+        undecided_hits=number("undecided_hits"),
         evicted=number("evicted"),
         admitted=number("admitted"),
         wrong_per_hit=_share(sums.get("weight", 0.0), sums.get("squares", 0.0), sums.get("wrong_weight", 0.0)),

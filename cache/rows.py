@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cache.calibration import Evidence
+
 
 @dataclass(frozen=True, slots=True)
 class SemanticRow:
@@ -25,16 +27,18 @@ class SemanticRow:
 class Sample:
     """One graded pair: the kept answer of row `entry` and a fresh one to a question that was near it.
 
-    `score` is the verifier's, `weight` one over the share of such pairs that is graded. `served`: the kept answer had
-    been served. `would`: it was, or would have been but for admission and breaker.
+    `evidence` spoke for it. `same` is None where the answers could not be compared. `weight` is one over the share of
+    such pairs that is graded. `served`: the kept answer had been served. `would`: it was, or would have been but for
+    admission and breaker. The fresh answer is `kept` as that row, None where it is not kept.
     """
 
     entry: int
-    score: float
-    same: bool
+    evidence: Evidence
+    same: bool | None
     weight: float
     served: bool
     would: bool
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,21 +76,22 @@ class Shelf:
             self.delete(scope, [row.id])
             return None
 
-    def put(self, question: Question, answer: StoredAnswer, ttl_s: int) -> None:
-        """Keep an answer for `ttl_s` seconds, in place of what its writer kept for the same text."""
+    def put(self, question: Question, answer: StoredAnswer, ttl_s: int) -> int:
+        """Keep an answer for `ttl_s` seconds, in place of what its writer kept for the same text; its row's id."""
         scope, now_ns = question.scope, question.now_ns
         self.sweep(now_ns)
         self._loaded.refresh(scope, now_ns)
         older = self._own_rows_with_text(question)
         entry = Entry(key=scope, expires_ns=now_ns + ttl_s * _NS, answer=answer)
         vector = np.asarray(question.vector, np.float32).tobytes()
-        self._rows.insert(
+        row_id = self._rows.insert(
             scope, question.text, vector, pack(entry), writer=question.principal, expires_ns=entry.expires_ns
         )
         if older:
             self.delete(scope, older)
         if self._loaded.refresh(scope, now_ns) > self._max_entries:
             self._trim(scope, now_ns)
+        return row_id
 
     def admit(self, row_id: int) -> None:
         """Let a row serve everybody in its scope."""

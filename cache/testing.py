@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.calibration import Candidate, Evidence
+from cache.embedders.pooled import EmbedderBusy
 from cache.guards import ParsedPrompt
 from cache.words import STOP_WORDS
 from farthing.answer import StoredAnswer
@@ -21,7 +23,8 @@ from farthing.usage import Usage
 class WordEmbedder:
     """Port `Embedder` by the content words of a text: the same words in any order have the same vector.
 
-    `texts` are those embedded so far. Setting `broken` makes it raise, `stuck` makes it wait for ever.
+    `texts` are those embedded so far. Setting `broken` makes it raise, `stuck` makes it wait for ever,
+    `busy` makes it refuse.
     """
 
     dimension = 64
@@ -29,12 +32,14 @@ class WordEmbedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.broken = self.stuck = False
+        self.broken = self.stuck = self.busy = False
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the port."""
         if self.stuck:
             await asyncio.Event().wait()
+        if self.busy:
+            raise EmbedderBusy(queued=1, limit=1)
         if self.broken:
             raise RuntimeError("the embedder is broken")
         self.texts += texts
@@ -69,30 +74,46 @@ class FixedScorer:
 class FixedCalibration:
     """Port `Calibration`: the score is the probability, `after` labels make the threshold 1 - `max_wrong`.
 
-    `labels` are those it has learned, `requests` the probabilities it was told.
+    `labels` are those it has learned (entry, score, same, weight), `requests` the probabilities it was told, `joined`
+    the pairs of rows that it was told have the same answer.
     """
+
+    stopped = False
 
     def __init__(self, max_wrong: float, state: bytes | None = None, *, after: int = 10) -> None:
         self.max_wrong, self.after = max_wrong, after
         self.labels: list[tuple[int, float, bool, float]] = [tuple(one) for one in json.loads(state or b"[]")]
         self.requests: list[float] = []
+        self.joined: list[tuple[int, int]] = []
 
     @property
     def tau(self) -> float | None:
         """See the port."""
         return 1 - self.max_wrong if len(self.labels) >= self.after else None
 
-    def p(self, entry_id: int, s: float) -> float:
-        """See the port: 0 for an entry that was wrong once."""
-        return 0.0 if any(entry == entry_id and not same for entry, _, same, _ in self.labels) else s
+    def weigh(self, candidate: Candidate, candidates: Sequence[Candidate]) -> Evidence:
+        """See the port."""
+        return Evidence(candidate.cosine, candidate.score, 0.2, 0)
 
-    def note_request(self, p: float) -> None:
+    def p(self, entry_id: int, s: Evidence) -> float:
+        """See the port: 0 for an entry that was wrong once."""
+        return 0.0 if any(entry == entry_id and not same for entry, _, same, _ in self.labels) else s.score
+
+    def note_request(self, p: float, *, hit: bool | None = None) -> None:
         """See the port."""
         self.requests.append(p)
 
-    def learn(self, entry_id: int, s: float, same: bool, weight: float) -> None:
+    def grading_share(self, p: float) -> float:
         """See the port."""
-        self.labels.append((entry_id, s, same, weight))
+        return 0.05
+
+    def learn(
+        self, entry_id: int, s: Evidence, same: bool, weight: float, *, kept: int | None = None, served: bool = False
+    ) -> None:
+        """See the port."""
+        self.labels.append((entry_id, s.score, same, weight))
+        if same and kept is not None:
+            self.joined.append((kept, entry_id))
 
     def state(self) -> bytes:
         """See the port."""

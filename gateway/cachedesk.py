@@ -211,6 +211,7 @@ class Lookup:
         return SemanticRules(
             floor=self._rules.threshold if floor is None else floor,
             max_wrong=self._rules.max_wrong if max_wrong is None else max_wrong,
+            shadow_share=self._rules.shadow_share,
         )
 
     @property
@@ -249,13 +250,10 @@ class Lookup:
             self._release(after_s=LEASE_AFTER_S)
         if storable is Storable.SEMANTIC and self._scope is not None and self._desk.semantic is not None:
             ttl_s = self._rules.semantic_ttl_s if ttl is None else ttl
-            self._desk.background.spawn(self._keep(self._desk.semantic, self._scope, answer, ttl_s))
-
-    async def _keep(self, semantic: "SemanticCache", scope: bytes, answer: StoredAnswer, ttl_s: int) -> None:
-        """Learn from a fresh answer beside the kept one that was not served, then keep it, too."""
-        if self.near is not None:
-            await semantic.grade(self.near, answer, referee=self._desk.referee)
-        await semantic.add(self._call, scope, answer, ttl_s=ttl_s)
+            kept = self._desk.semantic.add(
+                self._call, self._scope, answer, ttl_s=ttl_s, near=self.near, referee=self._desk.referee
+            )
+            self._desk.background.spawn(kept)
 
     def _exact_scope(self) -> bytes:
         tags = self._call.tags

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from cache.deciding import CosineScorer, Scorer, VerifiedScorer
-from cache.domains import Uncalibrated
+from cache.calibration import Calibration
+from cache.deciding import CosineScorer, Scorer
 from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.grading import LocalGrader
@@ -50,14 +50,14 @@ async def open_semantic(
 def _learning(embedder: Embedder) -> Learning:
     return Learning(
         scorer=_scorer(),
-        calibrations=lambda _max_wrong, _state: Uncalibrated(),
+        calibrations=Calibration.of_state,
         grader=LocalGrader(embedder),
     )
 
 
 def _scorer() -> Scorer:
     try:
-        return VerifiedScorer(Verifier.load())
+        return Verifier.load()
     except (OSError, ValueError) as error:
         _LOG.warning("the semantic cache goes by cosines: %s", error)
         return CosineScorer()

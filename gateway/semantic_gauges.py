@@ -62,8 +62,9 @@ def _grades(report: FeatureReport) -> dict[tuple[str, ...], int]:
     return {
         ("hit", "right"): report.graded - report.wrong,
         ("hit", "wrong"): report.wrong,
-        ("miss", "any"): report.graded_misses,
-        ("any", "undecided"): report.undecided,
+        ("miss", "decided"): report.graded_misses,
+        ("hit", "undecided"): report.undecided_hits,
+        ("miss", "undecided"): report.undecided - report.undecided_hits,
     }
 
 

@@ -13,25 +13,24 @@ if TYPE_CHECKING:
 
 
 class SampledShadows:
-    """Port `Shadows`: all hits of young domains, `shadow_share` of the others, as far as asides may be made."""
+    """Port `Shadows`: so many as `near.share` says, as far as asides may be made."""
 
     def __init__(self, asides: Asides) -> None:
         self._asides = asides
 
     def follow(self, call: Call, near: "Near", destination: Destination, runtime: Runtime) -> None:
         """See the port."""
-        share = 1.0 if near.young else runtime.generation.cache_rules.shadow_share
-        if _draw(call) < share and self._asides.may(runtime):
-            runtime.caches.background.spawn(self._shadow(call, near, destination, share, runtime))
+        if _draw(call) < near.share and self._asides.may(runtime):
+            runtime.caches.background.spawn(self._shadow(call, near, destination, runtime))
 
-    async def _shadow(self, call: Call, near: "Near", destination: Destination, share: float, runtime: Runtime) -> None:
+    async def _shadow(self, call: Call, near: "Near", destination: Destination, runtime: Runtime) -> None:
         caches = runtime.caches
         if caches.semantic is None:
             return
         cap = output_cap(call, runtime.generation.feature(call.tags.feature))
         aside = aside_of(call, dict(call.body), runtime.clock)
         answer, cost = await self._asides.ask(aside, destination, cap, runtime)
-        await caches.semantic.grade(near, answer, served=True, share=share, cost=cost, referee=caches.referee)
+        await caches.semantic.grade_hit(near, answer, cost=cost, referee=caches.referee)
 
 
 def _draw(call: Call) -> float:

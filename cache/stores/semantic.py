@@ -1,11 +1,13 @@
 """The semantic cache in SQLite: prompts with vector and answer, and what was learned about them."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, Self
 
+from cache.calibration import Evidence
 from cache.published import Domains, Totals
 from cache.rows import DomainRow, Sample, SemanticRow
 from cache.stores.file import connect, open_file
@@ -26,10 +28,10 @@ _OLDEST: Final = """
     SELECT id FROM questions WHERE scope = ? ORDER BY id DESC LIMIT -1 OFFSET ?
 """
 _KEEP: Final = """
-    INSERT INTO samples (domain, entry, score, same, weight, served, would) VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO samples (domain, entry, evidence, same, weight, served, would, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _SAMPLES: Final = """
-    SELECT id, entry, score, same, weight, served, would FROM samples
+    SELECT id, entry, evidence, same, weight, served, would, kept FROM samples
     WHERE domain = ? AND id > ? ORDER BY id DESC LIMIT ?
 """
 _FORGET: Final = """
@@ -104,21 +106,14 @@ class SQLiteSemanticRows:
 
     def keep(self, domain: str, sample: Sample) -> None:
         """See the port."""
-        values = (domain, sample.entry, sample.score, sample.same, sample.weight, sample.served, sample.would)
-        self._connection.execute(_KEEP, values)
+        evidence = json.dumps(sample.evidence)
+        facts = (sample.same, sample.weight, sample.served, sample.would, sample.kept)
+        self._connection.execute(_KEEP, (domain, sample.entry, evidence, *facts))
 
     def samples(self, domain: str, than: int, limit: int) -> list[tuple[int, Sample]]:
         """See the port."""
         found = self._connection.execute(_SAMPLES, (domain, than, limit)).fetchall()
-        return [
-            (
-                row_id,
-                Sample(
-                    entry=entry, score=score, same=bool(same), weight=weight, served=bool(served), would=bool(would)
-                ),
-            )
-            for row_id, entry, score, same, weight, served, would in reversed(found)
-        ]
+        return [(row[0], _sample(*row[1:])) for row in reversed(found)]
 
     def forget(self, domain: str, keep: int) -> None:
         """See the port."""
@@ -153,6 +148,20 @@ class SQLiteSemanticRows:
     def close(self) -> None:
         """See the port."""
         self._connection.close()
+
+
+def _sample(
+    entry: int, evidence: str, same: int | None, weight: float, served: int, would: int, kept: int | None
+) -> Sample:
+    return Sample(
+        entry=entry,
+        evidence=Evidence(*json.loads(evidence)),
+        same=None if same is None else bool(same),
+        weight=weight,
+        served=bool(served),
+        would=bool(would),
+        kept=kept,
+    )
 
 
 def read_published(path: Path) -> tuple[Totals, Domains]:

@@ -15,16 +15,17 @@ CREATE TABLE IF NOT EXISTS questions (
 CREATE INDEX IF NOT EXISTS questions_by_scope ON questions (scope, id);
 CREATE INDEX IF NOT EXISTS questions_by_expiry ON questions (expires_ns);
 
--- Graded pairs, by domain (cache/domains.py). Every process learns from all of them, in the order of their ids.
+-- Graded pairs, by domain (cache/domains.py); evidence is a list in JSON (cache/calibration.py). Every process learns from all of them, in the order of their ids.
 CREATE TABLE IF NOT EXISTS samples (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     domain TEXT NOT NULL,
     entry INTEGER NOT NULL,
-    score REAL NOT NULL,
-    same INTEGER NOT NULL,
+    evidence TEXT NOT NULL,
+    same INTEGER,
     weight REAL NOT NULL,
     served INTEGER NOT NULL,
-    would INTEGER NOT NULL
+    would INTEGER NOT NULL,
+    kept INTEGER
 );
 CREATE INDEX IF NOT EXISTS samples_by_domain ON samples (domain, id);
 

@@ -327,3 +327,10 @@ async def test_a_class_that_is_never_served_is_not_even_embedded(
     assert (found.hit, found.near) == (None, None)
     assert bench.embedder.texts == []
     assert bench.cache.counts.ineligible == {reason: 2}
+
+
+async def test_a_full_queue_of_the_embedder_is_a_miss_and_no_failure(bench: Bench) -> None:
+    bench.embedder.busy = True
+
+    assert await bench.find(ASKED) is None
+    assert (bench.cache.counts.busy, bench.cache.counts.errors) == (1, 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cache.testing import (
 from cache.vectors.memory import MemoryIndex
 from farthing.answer import StoredAnswer
 from farthing.call import Call
-from farthing.money import Nano
+from farthing.money import ZERO, Nano
 from farthing.value import changed
 from ledger.testing import ManualClock
 
@@ -66,12 +67,12 @@ class Bench:
         return await self.cache.find(_call(text, key), SCOPE, RULES)
 
     async def miss(self, text: str, key: str = "key-1", *, same: bool | None, **options: Any) -> None:
-        """A lookup without a hit, whose fresh answer is graded."""
+        """A lookup without a hit, whose fresh answer is graded, and not kept."""
         found = await self.find(text, key)
         assert found.hit is None
         assert found.near is not None
         self.grader.verdict = same
-        await self.cache.grade(found.near, ANSWER, **options)
+        await self.cache.add(_call(text, key), SCOPE, ANSWER, **{"ttl_s": 0, "near": found.near, **options})
 
     async def shadow(self, text: str, key: str = "key-1", *, same: bool, share: float = 1.0) -> None:
         """A hit that is asked anew."""
@@ -79,7 +80,7 @@ class Bench:
         assert found.hit is not None
         assert found.near is not None
         self.grader.verdict = same
-        await self.cache.grade(found.near, ANSWER, served=True, share=share, cost=Nano(7))
+        await self.cache.grade_hit(replace(found.near, share=share), ANSWER, cost=Nano(7))
 
     async def report(self) -> FeatureReport:
         await self.cache.flush()
@@ -113,7 +114,7 @@ async def test_without_evidence_only_what_is_certain_is_served_and_it_says_so(be
     assert sure.hit is not None
     assert sure.near is not None
     assert sure.near.rule is Rule.CONSERVATIVE
-    assert sure.near.young
+    assert sure.near.share == 1.0
     assert grey.hit is None
     report = await bench.report()
     assert (report.requests, report.hits, report.conservative_hits) == (2, 1, 1)
@@ -151,6 +152,16 @@ async def test_with_evidence_the_calibrated_threshold_decides(tmp_path: Path) ->
         assert found.near is not None
         assert found.near.rule is Rule.CALIBRATED
         assert bench.calibrations[0].requests[-1] == pytest.approx(1.0)
+
+
+async def test_a_fresh_answer_that_says_the_same_is_kept_as_one_of_a_group(bench: Bench) -> None:
+    await bench.add(ASKED)
+
+    await bench.miss(GREY, same=True, ttl_s=600)
+
+    ((kept, entry),) = bench.calibrations[0].joined
+    assert kept > entry
+    assert (await bench.find(GREY)).hit is not None
 
 
 async def test_an_entry_serves_its_writer_alone_until_a_second_key_got_the_same_answer(bench: Bench) -> None:
@@ -242,6 +253,23 @@ async def test_the_published_estimate_weighs_sampled_hits_and_counts_what_proof_
     assert report.net_saved == 4 * ANSWER.cost - 28
 
 
+async def test_where_too_little_can_be_compared_the_conservative_rule_stays(tmp_path: Path) -> None:
+    async with _opened(tmp_path, after=1) as bench:
+        await bench.add(ASKED)
+        await bench.miss(GREY, same=True)
+        for _ in range(20):
+            found = await bench.find(SAME)
+            assert found.near is not None
+            bench.grader.verdict = None
+            await bench.cache.grade_hit(found.near, ANSWER, cost=ZERO)
+
+        found = await bench.find(SAME)
+
+        assert found.near is not None
+        assert found.near.rule is Rule.CONSERVATIVE
+        assert (await bench.report()).undecided_hits == 20
+
+
 async def test_a_referee_decides_what_the_grader_leaves_open_and_its_cost_is_counted(bench: Bench) -> None:
     shown: list[Pair] = []
 
@@ -311,7 +339,7 @@ async def test_an_answer_without_words_is_not_graded(bench: Bench) -> None:
     found = await bench.find(GREY)
     assert found.near is not None
 
-    await bench.cache.grade(found.near, example_answer(example_body(None)))
+    await bench.cache.grade_hit(found.near, example_answer(example_body(None)), cost=ZERO)
 
     assert bench.grader.asked == []
     assert (await bench.report()).undecided == 1
