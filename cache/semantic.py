@@ -121,6 +121,8 @@ class SemanticCache:
             if near is not None and self._grading < _GRADINGS:  # others teach as well, and use the same embedder
                 same, spent = await self._same(pair, referee)
                 await self._in_thread(self._work.learn, near, same, None, kept, {"judge_cost": spent})
+        except EmbedderBusy:
+            self.counts.busy += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("add", error)
 

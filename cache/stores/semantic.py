@@ -169,7 +169,6 @@ def read_published(path: Path) -> tuple[Totals, Domains]:
     feature. Empty where there is no file. Raises sqlite3.Error where it cannot be read; may run in any thread."""
     if not path.exists():
         return {}, {}
-    open_file(path, _SCHEMA)
     with closing(connect(path, busy_s=_BUSY_S)) as connection:
         totals: dict[str, dict[str, float]] = {}
         for feature, name, value in connection.execute(_TOTALS).fetchall():
