@@ -39,6 +39,11 @@ def make_pairs(texts: Sequence[str], seed: int) -> Iterator[Pair]:
             yield Pair(text, changed, True, kind)
 
 
+def make_traps(texts: Sequence[str], seed: int) -> Iterator[Pair]:
+    """The traps alone."""
+    return (pair for pair in make_pairs(texts, seed) if not pair.same)
+
+
 def _first(changes: dict[str, Change], text: str, dice: random.Random) -> tuple[str, str] | None:
     """The first change, in random order, that the text allows."""
     for kind in dice.sample(list(changes), len(changes)):
