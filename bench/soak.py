@@ -66,8 +66,8 @@ commit of their hold and the provider: nobody can know what became of them, so t
 POSTGRES_NOTE: Final = """The same with the books in PostgreSQL and two such gateways, which share nothing but the
 database. Between the kills its server is restarted under load: at once, in good order, or after SIGKILL for all of its
 processes. Audited after every 25th kill, when the leases of the dead are over. A worker that has answered while the
-server did not, and is killed before it does, takes the true cost with it: such a call is charged at its hold. The record of an answer from a cache, which costs
-nothing, is not tried again. """
+server did not, and is killed before it does, takes the true cost with it: such a call is charged at its hold. The
+record of an answer from a cache, which costs nothing, is not tried again. """
 
 
 @dataclass(slots=True)
