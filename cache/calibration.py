@@ -143,7 +143,7 @@ class Calibration:
         return Evidence(candidate.cosine, candidate.score, lead, len(candidates) - len(others) - 1)
 
     def p(self, entry_id: int, s: float | Evidence) -> float:
-        """How likely the entry's answer is right, told two standard errors low; 0 before the first fit."""
+        """How likely the entry's answer is right, told a standard error low; 0 before the first fit."""
         if self._weights is None:
             return 0.0
         return self._second.p(self._log_odds(entry_id, _features(s)))
@@ -179,16 +179,17 @@ class Calibration:
         """
         features = _features(s)
         told = self._log_odds(entry_id, features) if self._weights is not None else None
+        weight = min(weight, HEAVIEST)
         if told is not None:
             if served:
                 self._graded_hits += 1
-                self._evidence.graded(self._second.p(told), same=same, weight=weight)
+                self._evidence.graded(self._second.p(told), same=same)
             if self._second.sure and self._has_changed(told, same):
                 self._forget()
                 return
-            self._second.learn(told, same, min(weight, HEAVIEST))
+            self._second.learn(told, same, weight)
             self._groups.learn(entry_id, same, sigmoid(self._first_stage(features)))
-        self._labels.append(_Label(features, same, min(weight, HEAVIEST), told))
+        self._labels.append(_Label(features, same, weight, told))
         if len(self._labels) > LABELS + REFIT_EVERY:
             del self._labels[:REFIT_EVERY]
         if same and kept is not None:

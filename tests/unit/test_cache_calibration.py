@@ -199,9 +199,9 @@ def test_the_estimate_weighs_strata_by_their_hits() -> None:
     for _ in range(1000):
         evidence.request(0.1, hit=False)
     for number in range(45):
-        evidence.graded(0.97, same=number > 0, weight=20)  # 1 of 45
+        evidence.graded(0.97, same=number > 0)  # 1 of 45
     for number in range(50):
-        evidence.graded(0.85, same=number >= 10, weight=2)  # 10 of 50
+        evidence.graded(0.85, same=number >= 10)  # 10 of 50
 
     found = evidence.estimate()
 
@@ -215,25 +215,13 @@ def test_with_one_stratum_the_interval_is_about_wilsons() -> None:
     evidence = HitEvidence()
     for number in range(400):
         evidence.request(0.97, hit=True)
-        evidence.graded(0.97, same=number >= 8, weight=1)
+        evidence.graded(0.97, same=number >= 8)
 
     found = evidence.estimate().wrong_per_hit
 
     assert found.estimate == 0.02  # Wilson of 8 in 400: 1.02 % to 3.89 %
     assert found.low == pytest.approx(0.0102, abs=2e-4)
     assert found.high == pytest.approx(0.0389, abs=2e-4)
-
-
-def test_grades_that_stand_for_more_hits_weigh_more() -> None:
-    evidence = HitEvidence()
-    for number in range(300):
-        evidence.request(0.97, hit=True)
-        if number < 100:  # at first all are graded
-            evidence.graded(0.97, same=True, weight=1)
-        elif number % 20 == 0:  # later one of 20: 2 of 10 are wrong
-            evidence.graded(0.97, same=number % 100 > 0, weight=20)
-
-    assert evidence.estimate().wrong_per_hit.estimate == pytest.approx(2 * 20 / (100 + 10 * 20))
 
 
 def test_nothing_graded_is_no_knowledge() -> None:
