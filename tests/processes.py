@@ -22,7 +22,7 @@ from tests import gateway
 from tests.gateway import KEY, write_tree
 
 ROOT = Path(__file__).parents[1]
-WAIT_S = 30.0
+WAIT_S = 45.0
 LISTENING = re.compile(r"listening on (http://\S+)")
 
 
