@@ -80,6 +80,8 @@ class Application:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         self._ticking = asyncio.create_task(self._tick())
+        if not self._alone:
+            _LOG.info("worker %d is ready", os.getpid())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._ticking.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -191,10 +192,23 @@ def _open_file(path: Path, name: str, connect: sqlite_file.Connect) -> tuple[lea
         sqlite_file.prepare(path)
         with closing(sqlite_file.connect_waiting(path)) as session:
             rollups.catch_up(session)
-        connection = connect(path)
+        connection = _connect_patiently(path, connect)
     lease = leases.acquire(folder, name)
     assert lease is not None  # the name is 64 random bits
     return lease, connection
+
+
+def _connect_patiently(path: Path, connect: sqlite_file.Connect) -> FileSession:
+    """The hot path's connection waits for nobody, and to be opened it must read the file, which is locked for a moment
+    while another process closes its last session."""
+    deadline = time.monotonic() + sqlite_file.WAIT_S
+    while True:
+        try:
+            return connect(path)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_LONGEST_WAIT_S)
 
 
 def _recover(path: Path, instance: str, now_ns: int) -> list[Record]:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,6 +165,28 @@ async def test_a_full_disk_fails_the_batch_whole_and_the_next_one_works_when_the
     assert later.remaining == 10_000 - 60 - 100
     assert [record.id for record in reports.recent(SQLiteFile(path))] == ["before"]
     assert ledger.failures == 1
+
+
+async def test_a_ledger_opens_while_another_process_has_the_file_locked_for_a_moment(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await (await SQLiteLedger.open(path, ManualClock())).close()
+
+    def connect_while_locked(path: Path) -> FileSession:
+        """As it is while the last session of a process closes, which copies the log and removes it."""
+        if not opened:
+            other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            opened.append(other)
+            threading.Timer(0.05, other.close).start()
+        return connector("normal")(path)
+
+    opened: list[sqlite3.Connection] = []
+    ledger = await SQLiteLedger.open(path, ManualClock(), connect=connect_while_locked)
+    hold = await ledger.reserve(example_intent("a", 100, DAY))
+    await ledger.close()
+
+    assert hold.remaining == 9_900
 
 
 class Unplugged(FileSession):

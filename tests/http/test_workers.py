@@ -40,29 +40,18 @@ async def mock() -> AsyncIterator[Mock]:
 async def gateway(tmp_path: Path, mock: Mock) -> AsyncIterator[GatewayProcess]:
     config = write_config(tmp_path, mock.base_url)
     async with gateway_process(config, "--workers", "2") as gateway:
-        for tries_left in reversed(range(5)):
-            try:
-                await warm(gateway)
-                break
-            except httpx.TransportError:  # a worker that is stopped while the other starts may be replaced
-                if not tries_left:
-                    raise
+        # One that is stopped before may have the ledger locked, and the other could not start.
+        await until(lambda: all(f"worker {worker} is ready" in gateway.log for worker in both(gateway)))
+        for worker in both(gateway):
+            with only(gateway, worker):
+                await fresh(gateway, "GET", "/healthz")  # which is answered once it listens
         yield gateway
 
 
-async def warm(gateway: GatewayProcess) -> None:
-    """Have each worker answer once."""
-    for worker in await both(gateway):
-        with only(gateway, worker):
-            await fresh(gateway, "GET", "/healthz")
-
-
-async def both(gateway: GatewayProcess) -> list[int]:
-    """The ids of both workers, once each listens."""
-    ledgers = gateway.folder / "data" / "ledger.db.instances"
-    # One that was replaced may have left its lock.
-    await until(lambda: len(gateway.workers()) == 2 and len(list(ledgers.glob("*.lock"))) >= 2)
-    return gateway.workers()
+def both(gateway: GatewayProcess) -> list[int]:
+    """The ids of both workers, or two that nobody has."""
+    workers = gateway.workers()
+    return workers if len(workers) == 2 else [0, 0]
 
 
 @contextmanager
@@ -96,10 +85,10 @@ async def fresh(gateway: GatewayProcess, method: str, path: str, **json: object)
         return await client.request(method, path, json=json or None)
 
 
-async def ask(gateway: GatewayProcess, content: str, **headers: str) -> httpx.Response:
+async def ask(gateway: GatewayProcess, content: str, *, model: str = "plain-model", **headers: str) -> httpx.Response:
     """A chat call on a connection of its own."""
     every = {"authorization": f"Bearer {KEY}", "connection": "close", **headers}
-    body = {"model": "plain-model", "max_tokens": 50, "messages": [{"role": "user", "content": content}]}
+    body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": content}]}
     async with httpx.AsyncClient(base_url=gateway.address, headers=every, timeout=30, trust_env=False) as client:
         return await client.post("/v1/chat/completions", json=body)
 
@@ -296,11 +285,11 @@ async def test_two_hundred_identical_calls_of_one_moment_reach_the_provider_once
 async def test_a_call_waits_for_an_identical_one_at_the_other_worker(gateway: GatewayProcess, mock: Mock) -> None:
     first, second = gateway.workers()
     with only(gateway, first):
-        leading = asyncio.ensure_future(ask(gateway, "one for both"))
+        leading = asyncio.ensure_future(ask(gateway, "one for both", model="mock-slow-first-byte"))
         await until(lambda: len(mock.requests) == 1)
 
     with only(gateway, second):
-        waiting = asyncio.ensure_future(ask(gateway, "one for both"))
+        waiting = asyncio.ensure_future(ask(gateway, "one for both", model="mock-slow-first-byte"))
         await fresh(gateway, "GET", "/healthz")
     answers = await asyncio.gather(leading, waiting)
 
@@ -311,10 +300,10 @@ async def test_a_call_waits_for_an_identical_one_at_the_other_worker(gateway: Ga
 async def test_a_call_goes_alone_when_the_worker_that_it_waits_for_dies(gateway: GatewayProcess, mock: Mock) -> None:
     first, second = gateway.workers()
     with only(gateway, first):
-        leading = asyncio.ensure_future(ask(gateway, "one for both"))
+        leading = asyncio.ensure_future(ask(gateway, "one for both", model="mock-slow-first-byte"))
         await until(lambda: len(mock.requests) == 1)
     with only(gateway, second):
-        waiting = asyncio.ensure_future(ask(gateway, "one for both"))
+        waiting = asyncio.ensure_future(ask(gateway, "one for both", model="mock-slow-first-byte"))
         await fresh(gateway, "GET", "/healthz")
         os.kill(first, signal.SIGKILL)
 
