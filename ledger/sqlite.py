@@ -20,6 +20,7 @@ from ledger.sqlite_file import FileSession
 
 _FIRST_WAIT_S: Final = 0.0005
 _LONGEST_WAIT_S: Final = 0.005
+_OPENING_TRIES: Final = 1_000
 
 _DATA_ERRORS: Final = (
     ArithmeticError,
@@ -201,14 +202,14 @@ def _open_file(path: Path, name: str, connect: sqlite_file.Connect) -> tuple[lea
 def _connect_patiently(path: Path, connect: sqlite_file.Connect) -> FileSession:
     """The hot path's connection waits for nobody, and to be opened it must read the file, which is locked for a moment
     while another process closes its last session."""
-    deadline = time.monotonic() + sqlite_file.WAIT_S
-    while True:
+    for _ in range(_OPENING_TRIES):
         try:
             return connect(path)
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
+            if not _is_busy(error):
                 raise
         time.sleep(_LONGEST_WAIT_S)
+    return connect(path)
 
 
 def _recover(path: Path, instance: str, now_ns: int) -> list[Record]:

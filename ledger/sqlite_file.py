@@ -17,7 +17,7 @@ Connect = Callable[[Path], "FileSession"]
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations" / "sqlite"
 _SYNCHRONOUS: Final = ("normal", "full")
-WAIT_S: Final = 5.0
+_WAIT_S: Final = 5.0
 """How long a session waits for other writers before it fails."""
 _LOG_PAGES: Final = 1_000
 """Of 4 KiB; a session that works alone copies the log when it has so many, as SQLite does by itself."""
@@ -128,7 +128,7 @@ def connector(synchronous: str) -> Connect:
     return connect
 
 
-def connect_waiting(path: Path, wait_s: float = WAIT_S) -> FileSession:
+def connect_waiting(path: Path, wait_s: float = _WAIT_S) -> FileSession:
     """A session that may wait for other writers, and leaves the log to the Checkpointer."""
     session = _connect(str(path), timeout=wait_s)
     session.execute("PRAGMA wal_autocheckpoint = 0")
@@ -137,7 +137,7 @@ def connect_waiting(path: Path, wait_s: float = WAIT_S) -> FileSession:
 
 def connect_reading(path: Path) -> FileSession:
     """A session that cannot write. Raises sqlite3.OperationalError where there is no such file."""
-    return _connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S)
+    return _connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)
 
 
 def _connect(address: str, **how: Any) -> FileSession:
