@@ -120,7 +120,7 @@ class Domain:
         self._requests += 1
         over = min(self._requests, _SHARE_OVER)
         self.hit_share += (would - self.hit_share) / over
-        return self._requests % _SAVE_EVERY == 0
+        return self._requests % _SAVE_EVERY == 1  # the first one too, so that the domain is known to be
 
     def learn(self, sample: Sample) -> None:
         """A graded pair, in the order of the rows."""

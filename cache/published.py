@@ -3,6 +3,7 @@ saving."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import sqrt
 from typing import Final
 
@@ -15,6 +16,35 @@ Totals = Mapping[str, Mapping[str, float]]
 """Sums of each feature by name."""
 Domains = Mapping[str, tuple[int, int, int]]
 """Of each feature: domains, those that are calibrated, those that the breaker has stopped."""
+
+
+class State(StrEnum):
+    """By what a domain serves."""
+
+    CONSERVATIVE = "conservative"
+    """A fixed high score: there is no evidence yet, or too little of it can be compared."""
+    CALIBRATED = "calibrated"
+    """What was graded."""
+    STOPPED = "stopped"
+    """Nothing: the breaker is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainState:
+    """A tenant's feature in one environment. `compared` answers, the newest thousands, are what it has learned from."""
+
+    tenant: str
+    feature: str
+    environment: str
+    state: State
+    compared: int
+
+
+def domain_state(name: str, *, calibrated: bool, stopped: bool, compared: int) -> DomainState:
+    """Of a domain as `cache.domains` names it."""
+    tenant, feature, environment, *_ = (*name.split("\0"), "", "")
+    state = State.STOPPED if stopped else State.CALIBRATED if calibrated else State.CONSERVATIVE
+    return DomainState(tenant=tenant, feature=feature, environment=environment, state=state, compared=compared)
 
 
 @dataclass(frozen=True, slots=True)

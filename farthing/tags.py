@@ -11,6 +11,9 @@ UNREGISTERED: Final = "unregistered"
 SHADOW: Final = "farthing-shadow"
 """The feature to which the gateway books what it asks on its own account, to know how often its caches are wrong."""
 
+MOST_TAG: Final = 128
+"""Characters of a tag."""
+
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 

@@ -58,7 +58,7 @@ def admin_app(view: AdminView) -> Starlette:
             *raise_routes(view, doors.require_admin, reply),
             *run_routes(view, reply),
             *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
-            *(cache_routes(view.caches, doors.require_admin, reply) if view.caches else ()),
+            *(cache_routes(view, view.caches, doors.require_admin, reply) if view.caches else ()),
             *page_routes(view),
         ],
         exception_handlers={

@@ -1,10 +1,11 @@
 """AdminView: all that the admin API and the pages may know of a running gateway; the wiring fills it in."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from farthing.catalog import Budget, VirtualKey
 from farthing.ports import Clock
+from gateway.cachebooks import Caching, SemanticFigures
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.settings.values import MetricsAccess
@@ -37,7 +38,8 @@ class AdminView:
     raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
     `render_metrics` may block: they run in a thread. `features` are those that are registered. `on_amended` is called
     after a raise or a run has been changed, in the loop. Without `charges` no external usage events are taken,
-    without `caches` none are shown.
+    without `caches` none are shown. `semantic` reads what the semantic cache publishes, and may block; `caching` tells
+    what each feature uses.
     """
 
     clock: Clock
@@ -52,4 +54,6 @@ class AdminView:
     charges: ChargeDesk | None = None
     caches: CacheDesk | None = None
     features: Callable[[], Collection[str]] = tuple
+    semantic: Callable[[], SemanticFigures] = SemanticFigures
+    caching: Callable[[], Mapping[str, Caching]] = dict
     on_amended: Callable[[], Awaitable[None]] = _nothing_to_do

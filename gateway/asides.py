@@ -14,7 +14,7 @@ from farthing.answer import StoredAnswer
 from farthing.call import CacheControl, Call
 from farthing.money import ZERO, Nano
 from farthing.ports import Clock
-from farthing.tags import SHADOW
+from farthing.tags import MOST_TAG, SHADOW
 from farthing.value import changed
 from gateway.answer import Answer
 from gateway.books import Page
@@ -26,12 +26,25 @@ from gateway.runtime import Runtime
 
 PER_MINUTE: Final = 60
 AT_ONCE: Final = 4
+SHADOWING: Final = "shadow"
+JUDGING: Final = "judge"
+"""What calls are for."""
 _PAUSE_S: Final = 60.0
 """After a refusal, which is the budget's more often than not."""
 _NO_STREAM: Final = ("stream", "stream_options")
 _UNSAID: Final = CacheControl(no_store=True)
 
 Serve = Callable[[Call, Destination, int, Page, Runtime], Awaitable[Answer]]
+
+
+def aside_task(purpose: str, feature: str) -> str:
+    """The task of a call of the gateway's own, such as `shadow:search`."""
+    return f"{purpose}:{feature}"[:MOST_TAG]
+
+
+def feature_of(task: str) -> str:
+    """The feature in such a task, empty where there is none."""
+    return task.partition(":")[2]
 
 
 class Aside(NamedTuple):
@@ -92,11 +105,14 @@ class Asides:
         return Aside(page.stored(answer.body) if worth else None, page.total_cost)
 
 
-def aside_of(call: Call, body: dict[str, Any], clock: Clock) -> Call:
-    """A plain call of the gateway's own in place of a client's, of the same tenant, with another body."""
+def aside_of(call: Call, body: dict[str, Any], clock: Clock, purpose: str) -> Call:
+    """A plain call of the gateway's own in place of a client's, of the same tenant, with another body. Its task is what
+    it is for, and the feature of that call: whose cache is to bear its cost."""
     said = {name: value for name, value in body.items() if name not in _NO_STREAM}
     now_ns, raw = clock.wall_ns(), orjson.dumps(said)
-    tags = changed(call.tags, key_id=SHADOW, feature=SHADOW, task="", run="", team="")
+    tags = changed(
+        call.tags, key_id=SHADOW, feature=SHADOW, task=aside_task(purpose, call.tags.feature), run="", team=""
+    )
     return changed(
         call,
         id=new_request_id(now_ns),

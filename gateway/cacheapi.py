@@ -1,10 +1,11 @@
-"""Cache API: what lies in the caches, and answers to be served no more, by administrators."""
+"""Cache API: what the caches did and what lies in them, and answers to be served no more, by administrators."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,8 +13,13 @@ from starlette.routing import Route
 from cache.epochs import Purge
 from farthing.catalog import VirtualKey
 from farthing.errors import CacheUnavailable, InvalidParameter
+from gateway.adminview import AdminView
 from gateway.apibodies import Members, read_members, tag
+from gateway.cachebooks import read_cache_books
 from gateway.cachedesk import CacheDesk
+from gateway.cachemembers import books_members
+from gateway.periods import parse_moment
+from gateway.spendquery import check_ledger
 
 _LOG: Final = logging.getLogger("farthing.cache")
 _SCOPES: Final = ("tenant", "feature", "tag")
@@ -21,14 +27,23 @@ _EVERYTHING: Final = "everything"
 
 
 def cache_routes(
-    caches: CacheDesk, require_admin: Callable[[Request], VirtualKey], reply: Callable[..., Response]
+    view: AdminView, caches: CacheDesk, require_admin: Callable[[Request], VirtualKey], reply: Callable[..., Response]
 ) -> list[Route]:
     """The routes, for callers whom `require_admin` lets in."""
 
     async def shown(request: Request) -> Response:
-        """GET /api/cache: the store of all workers, and what happened in the one that answers."""
+        """GET /api/cache?since=30d&until=: what the caches did for each feature; the store of all workers; what
+        happened in the one that answers."""
         require_admin(request)
-        return reply(await cache_members(caches))
+        asked, now_ns = request.query_params, view.clock.wall_ns()
+        since_ns = parse_moment(asked.get("since") or "30d", now_ns)
+        until_ns = parse_moment(asked["until"], now_ns) if asked.get("until") else now_ns + 1
+        return reply(
+            {
+                **await run_in_threadpool(_books_members, view, since_ns, until_ns),
+                **await cache_members(caches),
+            }
+        )
 
     async def purged(request: Request) -> Response:
         """POST /api/cache/purge."""
@@ -65,8 +80,14 @@ def purge_members(what: Purge) -> dict[str, Any]:
     return named or {_EVERYTHING: True}
 
 
+def _books_members(view: AdminView, since_ns: int, until_ns: int) -> dict[str, Any]:
+    check_ledger(view.database)
+    books = read_cache_books(view.database, view.semantic(), view.caching(), since_ns=since_ns, until_ns=until_ns)
+    return books_members(books, since_ns=since_ns, until_ns=until_ns)
+
+
 async def cache_members(caches: CacheDesk) -> dict[str, Any]:
-    """The caches for JSON."""
+    """What lies in the caches for JSON."""
     try:
         entries, size = await caches.exact.store.size()
         store: dict[str, Any] = {"entries": entries, "bytes": size}

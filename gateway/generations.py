@@ -32,11 +32,12 @@ def new_generation(
         destinations=Destinations(settings.catalog, policies, scorecards, now_ns),
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
         budgets=BudgetBook(settings.budgets, amendments),
-        cache_rules=_cache_rules(settings.cache),
+        cache_rules=cache_rules_of(settings.cache),
     )
 
 
-def _cache_rules(cache: CacheSettings) -> CacheRules:
+def cache_rules_of(cache: CacheSettings) -> CacheRules:
+    """What holds where a feature says nothing."""
     return CacheRules(
         exact=cache.exact.enabled,
         semantic=cache.semantic.enabled,

@@ -13,10 +13,11 @@ from cache.embedders.pooled import PooledEmbedder
 from cache.grading import LocalGrader
 from cache.published import FeatureReport, semantic_report
 from cache.semantic import Learning, SemanticCache
-from cache.stores.semantic import SQLiteSemanticRows, read_published
+from cache.stores.semantic import SQLiteSemanticRows, read_domains, read_published
 from cache.vectors.faiss import FaissIndex
 from cache.verifier import Verifier
 from farthing.ports import Clock, Embedder
+from gateway.cachebooks import SemanticFigures
 from gateway.settings import SemanticCacheSettings
 
 _LOG: Final = logging.getLogger("farthing")
@@ -69,3 +70,11 @@ def read_reports(path: Path) -> list[FeatureReport]:
         return semantic_report(*read_published(path))
     except (OSError, sqlite3.Error):
         return []
+
+
+def read_figures(path: Path) -> SemanticFigures:
+    """The same, with how each domain stands."""
+    try:
+        return SemanticFigures(reports=semantic_report(*read_published(path)), domains=read_domains(path))
+    except (OSError, sqlite3.Error):
+        return SemanticFigures()

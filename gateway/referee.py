@@ -11,7 +11,7 @@ from farthing.call import Endpoint
 from farthing.errors import FarthingError
 from farthing.money import ZERO, Nano
 from farthing.value import changed
-from gateway.asides import Asides, aside_of
+from gateway.asides import JUDGING, Asides, aside_of
 from gateway.runtime import Runtime
 
 _MOST: Final = 4000
@@ -55,7 +55,9 @@ class ModelReferee:
                 {"role": "user", "content": _shown(pair, swapped=swapped)},
             ],
         }
-        call = changed(aside_of(pair.call, body, runtime.clock), endpoint=Endpoint.CHAT, output_cap=None, choices=1)
+        call = changed(
+            aside_of(pair.call, body, runtime.clock, JUDGING), endpoint=Endpoint.CHAT, output_cap=None, choices=1
+        )
         try:
             destination = generation.destinations.find(call, generation.feature(call.tags.feature), None)
         except FarthingError:

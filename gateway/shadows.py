@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from farthing.call import Call
-from gateway.asides import Asides, aside_of
+from gateway.asides import SHADOWING, Asides, aside_of
 from gateway.destination import Destination
 from gateway.forward import output_cap
 from gateway.runtime import Runtime
@@ -28,7 +28,7 @@ class SampledShadows:
         if caches.semantic is None:
             return
         cap = output_cap(call, runtime.generation.feature(call.tags.feature))
-        aside = aside_of(call, dict(call.body), runtime.clock)
+        aside = aside_of(call, dict(call.body), runtime.clock, SHADOWING)
         answer, cost = await self._asides.ask(aside, destination, cap, runtime)
         await caches.semantic.grade_hit(near, answer, cost=cost, referee=caches.referee)
 

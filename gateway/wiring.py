@@ -24,6 +24,7 @@ from gateway.asides import Asides
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
 from gateway.budgetdesk import BudgetDesk
+from gateway.cachebooks import caching_of
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.drains import Drains
@@ -34,7 +35,7 @@ from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
-from gateway.meanings import open_semantic, read_reports
+from gateway.meanings import open_semantic, read_figures, read_reports
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
 from gateway.pipeline import serve_aside
@@ -336,6 +337,8 @@ class House:
             features=lambda: tuple(self.settings.catalog.features),
             on_amended=self._budgets.take_up,
             caches=self.runtime.caches,
+            semantic=lambda: read_figures(self.files.meanings),
+            caching=lambda: caching_of(self.settings.catalog.features.values(), self.runtime.generation.cache_rules),
             charges=ChargeDesk(
                 ledger=self.ledger,
                 database=self.engine.database,

@@ -48,12 +48,14 @@ def _cache_rates(rates: str) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSavings:
-    """What the prompt cache of one model did for a feature. Tokens: `inputs` in all, of which `read` and `written`."""
+    """What the prompt cache of one model did for a feature: `reads` of the `calls` found something there. Tokens:
+    `inputs` in all, of which `read` and `written`."""
 
     feature: str
     provider: str
     model: str
     calls: int
+    reads: int
     inputs: int
     read: int
     written: int
@@ -77,10 +79,10 @@ def prompt_savings(database: Database, *, since_ns: int, until_ns: int) -> list[
     with database.reading() as session:
         rows = session.execute(_PROMPTS, {"since": since_ns, "until": until_ns}).fetchall()
     sums: dict[tuple[str, str, str], list[int]] = {}
-    for feature, provider, model, rates, calls, inputs, read, write_5m, write_1h in rows:
+    for feature, provider, model, rates, calls, reads, inputs, read, write_5m, write_1h in rows:
         usage = Usage(cache_read=int(read), cache_write_5m=int(write_5m), cache_write_1h=int(write_1h))
         saved, premium = prompt_cache_effect(usage, rates)
-        figures = (calls, inputs, read, write_5m + write_1h, saved, premium)
+        figures = (calls, reads, inputs, read, write_5m + write_1h, saved, premium)
         known = sums.setdefault((feature, provider, model), [0] * len(figures))
         sums[feature, provider, model] = [a + int(b) for a, b in zip(known, figures, strict=True)]
     found = [_savings(*names, figures) for names, figures in sums.items()]
@@ -89,12 +91,13 @@ def prompt_savings(database: Database, *, since_ns: int, until_ns: int) -> list[
 
 
 def _savings(feature: str, provider: str, model: str, figures: list[int]) -> PromptSavings:
-    calls, inputs, read, written, saved, premium = figures
+    calls, reads, inputs, read, written, saved, premium = figures
     return PromptSavings(
         feature=feature,
         provider=provider,
         model=model,
         calls=calls,
+        reads=reads,
         inputs=inputs,
         read=read,
         written=written,

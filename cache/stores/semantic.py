@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from cache.calibration import Evidence
-from cache.published import Domains, Totals
+from cache.published import Domains, DomainState, Totals, domain_state
 from cache.rows import DomainRow, Sample, SemanticRow
 from cache.stores.file import connect, open_file
 
@@ -50,6 +50,11 @@ _TALLY: Final = """
 """
 _TOTALS: Final = "SELECT feature, name, value FROM totals"
 _DOMAINS: Final = "SELECT feature, count(*), sum(calibrated), sum(stopped) FROM domains GROUP BY feature"
+_STATES: Final = """
+    SELECT domain, calibrated, stopped,
+           (SELECT count(*) FROM samples WHERE samples.domain = domains.domain AND same IS NOT NULL)
+    FROM domains ORDER BY watermark
+"""
 
 
 class SQLiteSemanticRows:
@@ -175,3 +180,17 @@ def read_published(path: Path) -> tuple[Totals, Domains]:
             totals.setdefault(feature, {})[name] = value
         domains = {feature: (all_, ready, stopped) for feature, all_, ready, stopped in connection.execute(_DOMAINS)}
     return totals, domains
+
+
+def read_domains(path: Path) -> list[DomainState]:
+    """How each domain stands, as it was saved last; of several versions of embedder or verifier the one with the latest
+    sample. Empty where there is no file. Raises sqlite3.Error where it cannot be read; may run in any thread."""
+    if not path.exists():
+        return []
+    with closing(connect(path, busy_s=_BUSY_S)) as connection:
+        rows = connection.execute(_STATES).fetchall()
+    found = [
+        domain_state(name, calibrated=bool(ready), stopped=bool(stopped), compared=compared)
+        for name, ready, stopped, compared in rows
+    ]
+    return list({(one.tenant, one.feature, one.environment): one for one in found}.values())

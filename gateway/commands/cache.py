@@ -1,6 +1,7 @@
-"""Cache: what lies in the shared store, and answers to be served no more."""
+"""Cache: what the caches did and what lies in the shared store, and answers to be served no more."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -8,9 +9,12 @@ import typer
 
 from farthing.errors import ConfigError
 from farthing.tags import is_tag
-from gateway.commands.surroundings import CLOCK, ConfigOption, load_settings
+from gateway.commands.report import Format, as_csv
+from gateway.commands.surroundings import CLOCK, ConfigOption, ledger_of, load_settings, print_table
+from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
+    from gateway.cachebooks import CacheBooks
     from gateway.settings import Settings
     from gateway.stores import Stores
 
@@ -46,14 +50,63 @@ def cache_purge(
     typer.echo(f"purged: {_with_stores(settings, purge)}")
 
 
-def cache_stats(config: ConfigOption = None) -> None:
-    """How many answers the store that all workers share keeps, and their bytes."""
+def cache_stats(
+    since: Annotated[str, typer.Option(help="30d, 12h, 4w (ago), a date, or an ISO 8601 time.")] = "30d",
+    until: Annotated[str, typer.Option(help="The same; now if not given.", show_default=False)] = "",
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.TABLE,
+    config: ConfigOption = None,
+) -> None:
+    """What each cache did for each feature: hits, what they saved, what that cost, how many were wrong."""
+    from gateway.cachemembers import HEADS, bare_lines, books_members
+
+    settings, now_ns = load_settings(config), CLOCK.wall_ns()
+    since_ns = parse_moment(since, now_ns)
+    until_ns = parse_moment(until, now_ns) if until else now_ns
+    books = _books(settings, since_ns, until_ns)
+    if format_ is Format.CSV:
+        typer.echo(as_csv(HEADS, bare_lines(books)), nl=False)
+        return
 
     async def size(stores: "Stores") -> tuple[int, int]:
         return await stores.store.size()
 
-    entries, kept = _with_stores(load_settings(config), size)
-    typer.echo(f"answers: {entries}\nbytes: {kept}")
+    entries, kept = _with_stores(settings, size)
+    if format_ is Format.JSON:
+        members = books_members(books, since_ns=since_ns, until_ns=until_ns)
+        typer.echo(json.dumps({**members, "store": {"entries": entries, "bytes": kept}}, indent=2))
+    else:
+        _print(books)
+        typer.echo(f"answers in the exact cache: {entries:,}\nbytes: {kept:,}")
+
+
+def _books(settings: "Settings", since_ns: int, until_ns: int) -> "CacheBooks":
+    from gateway.cachebooks import caching_of, read_cache_books
+    from gateway.files import Files
+    from gateway.generations import cache_rules_of
+    from gateway.meanings import read_figures
+    from gateway.spendquery import check_ledger
+
+    database = ledger_of(settings)
+    check_ledger(database)
+    figures = read_figures(Files.below(settings.data_dir).meanings)
+    caching = caching_of(settings.catalog.features.values(), cache_rules_of(settings.cache))
+    return read_cache_books(database, figures, caching, since_ns=since_ns, until_ns=until_ns)
+
+
+def _print(books: "CacheBooks") -> None:
+    from gateway.cachemembers import HEADS, QUALITY_HEADS, lines, quality_lines
+
+    if not books.features:
+        typer.echo("No request asked a cache in this period.")
+        return
+    print_table([*map(_words, HEADS)], lines(books), right=[*map(_words, HEADS[2:])])
+    if found := list(quality_lines(books)):
+        typer.echo("Wrong answers of the semantic cache, since its file was begun; intervals of 95 %:\n")
+        print_table([*map(_words, QUALITY_HEADS)], found, right=[*map(_words, QUALITY_HEADS[1:6])])
+
+
+def _words(head: str) -> str:
+    return head.replace("_", " ").replace("usd", "USD")
 
 
 def _with_stores(settings: "Settings", work: Callable[["Stores"], Awaitable[T]]) -> T:

@@ -36,12 +36,13 @@ def report_spend(
     data_dir: DataOption = None,
 ) -> None:
     """What was spent, by feature or any other dimension, dearest first."""
-    from gateway.spendquery import as_csv, as_members, read_query
+    from gateway.spendquery import as_csv as spend_csv
+    from gateway.spendquery import as_members, read_query
 
     query = read_query(by=by, since=since, until=until, where=where, now_ns=CLOCK.wall_ns())
     rows = query.answer(find_ledger(config, data_dir))
     if format_ is Format.CSV:
-        typer.echo(as_csv(rows, query.by), nl=False)
+        typer.echo(spend_csv(rows, query.by), nl=False)
     elif format_ is Format.JSON:
         typer.echo(json.dumps([as_members(row, query.by) for row in rows], indent=2))
     else:
@@ -98,7 +99,7 @@ def report_inference(
     if format_ is Format.JSON:
         typer.echo(json.dumps([dict(zip(heads, line, strict=True)) for line in figures], indent=2))
     elif format_ is Format.CSV:
-        typer.echo(_as_csv(heads, lines), nl=False)
+        typer.echo(as_csv(heads, lines), nl=False)
     else:
         print_table(heads, lines, right=heads[-3:])
         typer.echo(_how_exact(report))
@@ -131,7 +132,7 @@ def report_prompts(
     if format_ is Format.JSON:
         typer.echo(json.dumps([dict(zip(_PROMPT_HEADS, line, strict=True)) for line in figures], indent=2))
     elif format_ is Format.CSV:
-        typer.echo(_as_csv(_PROMPT_HEADS, lines), nl=False)
+        typer.echo(as_csv(_PROMPT_HEADS, lines), nl=False)
     else:
         print_table(_PROMPT_HEADS, lines, right=_PROMPT_HEADS[3:])
 
@@ -142,7 +143,8 @@ _PROMPT_HEADS = (
 )
 
 
-def _as_csv(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def as_csv(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lines under their heads, harmless for spreadsheets."""
     from gateway.spendquery import guarded
 
     out = io.StringIO()

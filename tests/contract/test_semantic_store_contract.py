@@ -7,7 +7,7 @@ import pytest
 
 from cache.calibration import Evidence
 from cache.rows import DomainRow, Sample, SemanticStore
-from cache.stores.semantic import SQLiteSemanticRows, read_published
+from cache.stores.semantic import SQLiteSemanticRows, read_domains, read_published
 
 A, B = b"a" * 32, b"b" * 32
 EVIDENCE = Evidence(cosine=0.91, score=0.75, lead=0.125, votes=2)
@@ -125,3 +125,26 @@ def test_sums_add_up_by_feature_and_money_stays_exact(tmp_path: Path) -> None:
 
     assert totals == {"f": {"saved": 2**54 + 2, "weight": 0.75}}
     assert domains == {}
+
+
+def test_each_domain_is_told_with_its_state_and_of_two_versions_the_later(tmp_path: Path) -> None:
+    path = tmp_path / "semantic.db"
+    rows = SQLiteSemanticRows.open(path)
+    for version, watermark, calibrated in (("v2", 9, True), ("v1", 4, False)):
+        row = DomainRow(
+            feature="f", state=b"", watermark=watermark, hit_share=1.0, calibrated=calibrated, stopped=False
+        )
+        rows.save(f"acme\0f\0test\0{version}", row)
+    stopped = DomainRow(feature="f", state=b"", watermark=1, hit_share=1.0, calibrated=True, stopped=True)
+    rows.save("globex\0f\0\0v2", stopped)
+    rows.keep("acme\0f\0test\0v2", _sample(1))
+    rows.keep("acme\0f\0test\0v2", _sample(1, same=None))
+    rows.close()
+
+    found = {(one.tenant, one.environment): (one.state.value, one.compared) for one in read_domains(path)}
+
+    assert found == {("acme", "test"): ("calibrated", 1), ("globex", ""): ("stopped", 0)}
+
+
+def test_where_there_is_no_file_there_are_no_domains(tmp_path: Path) -> None:
+    assert read_domains(tmp_path / "semantic.db") == []

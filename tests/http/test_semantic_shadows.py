@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from farthing.money import format_usd
 from farthing.record import CacheOutcome, Outcome, Record
 from gateway.meanings import read_reports
 from tests.gateway import ADMIN_KEY, OTHER_KEY, RunningGateway, running_gateway, until
@@ -63,6 +64,7 @@ async def test_a_hit_is_asked_anew_after_it_was_served_on_the_account_of_farthin
         (shadow,) = _of(running, "farthing-shadow")
         assert (shadow.outcome, shadow.cache, shadow.status) == (Outcome.SUCCESS, CacheOutcome.BYPASS, 200)
         assert (shadow.tags.tenant, shadow.tags.key_id) == ("acme", "farthing-shadow")
+        assert shadow.tags.task == "shadow:chat"
         assert shadow.cost > 0
         assert running.holds() == 0
 
@@ -84,6 +86,35 @@ async def test_what_a_shadow_found_is_published(gateway: Gateway) -> None:
         assert report.shadow_cost == _of(running, "farthing-shadow")[0].cost
         assert await running.metric("farthing_semantic_hits_total", rule="conservative") == 1
         assert await running.metric("farthing_semantic_wrong_ratio", of="hits", bound="high") > 0.5
+
+
+async def test_the_feature_bears_what_its_shadows_cost_and_administrators_alone_see_it(gateway: Gateway) -> None:
+    async with gateway() as running:
+        await _learn(running)
+        await running.chat(SAME)
+        await until(lambda: len(_of(running, "farthing-shadow")) == 1)
+        house = running.application.house
+        await house.runtime.caches.background.settle()
+        assert house.runtime.caches.semantic is not None
+        await house.runtime.caches.semantic.flush()
+
+        shown = await running.client.get("/api/cache", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+        refused = await running.client.get("/api/cache")
+
+        assert refused.status_code == 403
+        (chat,) = shown.json()["features"]
+        hit, shadow = running.records()[1], _of(running, "farthing-shadow")[0]
+        assert chat["caches"]["semantic"] == {
+            "requests": 2,
+            "hits": 1,
+            "partial": 0,
+            "hit_rate": 0.5,
+            "saved_usd": format_usd(hit.avoided_cache),
+            "own_cost_usd": format_usd(shadow.cost),
+            "net_usd": format_usd(hit.avoided_cache - shadow.cost),
+        }
+        assert (chat["semantic"]["graded"], chat["semantic"]["max_wrong"]) == (1, 0.005)
+        assert [domain["state"] for domain in chat["semantic"]["domains"]] == ["conservative"]
 
 
 async def test_the_record_of_a_hit_says_by_which_rule_it_was_served(gateway: Gateway) -> None:

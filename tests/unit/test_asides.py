@@ -11,7 +11,7 @@ from cache.finding import Pair, Ruling
 from cache.testing import example_call, example_question
 from farthing.catalog import Feature
 from farthing.tags import SHADOW
-from gateway.asides import Aside, Asides, aside_of
+from gateway.asides import SHADOWING, Aside, Asides, aside_of
 from gateway.pipeline import serve_aside
 from gateway.referee import ModelReferee
 from gateway.upstreams.testing import Scripted
@@ -53,7 +53,7 @@ def _reply(word: str) -> Scripted:
 
 
 async def _ask(asides: Asides, stair: Stair) -> Aside:
-    call = aside_of(PAIR.call, dict(PAIR.call.body, stream=True, model="auto"), stair.clock)
+    call = aside_of(PAIR.call, dict(PAIR.call.body, stream=True, model="auto"), stair.clock, SHADOWING)
     runtime = stair.runtime
     destination = runtime.generation.destinations.find(call, CHAT, None)
     return await asides.ask(call, destination, 50, runtime)

@@ -308,3 +308,24 @@ def test_budgets_are_shown_with_their_fill_and_what_raises_them(data: Path, conf
     assert "2.500000000" in output
     assert "+0.500000000 until " in output
     assert "by boss: launch week" in output
+
+
+def test_cache_stats_tell_what_each_cache_did_and_what_lies_in_the_store(config: Path, data: Path) -> None:
+    config.write_text(f"{CONFIG}data_dir: {data}\n", encoding="utf-8")
+
+    table = run("cache", "stats", "--config", config, "--since", "2026-11-01")
+    members = json.loads(run("cache", "stats", "--config", config, "--since", "2026-11-01", "--format", "json"))
+    head, *rows = csv.reader(
+        io.StringIO(run("cache", "stats", "--config", config, "--since", "2026-11-01", "--format", "csv"))
+    )
+
+    assert re.search(r"search +exact +2 +1 +50.0% +0.002000000 +0.000000000 +0.002000000", table)
+    assert "answers in the exact cache: 0" in table
+    assert members["total"]["saved_usd"] == "0.002000000"
+    assert members["store"] == {"entries": 0, "bytes": 0}
+    assert head[:2] == ["feature", "cache"]
+    assert [row[:5] for row in rows] == [["search", "exact", "2", "1", "0.500000"], ["total", "", "2", "1", "0.500000"]]
+
+
+def test_cache_stats_without_a_ledger_say_so(config: Path) -> None:
+    assert "There is no ledger" in run("cache", "stats", "--config", config, code=2)
