@@ -82,7 +82,6 @@ class Victim:
         self._config, self._count, self._url = config, workers, url
         self.port = _free_port()
         self.ledger = config.parent / "data" / "ledger.db"
-        self.is_far = bool(url)  # its ledger may be away while it answers
         self.database = database_at(url) if url else SQLiteFile(self.ledger)
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -21,7 +21,8 @@ OVERAGES: Final = _gauge("overages", "Calls of this worker that cost more than w
 LATE: Final = _gauge("late_settlements", "Settlements of this worker that came after their hold was charged.")
 FAILURES: Final = _gauge("failed_batches", "Transactions of this worker that the disk or a long lock made fail.")
 UNWRITTEN: Final = _gauge("unwritten_records", "Records of this worker that are not on the books.")
-LEDGER_GAUGES: Final = (OPEN_HOLDS, FILE_BYTES, LOG_BYTES, RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN)
+DROPPED: Final = _gauge("dropped_answers", "Records of free answers that this worker gave up, the ledger being away.")
+LEDGER_GAUGES: Final = (OPEN_HOLDS, FILE_BYTES, LOG_BYTES, RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN, DROPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +34,14 @@ class LedgerCounts:
     late: int
     failures: int
     unwritten: int
+    dropped: int
 
 
 def ledger_lines(database: Database, counts: LedgerCounts) -> list[str]:
     """The gauges, for `Metrics.add_source`; those of the database only where it can be read. Blocks."""
     own = zip(
-        (RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN),
-        (counts.recovered, counts.overages, counts.late, counts.failures, counts.unwritten),
+        (RECOVERED, OVERAGES, LATE, FAILURES, UNWRITTEN, DROPPED),
+        (counts.recovered, counts.overages, counts.late, counts.failures, counts.unwritten, counts.dropped),
         strict=True,
     )
     samples = [*_of(database), *own]

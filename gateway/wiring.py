@@ -255,6 +255,7 @@ class House:
             late=ledger.late_settlements,
             failures=ledger.failures,
             unwritten=self.runtime.books.unwritten - ledger.made_up,
+            dropped=ledger.dropped,
         )
         return ledger_lines(self.engine.database, counts)
 

@@ -21,6 +21,11 @@ DEADLINE_S: Final = 2.0
 """How long operations wait for an engine that does not answer, or for other writers, before they fail."""
 OWED_WAIT_S: Final = 0.25
 """How long after a failure what is owed to the books is tried again."""
+KEPT_ANSWERS: Final = 10_000
+"""So many records of free answers are kept while nothing can be written, some 3 KB each. Nothing else bounds them: what
+costs money is bounded by the holds that were made before."""
+PORTION: Final = 200
+"""So many of them are tried at a time: 5 ms of the event loop on SQLite."""
 
 
 class _Owed(asyncio.Future[Any]):
@@ -68,7 +73,8 @@ class GroupCommit(ABC):
     Counters, since opening: `recovered` holds charged as lost, `overages` settlements above their hold,
     `late_settlements` of holds that were gone (already settled, or expired and charged: the charge stands),
     `failures` failed batches, `made_up` settlements that were dealt with after
-    their callers had been told of a failure.
+    their callers had been told of a failure, `dropped` records of free answers that were given up, because too many
+    were waiting or the ledger was closed.
     `on_late` is told of each record that was written with nobody waiting for it: a recovery's, and those made up.
     """
 
@@ -76,9 +82,11 @@ class GroupCommit(ABC):
         self._instance = instance
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Entry] = deque()
+        self._aside: deque[Entry] = deque()
+        """Free answers that could not be written; their callers have been told."""
         self._closed = False
         self._on_late = on_late or (lambda _record: None)
-        self.recovered = self.overages = self.late_settlements = self.failures = self.made_up = 0
+        self.recovered = self.overages = self.late_settlements = self.failures = self.made_up = self.dropped = 0
 
     async def reserve(self, intent: Intent) -> Hold:
         """See the port. A caller that is cancelled holds nothing."""
@@ -156,6 +164,11 @@ class GroupCommit(ABC):
     def _put_back(self, entries: Sequence[Entry]) -> None:
         self._queue.extendleft(reversed(entries))
 
+    def _take_up(self) -> None:
+        """Try some of the free answers again, behind all else."""
+        while self._aside and len(self._queue) < PORTION:
+            self._queue.append(self._aside.popleft())
+
     # --- what came of a batch --------------------------------------------------------------------
 
     def _resolve(self, batch: Sequence[Entry], committed: Committed) -> None:
@@ -178,15 +191,19 @@ class GroupCommit(ABC):
         elif isinstance(operation, Reserve) and isinstance(outcome, Hold):
             self._give_back(operation.intent)
 
-    def _fail(self, batch: Sequence[Entry], error: LedgerUnavailable) -> list[Entry]:
-        """Nothing of the batch was done. Nobody waits any longer; what is owed to the books goes back to the queue, to
-        be tried until the ledger is closed."""
+    def _fail(self, batch: Sequence[Entry], error: LedgerUnavailable) -> bool:
+        """Nothing of the batch was done. Nobody waits any longer; what is owed to the books is tried until the ledger
+        is closed: money goes back to the queue, free answers are put aside. True where there is anything to try."""
         self.failures += 1
         for entry in batch:
             entry.fail(error)
+        self._aside.extend(entry for entry in batch if _is_free_answer(entry))
         owed = [] if self._closed else [entry for entry in batch if entry.operation.owed]
         self._put_back(owed)
-        return owed
+        while len(self._aside) > (0 if self._closed else KEPT_ANSWERS):
+            self._aside.pop()
+            self.dropped += 1
+        return bool(owed or self._aside)
 
     def _isolate(self, batch: Sequence[Entry], error: Exception) -> None:
         """A row cannot be stored: find it by sending every operation of the batch alone."""
@@ -204,3 +221,7 @@ class GroupCommit(ABC):
         for record in lost:
             self._on_late(record)
         return len(lost)
+
+
+def _is_free_answer(entry: Entry) -> bool:
+    return isinstance(entry.operation, Settle) and entry.operation.is_free_answer

@@ -162,6 +162,11 @@ class Settle:
         return self.hold is not None or self.record.cost != 0
 
     @property
+    def is_free_answer(self) -> bool:
+        """An answer from a cache: no money is in it, but what it avoided is in the reports."""
+        return not self.owed and self.record.cache.is_hit
+
+    @property
     def accounts(self) -> Sequence[Account]:
         """The accounts it touches."""
         return self.hold.intent.accounts if self.hold else ()

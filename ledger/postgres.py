@@ -127,10 +127,11 @@ class PostgresLedger(GroupCommit):
     # --- the writer ------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        while self._queue or not self._closed:
+        while self._queue or self._aside or not self._closed:
             # First of all: who stood still may have been taken for dead, and has to be alive before it holds anything.
             if self._loop.time() >= self._beaten + self._beat_s:
                 await self._watched(self._say_alive(), ())
+            self._take_up()
             batch = self._next_batch()
             if batch:
                 await self._watched(self._commit(batch), batch)
@@ -231,7 +232,7 @@ class PostgresLedger(GroupCommit):
         self._put_back([entry for entry in batch if now - max(entry.since, self._closing_since) < patience])
         if told:
             self._fail(told, self._unavailable(error))
-        if self._queue:
+        if self._queue or self._aside:
             await asyncio.sleep(OWED_WAIT_S)
 
     def _doubt(self, batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:

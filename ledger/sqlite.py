@@ -105,7 +105,7 @@ class SQLiteLedger(GroupCommit):
         if self._closed:
             return
         self._closed = True
-        while self._queue:
+        while self._queue or self._aside:
             self._flush()
             await asyncio.sleep(_FIRST_WAIT_S if self._queue else 0)
         await asyncio.to_thread(self._let_go)
@@ -124,10 +124,13 @@ class SQLiteLedger(GroupCommit):
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._take_up()
         while self._queue:
             batch = self._next_batch()
             if batch and not self._attempt(batch):
                 return
+        if self._aside:  # the next portion, when others have had their turn
+            self._timer = self._loop.call_soon(self._flush)
 
     def _attempt(self, batch: list[Entry]) -> bool:
         """Commit a batch; False where it was put back to be tried later."""

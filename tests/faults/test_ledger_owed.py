@@ -11,11 +11,12 @@ import pytest
 from bench.mock_upstream import MockSettings, running_mock
 from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
-from farthing.record import Outcome, Record
+from farthing.record import CacheOutcome, Outcome, Record
 from farthing.usage import UsageSource
 from ledger import reports
 from ledger.charges import Charge, EventKey
 from ledger.check import check
+from ledger.groupcommit import KEPT_ANSWERS, PORTION
 from ledger.sqlite import SQLiteLedger
 from ledger.sqlite_file import FileSession, SQLiteFile, connect_waiting, connector
 from ledger.testing import ManualClock, example_account, example_intent, example_record
@@ -66,6 +67,15 @@ def balance(path: Path) -> tuple[int, int]:
 
 def paid(id_: str, **changes: Any) -> Record:
     return example_record(id_, cost=Nano(COST), **changes)
+
+
+def free(id_: str) -> Record:
+    """The record of an answer from a cache: no hold, no cost."""
+    return example_record(id_, outcome=Outcome.HIT, cache=CacheOutcome.EXACT, avoided_cache=Nano(7))
+
+
+def avoided(path: Path) -> int:
+    return reports.totals(SQLiteFile(path), since_ns=0, until_ns=2**62).avoided_cache
 
 
 def charge(id_: str) -> Charge:
@@ -123,6 +133,67 @@ async def test_the_record_of_a_refused_call_is_not_kept_for_a_ledger_that_cannot
 
     assert list(recent(path)) == ["later"]
     assert (ledger.made_up, late) == (0, [])
+
+
+async def test_the_record_of_a_free_answer_is_kept_for_a_ledger_that_cannot_be_written(path: Path) -> None:
+    late: list[Record] = []
+    async with opened(path, late) as ledger:
+        with locked(path) as unlock:
+            with pytest.raises(LedgerUnavailable):
+                await ledger.settle(None, free("hit"))
+            while_locked = recent(path)
+            unlock()
+            await until(lambda: ledger.made_up == 1)
+
+    assert while_locked == {}
+    assert (late, avoided(path), ledger.dropped) == ([free("hit")], 7, 0)
+    assert check(SQLiteFile(path)).differences == ()
+
+
+async def test_free_answers_beyond_what_memory_keeps_are_counted_and_nothing_that_costs_is_dropped_for_them(
+    path: Path,
+) -> None:
+    late: list[Record] = []
+    async with opened(path, late) as ledger:
+        hold = await ledger.reserve(example_intent("a", HELD, DAY))
+        with locked(path) as unlock:
+            answers = [ledger.settle(None, free(f"hit-{number}")) for number in range(KEPT_ANSWERS + 3)]
+            await asyncio.gather(*answers, ledger.settle(hold, paid("a")), return_exceptions=True)
+            unlock()
+            await until(lambda: ledger.made_up == KEPT_ANSWERS + 1)
+
+    assert ledger.dropped == 3
+    assert len({record.id for record in late}) == len(late) == KEPT_ANSWERS + 1
+    assert (avoided(path), balance(path)) == (7 * KEPT_ANSWERS, (COST, 0))
+
+
+async def test_calls_are_held_between_the_portions_of_free_answers_that_waited(path: Path) -> None:
+    async with opened(path, []) as ledger:
+        with locked(path):
+            answers = [ledger.settle(None, free(f"hit-{number}")) for number in range(5 * PORTION)]
+            await asyncio.gather(*answers, return_exceptions=True)
+
+        await ledger.reserve(example_intent("a", HELD, DAY))
+        after_one_call = ledger.made_up
+        await until(lambda: ledger.made_up == 5 * PORTION)
+
+    assert after_one_call <= 2 * PORTION
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+async def test_a_ledger_that_closes_writes_the_free_answers_that_waited_or_counts_them(
+    path: Path, is_locked: bool
+) -> None:
+    ledger = await SQLiteLedger.open(path, ManualClock(), busy_deadline_s=DEADLINE_S)
+    with locked(path) as unlock:
+        answers = [ledger.settle(None, free(f"hit-{number}")) for number in range(2 * PORTION)]
+        await asyncio.gather(*answers, return_exceptions=True)
+        if not is_locked:
+            unlock()
+
+        await ledger.close()
+
+    assert (ledger.made_up, ledger.dropped) == ((0, 2 * PORTION) if is_locked else (2 * PORTION, 0))
 
 
 async def test_a_reservation_that_failed_is_never_made_beside_what_is_owed(path: Path) -> None:

@@ -9,7 +9,11 @@ pytest.importorskip("psycopg", reason="psycopg is not installed: scripts/install
 
 from farthing.errors import LedgerUnavailable
 from farthing.money import Nano
-from farthing.record import Record
+from farthing.record import CacheOutcome, Outcome, Record
+from farthing.value import changed
+from ledger import reports
+from ledger.groupcommit import PORTION
+from ledger.postgres_database import PostgresDatabase
 from ledger.testing import example_intent, example_record
 from tests.faults.postgres_setup import (
     HELD,
@@ -82,6 +86,27 @@ async def test_a_server_that_stays_away_refuses_in_time_and_is_told_the_true_cos
     assert sorted(record.id for record in late) == sorted(hold.intent.id for hold in held)
     assert holds(url) == 0
     assert spent_and_held(url) == (sum(range(20)) + 7, 0)
+
+
+async def test_free_answers_while_the_server_is_away_are_on_the_books_when_it_returns(own_postgres: "Server") -> None:
+    url, late = own_postgres.fresh_database(), list[Record]()
+    ledger = await open_ledger(url, on_late=late.append, deadline_s=0.2)
+    await asyncio.to_thread(own_postgres.kill)
+
+    hit = example_record("", outcome=Outcome.HIT, cache=CacheOutcome.EXACT, avoided_cache=Nano(7))
+    hits = [changed(hit, id=f"hit-{number}") for number in range(3 * PORTION)]
+    told = await asyncio.gather(*(ledger.settle(None, record) for record in hits), return_exceptions=True)
+    refused = ledger.settle(None, example_record("refused", outcome=Outcome.REFUSED, status=402))
+    with pytest.raises(LedgerUnavailable):
+        await refused
+    await asyncio.to_thread(own_postgres.start)
+    await until(lambda: ledger.made_up == len(hits))
+    await ledger.close()
+
+    assert all(isinstance(one, LedgerUnavailable) for one in told)
+    assert set(costs(url)) == {record.id for record in hits} == {record.id for record in late}
+    totals = reports.totals(PostgresDatabase(url), since_ns=0, until_ns=2**62)
+    assert (totals.avoided_cache, ledger.dropped) == (7 * len(hits), 0)
 
 
 async def test_settlements_that_a_ledger_closes_on_are_written_when_the_server_returns_within_the_deadline(

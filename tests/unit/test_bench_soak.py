@@ -86,6 +86,18 @@ def test_an_answer_without_a_record_is_found(look: Callable[..., Audit]) -> None
     assert look({"w1": ESTIMATE}, billed=Counter(w1=1), served={"w1"}).unrecorded == 1
 
 
+def test_an_answer_for_which_the_ledger_was_too_slow_may_be_charged_at_its_hold_by_a_recovery(
+    look: Callable[..., Audit],
+) -> None:
+    found = look({"w1": ESTIMATE}, billed=Counter(w1=1), served={"w1"}, unsettled={"w1"})
+
+    assert (found.wrong, found.unrecorded, found.owed) == (0, 0, 1)
+
+
+def test_an_answer_from_a_cache_without_a_record_is_found(look: Callable[..., Audit]) -> None:
+    assert look({"w1": PAID}, billed=Counter(w1=1), asked={"w1", "w1.2"}, served={"w1", "w1.2"}).unrecorded == 1
+
+
 def test_an_account_that_is_not_the_sum_of_its_records_is_found(look: Callable[..., Audit]) -> None:
     assert look({"w1": PAID}, off=1, billed=Counter(w1=1)).off_accounts == len(BUDGETS)
 

@@ -11,7 +11,7 @@ from ledger.testing import ManualClock, example_account, example_intent
 from tests.ledgers import Engine
 from tests.unit.test_metrics_requests import make_metrics, value
 
-COUNTS = LedgerCounts(recovered=1, overages=5, late=2, failures=3, unwritten=4)
+COUNTS = LedgerCounts(recovered=1, overages=5, late=2, failures=3, unwritten=4, dropped=6)
 
 
 def page_of(database: Database) -> bytes:
@@ -57,6 +57,7 @@ async def test_open_holds_and_sizes_are_those_of_the_file(tmp_path: Path) -> Non
 def test_a_file_that_cannot_be_read_leaves_what_the_worker_counted(tmp_path: Path) -> None:
     page = page_of(SQLiteFile(tmp_path / "nowhere.db"))
 
-    names = ("recovered_holds", "overages", "late_settlements", "failed_batches", "unwritten_records")
-    assert [value(page, f"farthing_ledger_{name}") for name in names] == [1, 5, 2, 3, 4]
+    counted = ("recovered_holds", "overages", "late_settlements", "failed_batches")
+    names = (*counted, "unwritten_records", "dropped_answers")
+    assert [value(page, f"farthing_ledger_{name}") for name in names] == [1, 5, 2, 3, 4, 6]
     assert b"open_holds" not in page
