@@ -94,12 +94,18 @@ class Victim:
                     *("--port", str(self.port), "--workers", str(self._count)),
                 ],
                 cwd=ROOT,
-                env={**os.environ, URL_NAME: self._url},
+                env={**os.environ, **self._own_environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    @property
+    def _own_environment(self) -> dict[str, str]:
+        """Bytecode is kept, if not beside the sources: half of a start is compiling where somebody forbade it."""
+        bytecode = str(self._config.parent / "bytecode")
+        return {URL_NAME: self._url, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": bytecode}
 
     @property
     def log(self) -> Path:
