@@ -57,6 +57,17 @@ class Effect:
         return Nano(self.saved - self.own_cost)
 
 
+class Verdict(StrEnum):
+    """What an interval of wrong answers says of their budget."""
+
+    WITHIN = "within budget"
+    """All of it is."""
+    UNCLEAR = "too few to tell"
+    """The budget lies in it."""
+    OVER = "over budget"
+    """All of it is above."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureBooks:
     """One feature. `asked` requests of the period looked in the gateway's caches, which `bypassed` others did not.
@@ -71,6 +82,16 @@ class FeatureBooks:
     quality: FeatureReport | None = None
     domains: tuple[DomainState, ...] = ()
     max_wrong: float | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the budget of wrong answers was held, None where there is none or nothing was graded."""
+        if self.max_wrong is None or self.quality is None or not self.quality.graded:
+            return None
+        found = self.quality.wrong_per_request
+        if found.high <= self.max_wrong:
+            return Verdict.WITHIN
+        return Verdict.OVER if found.low > self.max_wrong else Verdict.UNCLEAR
 
     @property
     def whole(self) -> Effect:
@@ -172,7 +193,7 @@ def read_cache_books(
         )
         for name in names - {SHADOW, ""}
     ]
-    told = [one for one in found if one.effects]
+    told = [one for one in found if one.effects or one.asked]
     return CacheBooks(
         features=tuple(sorted(told, key=lambda one: (-one.asked, one.feature))),
         unassigned=costs.get("", ZERO),
@@ -202,7 +223,7 @@ def _of_feature(
     caching: Caching | None,
 ) -> FeatureBooks:
     quality = next((one for one in figures.reports if one.feature == name), None)
-    uses = caching or Caching(exact=False, max_wrong=None)
+    uses = caching or Caching(exact=True, max_wrong=None)  # it is gone: the usual, by what it asked
     texts = [row for row in rows if row.keys[1] != Endpoint.EMBEDDINGS]
     vectors = [row for row in rows if row.keys[1] == Endpoint.EMBEDDINGS]
     effects = {

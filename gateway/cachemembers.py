@@ -12,7 +12,7 @@ from gateway.periods import moment_of
 HEADS: Final = ("feature", "cache", "requests", "hits", "hit_rate", "saved_usd", "own_cost_usd", "net_usd")
 QUALITY_HEADS: Final = (
     *("feature", "looked_up", "hits", "graded", "wrong", "open"),
-    *("wrong_per_request", "max_wrong", "wrong_per_hit", "domains"),
+    *("wrong_per_request", "max_wrong", "verdict", "wrong_per_hit", "domains"),
 )
 
 
@@ -68,6 +68,7 @@ def _quality_members(books: FeatureBooks) -> dict[str, Any]:
         "undecided": found.undecided_hits,
         "wrong_per_request": _interval_members(found, found.wrong_per_request),
         "wrong_per_hit": _interval_members(found, found.wrong_per_hit),
+        "verdict": None if books.verdict is None else books.verdict.value,
     }
 
 
@@ -115,7 +116,7 @@ def quality_lines(books: CacheBooks) -> Iterator[tuple[str, ...]]:
         budget = "off" if feature.max_wrong is None else share(feature.max_wrong)
         if found is None:
             if feature.max_wrong is not None:
-                yield feature.feature, *("0",) * 5, "—", budget, "—", "—"
+                yield feature.feature, *("0",) * 5, "—", budget, "—", "—", "—"
             continue
         counts = (found.requests, found.hits, found.graded, found.wrong, found.undecided_hits)
         yield (
@@ -123,6 +124,7 @@ def quality_lines(books: CacheBooks) -> Iterator[tuple[str, ...]]:
             *(f"{count:,}" for count in counts),
             interval_text(found, found.wrong_per_request),
             budget,
+            feature.verdict or "—",
             interval_text(found, found.wrong_per_hit),
             states(feature) or "—",
         )

@@ -1,12 +1,13 @@
 """Figures: the numbers of the overview page, read from the ledger and folded into what the page shows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from farthing.catalog import Budget, Window
 from farthing.money import ZERO, Nano
-from farthing.record import CacheOutcome, Outcome, Record
+from farthing.record import Outcome, Record
+from gateway.cachebooks import MOST_RECORDS, CacheBooks, Caching, SemanticFigures, read_cache_books
 from gateway.periods import NS, month_start
 from ledger import raises, reports
 from ledger.amendments import Raise, raised
@@ -19,7 +20,6 @@ MOST_ROWS: Final = 50
 ACCOUNTS_A_BUDGET: Final = 10
 ANSWERED: Final = frozenset({Outcome.SUCCESS.value, Outcome.HIT.value})
 _MOST_GROUPS: Final = 100_000
-HITS: Final = tuple(outcome.value for outcome in CacheOutcome if outcome.is_hit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +31,6 @@ class Bar:
     requests: int
     length: float
     share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HitRate:
-    """What the caches did for one feature. Bypasses are left out of the rate."""
-
-    name: str
-    counts: dict[str, int]
-    misses: int
-
-    @property
-    def hits(self) -> int:
-        """Answers that made no upstream call."""
-        return sum(self.counts.values())
-
-    @property
-    def rate(self) -> float | None:
-        """Hits of all that were looked up, None without any."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +79,11 @@ class Overview:
     month_cost: Nano
     cost: Nano
     requests: int
-    avoided_cache: Nano
     avoided_routing: Nano
-    overall: HitRate
+    caches: CacheBooks
     unanswered: Unanswered
     budgets: tuple[BudgetLine, ...]
     features: tuple[Bar, ...]
-    hit_rates: tuple[HitRate, ...]
     tiers: tuple[Bar, ...]
     recent: tuple[Record, ...]
 
@@ -156,7 +134,14 @@ def _unused(budget: Budget, live: tuple[Raise, ...]) -> BudgetLine:
     )
 
 
-def read_overview(database: Database, budgets: Sequence[Budget], now_ns: int) -> Overview | None:
+def read_overview(
+    database: Database,
+    budgets: Sequence[Budget],
+    now_ns: int,
+    *,
+    semantic: SemanticFigures,
+    caching: Mapping[str, Caching],
+) -> Overview | None:
     """The figures at this moment, None where nothing was recorded yet. Blocks: run it in a thread."""
     if not database.is_there():
         return None
@@ -165,22 +150,20 @@ def read_overview(database: Database, budgets: Sequence[Budget], now_ns: int) ->
         return None
     since = now_ns - DAYS * 86_400 * NS
     until = now_ns + 1
-    by_cache = reports.spend(database, by=("feature", "cache"), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
+    by_feature = reports.spend(database, by=("feature",), since_ns=since, until_ns=until, limit=_MOST_GROUPS)
     by_tier = reports.spend(database, by=("tier",), since_ns=since, until_ns=until)
     by_outcome = reports.spend(database, by=("outcome",), since_ns=now_ns - 86_400 * NS, until_ns=until)
     month = reports.totals(database, since_ns=month_start(now_ns), until_ns=until)
-    rates = _hit_rates(by_cache)
+    caches = read_cache_books(database, semantic, caching, since_ns=since, until_ns=until, most_records=MOST_RECORDS)
     return Overview(
         month_cost=month.cost,
-        cost=_sum(row.cost for row in by_cache),
-        requests=sum(row.requests for row in by_cache),
-        avoided_cache=_sum(row.avoided_cache for row in by_cache),
-        avoided_routing=_sum(row.avoided_routing for row in by_cache),
-        overall=_joined(rates),
+        cost=_sum(row.cost for row in by_feature),
+        requests=sum(row.requests for row in by_feature),
+        avoided_routing=_sum(row.avoided_routing for row in by_feature),
+        caches=caches,
         unanswered=_unanswered(by_outcome),
         budgets=read_budgets(database, budgets, now_ns),
-        features=_bars(by_cache),
-        hit_rates=rates[:MOST_ROWS],
+        features=_bars(by_feature),
         tiers=_bars(by_tier),
         recent=recent,
     )
@@ -191,10 +174,7 @@ def _sum(amounts: Iterable[int]) -> Nano:
 
 
 def _bars(rows: Sequence[SpendRow]) -> tuple[Bar, ...]:
-    sums: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        cost, requests = sums.get(row.keys[0], (0, 0))
-        sums[row.keys[0]] = cost + row.cost, requests + row.requests
+    sums: dict[str, tuple[int, int]] = {row.keys[0]: (row.cost, row.requests) for row in rows}
     ranked = sorted(sums.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
     shown, rest = ranked[:MOST_ROWS], ranked[MOST_ROWS:]
     if rest:
@@ -213,34 +193,9 @@ def _bars(rows: Sequence[SpendRow]) -> tuple[Bar, ...]:
     )
 
 
-def _hit_rates(rows: Sequence[SpendRow]) -> tuple[HitRate, ...]:
-    counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        feature, cache = row.keys
-        counts.setdefault(feature, {})[cache] = row.requests
-    rates = [
-        HitRate(
-            name=feature,
-            counts={hit: found.get(hit, 0) for hit in HITS},
-            misses=found.get(CacheOutcome.MISS.value, 0) + found.get(CacheOutcome.PARTIAL.value, 0),
-        )
-        for feature, found in counts.items()
-    ]
-    asked = [rate for rate in rates if rate.rate is not None]
-    return tuple(sorted(asked, key=lambda rate: (-(rate.hits + rate.misses), rate.name)))
-
-
 def _unanswered(rows: Sequence[SpendRow]) -> Unanswered:
     counts = {row.keys[0]: row.requests for row in rows}
     endings = [(name, count) for name, count in counts.items() if name not in ANSWERED]
     return Unanswered(
         requests=sum(counts.values()), endings=tuple(sorted(endings, key=lambda ending: (-ending[1], ending[0])))
-    )
-
-
-def _joined(rates: Sequence[HitRate]) -> HitRate:
-    return HitRate(
-        name="",
-        counts={hit: sum(rate.counts[hit] for rate in rates) for hit in HITS},
-        misses=sum(rate.misses for rate in rates),
     )

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from farthing.money import format_usd, usd_from_nano
+from gateway.cachemembers import share, states
 from gateway.periods import moment_of
 
 HERE: Final = Path(__file__).parent
@@ -46,6 +47,8 @@ def _templates() -> Environment:
         usd=usd,
         usd_exact=format_usd,
         percent=percent,
+        fine_percent=share,
+        states=states,
         count=lambda number: f"{number:,}",
         words=lambda text: str(text).replace("_", " "),
         moment=lambda ns: moment_of(ns).strftime("%m-%d %H:%M:%S"),

@@ -13,7 +13,7 @@ from farthing.catalog import Right, VirtualKey
 from farthing.errors import AuthenticationError
 from farthing.record import Record
 from gateway.adminview import AdminView
-from gateway.pages.figures import read_overview
+from gateway.pages.figures import MOST_ROWS, Overview, read_overview
 from gateway.pages.render import HERE, SECURITY, page
 from gateway.pages.session import came_from_here, end_session, read_session, start_session
 from gateway.periods import moment_of
@@ -63,13 +63,17 @@ class Pages:
     async def overview(self, request: Request, key: VirtualKey) -> Response:
         """The figures, or how to make the first request."""
         now_ns = self._view.clock.wall_ns()
-        figures = await run_in_threadpool(read_overview, self._view.database, self._view.budgets(), now_ns)
+        figures = await run_in_threadpool(self._overview, now_ns)
         problems = await run_in_threadpool(self._view.problems)
         if figures is None:
             base_url = str(request.base_url).rstrip("/")
             return page("empty.html", key=key, problems=problems, base_url=base_url)
         month = moment_of(now_ns).strftime("%B %Y")
-        return page("overview.html", key=key, problems=problems, page=figures, month=month)
+        return page("overview.html", key=key, problems=problems, page=figures, month=month, most=MOST_ROWS)
+
+    def _overview(self, now_ns: int) -> Overview | None:
+        view = self._view
+        return read_overview(view.database, view.budgets(), now_ns, semantic=view.semantic(), caching=view.caching())
 
     async def request(self, request: Request, key: VirtualKey) -> Response:
         """One request: its story, its bill, its facts."""

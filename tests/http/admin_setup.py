@@ -1,7 +1,7 @@
 """A gateway's admin side over a real ledger, for the tests of the admin API and the pages."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from farthing.record import Attempt, CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.admin import AdminView, MetricsAccess, Problem, admin_app
+from gateway.cachebooks import Caching, SemanticFigures
 from ledger.budgets import accounts
 from tests.ledgers import Engine, SQLiteEngine
 
@@ -51,6 +52,8 @@ class Installation:
     access: MetricsAccess = MetricsAccess.LOOPBACK
     problems: Sequence[Problem] = ()
     budgets: Sequence[Budget] = ()
+    semantic: SemanticFigures = field(default_factory=SemanticFigures)
+    caching: Mapping[str, Caching] = field(default_factory=dict)
     keys: dict[str, VirtualKey] = field(
         default_factory=lambda: {
             "boss": make_key("boss", ADMIN_SECRET, Right.ADMIN),
@@ -76,6 +79,8 @@ class Installation:
             render_metrics=lambda: b"farthing_config_ok 1\n",
             problems=lambda: self.problems,
             budgets=lambda: self.budgets,
+            semantic=lambda: self.semantic,
+            caching=lambda: self.caching,
         )
 
     def client(self, peer: str = "127.0.0.1", key: str = "") -> httpx.AsyncClient:

@@ -8,10 +8,12 @@ from html import unescape
 import httpx
 import pytest
 
+from cache.published import DomainState, State, semantic_report
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Outcome
 from farthing.tags import Tags
 from gateway.admin import Problem
+from gateway.cachebooks import Caching, SemanticFigures
 from gateway.pages.render import percent, usd
 from ledger import raises
 from ledger.amendments import Raise
@@ -208,7 +210,7 @@ async def test_the_overview_shows_the_figures_of_the_ledger(
     page = text_of(await browser.get("/dashboard"))
 
     assert "Spent this month $0.00800" in page
-    assert "Avoided by cache $0.00200" in page
+    assert "Saved by caches, net $0.00200" in page
     assert "Avoided by routing $0.00500" in page
     assert "3 requests" in page
     assert "33% hit rate" in page
@@ -217,6 +219,53 @@ async def test_the_overview_shows_the_figures_of_the_ledger(
     assert "search-month feature=search, per month" in page
     assert "agent-run each run, per run" in page
     assert "small passed faq with 0.94 over 0.90" in page
+
+
+async def test_each_feature_shows_its_hit_rate_its_wrong_answers_and_what_was_saved_net(
+    installation: Installation, browser: httpx.AsyncClient
+) -> None:
+    shadow = Tags(tenant="acme", key_id="farthing-shadow", feature="farthing-shadow", task="shadow:search")
+    records = [
+        make_record("a"),
+        make_record("b", **HIT),
+        make_record("c", **HIT | {"cache": CacheOutcome.SEMANTIC}),
+        make_record("d", tags=shadow, cache=CacheOutcome.BYPASS, cost=Nano(500_000)),
+    ]
+    sums = {"requests": 1000, "hits": 250, "graded": 100, "weight": 200, "squares": 400, "wrong": 2, "wrong_weight": 4}
+    domain = DomainState(tenant="acme", feature="search", environment="", state=State.CALIBRATED, compared=412)
+    installation.semantic = SemanticFigures(reports=semantic_report({"search": sums}, {}), domains=[domain])
+    installation.caching = {"search": Caching(exact=True, max_wrong=0.005)}
+    await write_books(installation.engine, records)
+    await log_in(browser)
+
+    page = text_of(await browser.get("/dashboard"))
+
+    assert "search 67% $0.00350 $0.00400 less $0.000500 0.5% (0.14% to 1.75%)" in page
+    assert "budget 0.5%, 100 graded: too few to tell domains: 1 calibrated 1 exact 1 semantic 3" in page
+
+
+async def test_a_feature_whose_semantic_cache_was_not_graded_claims_no_estimate(
+    installation: Installation, browser: httpx.AsyncClient
+) -> None:
+    installation.caching = {"search": Caching(exact=True, max_wrong=0.005)}
+    await write_books(installation.engine, [make_record("a")])
+    await log_in(browser)
+
+    page = text_of(await browser.get("/dashboard"))
+
+    assert "search 0% $0.00 not graded yet budget 0.5% none 1" in page
+
+
+async def test_where_nothing_asked_a_cache_the_page_says_how_to_turn_one_on(
+    installation: Installation, browser: httpx.AsyncClient
+) -> None:
+    await write_books(installation.engine, [make_record("a", cache=CacheOutcome.BYPASS)])
+    await log_in(browser)
+
+    page = text_of(await browser.get("/dashboard"))
+
+    assert "nothing looked up" in page
+    assert "No request asked a cache in the last 30 days." in page
 
 
 async def test_what_got_no_answer_in_a_day_is_counted_by_how_it_ended(

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from cache.published import DomainState, FeatureReport, State, semantic_report
 from farthing.catalog import Feature
 from farthing.money import Nano, format_usd
@@ -17,6 +19,7 @@ from gateway.cachebooks import (
     FeatureBooks,
     Kind,
     SemanticFigures,
+    Verdict,
     caching_of,
     read_cache_books,
 )
@@ -153,9 +156,18 @@ async def test_a_cache_that_is_off_and_did_nothing_is_left_out(engine: Engine) -
 
 
 async def test_a_cache_that_is_off_by_now_is_shown_with_what_it_did(engine: Engine) -> None:
-    books = await books_of(engine, [make_record("a"), make_record("b", **SEMANTIC)], caching={})
+    off = {"search": Caching(exact=False, max_wrong=None)}
+
+    books = await books_of(engine, [make_record("a"), make_record("b", **SEMANTIC)], caching=off)
 
     assert list(feature_of(books, "search").effects) == [Kind.SEMANTIC]
+
+
+async def test_a_feature_that_is_gone_still_counts_with_what_it_asked(engine: Engine) -> None:
+    books = await books_of(engine, [make_record("a", tags=tagged("gone")), make_record("b", **HIT)])
+
+    assert feature_of(books, "gone").effects == {Kind.EXACT: Effect(requests=1)}
+    assert books.whole.rate == 0.5
 
 
 async def test_the_providers_prompt_cache_counts_with_its_premium(engine: Engine) -> None:
@@ -237,6 +249,24 @@ async def test_the_json_has_exact_amounts_and_the_estimate_beside_its_budget(eng
     ]
     assert members["features"][1]["semantic"] is None
     assert members["total"]["net_usd"] == format_usd(books.whole.net)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "graded", "max_wrong", "verdict"),
+    [
+        (0, 0, 0.005, None),
+        (2, 100, None, None),
+        (2, 100, 0.005, Verdict.UNCLEAR),
+        (2, 100, 0.02, Verdict.WITHIN),
+        (90, 100, 0.005, Verdict.OVER),
+    ],
+)
+def test_an_interval_is_within_its_budget_or_over_it_or_neither(
+    wrong: int, graded: int, max_wrong: float | None, verdict: Verdict | None
+) -> None:
+    found = quality(requests=1000, hits=250, graded=graded, weight=graded, squares=graded, wrong_weight=wrong)
+
+    assert FeatureBooks(feature="search", quality=found, max_wrong=max_wrong).verdict == verdict
 
 
 async def test_where_nothing_was_graded_no_estimate_is_claimed(engine: Engine) -> None:

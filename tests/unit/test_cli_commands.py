@@ -312,19 +312,22 @@ def test_budgets_are_shown_with_their_fill_and_what_raises_them(data: Path, conf
 
 def test_cache_stats_tell_what_each_cache_did_and_what_lies_in_the_store(config: Path, data: Path) -> None:
     config.write_text(f"{CONFIG}data_dir: {data}\n", encoding="utf-8")
+    stats = ("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
 
-    table = run("cache", "stats", "--config", config, "--since", "2026-11-01")
-    members = json.loads(run("cache", "stats", "--config", config, "--since", "2026-11-01", "--format", "json"))
-    head, *rows = csv.reader(
-        io.StringIO(run("cache", "stats", "--config", config, "--since", "2026-11-01", "--format", "csv"))
-    )
+    table = run(*stats)
+    members = json.loads(run(*stats, "--format", "json"))
+    head, *rows = csv.reader(io.StringIO(run(*stats, "--format", "csv")))
 
     assert re.search(r"search +exact +2 +1 +50.0% +0.002000000 +0.000000000 +0.002000000", table)
     assert "answers in the exact cache: 0" in table
     assert members["total"]["saved_usd"] == "0.002000000"
     assert members["store"] == {"entries": 0, "bytes": 0}
-    assert head[:2] == ["feature", "cache"]
-    assert [row[:5] for row in rows] == [["search", "exact", "2", "1", "0.500000"], ["total", "", "2", "1", "0.500000"]]
+    assert head[:5] == ["feature", "cache", "requests", "hits", "hit_rate"]
+    assert [row[:5] for row in rows] == [
+        ["search", "exact", "2", "1", "0.500000"],
+        ["mail", "exact", "1", "0", "0.000000"],
+        ["total", "", "3", "1", "0.333333"],
+    ]
 
 
 def test_cache_stats_without_a_ledger_say_so(config: Path) -> None:
