@@ -47,6 +47,22 @@ class CosineScorer:
         return [min(1.0, max(0.0, cosine)) for cosine in cosines]
 
 
+class UncertainScorer:
+    """Another scorer over an embedder whose cosines nobody has measured: it is never certain, so that a domain serves
+    nothing before it has evidence of its own."""
+
+    certain = 2.0
+    """No score is as high."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.version = scorer.version
+
+    def score(self, asked: ParsedPrompt, kept: Sequence[ParsedPrompt], cosines: Sequence[float]) -> Sequence[float]:
+        """See the port."""
+        return self._scorer.score(asked, kept, cosines)
+
+
 class Rule(StrEnum):
     """By which rule a candidate is judged."""
 

@@ -75,7 +75,7 @@ Referee = Callable[[Pair], Awaitable[Ruling]]
 @dataclass(slots=True)
 class SemanticCounts:
     """What happened in this process. `below`: nothing near enough; `late`: the deadline passed; `busy`: too many texts
-    waited for the embedder; `errors`: any failure."""
+    waited for the embedder; `away`: nobody could embed; `errors`: any failure."""
 
     finds: int = 0
     hits: int = 0
@@ -83,6 +83,7 @@ class SemanticCounts:
     stored: int = 0
     late: int = 0
     busy: int = 0
+    away: int = 0
     errors: int = 0
     ineligible: Counter[str] = field(default_factory=Counter)
     """By the reason of `eligible`."""

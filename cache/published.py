@@ -12,6 +12,9 @@ from farthing.money import Nano
 Z_95: Final = 1.96
 """Standard normal quantile of a two-sided interval of 95 %."""
 
+SKIPS: Final = ("busy", "late", "away", "failed")
+"""Why a lookup was not made, or not waited for: too many texts at the embedder, the deadline, nobody to embed, any
+failure."""
 Totals = Mapping[str, Mapping[str, float]]
 """Sums of each feature by name."""
 Domains = Mapping[str, tuple[int, int, int]]
@@ -72,8 +75,8 @@ class FeatureReport:
     """One feature. `requests` were looked up; `hits` of them answered, `conservative_hits` of these by the rule for
     domains without evidence. `graded` hits were sent upstream as well, `wrong` of them answered differently, which
     makes `wrong_per_hit` an estimate of all; `graded_misses` taught where the border lies. Answers that could not be
-    compared are `undecided`, `undecided_hits` of them served: the estimate knows nothing of these. Money:
-    nano-dollars."""
+    compared are `undecided`, `undecided_hits` of them served: the estimate knows nothing of these. `skipped` are the
+    lookups that could not be made, by the reason (`SKIPS`). Money: nano-dollars."""
 
     feature: str
     requests: int
@@ -90,14 +93,16 @@ class FeatureReport:
     saved: Nano
     shadow_cost: Nano
     judge_cost: Nano
+    embedding_cost: Nano
+    skipped: Mapping[str, int]
     domains: int
     calibrated: int
     stopped: int
 
     @property
     def net_saved(self) -> Nano:
-        """Nano-dollars saved after what the proof cost."""
-        return Nano(self.saved - self.shadow_cost - self.judge_cost)
+        """Nano-dollars saved after what the cache itself has cost: embeddings, and the proof."""
+        return Nano(self.saved - self.shadow_cost - self.judge_cost - self.embedding_cost)
 
     @property
     def wrong_per_request(self) -> Interval:
@@ -134,6 +139,8 @@ def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int
         saved=Nano(number("saved")),
         shadow_cost=Nano(number("shadow_cost")),
         judge_cost=Nano(number("judge_cost")),
+        embedding_cost=Nano(number("embedding_cost")),
+        skipped={reason: number(reason) for reason in SKIPS},
         domains=domains[0],
         calibrated=domains[1],
         stopped=domains[2],

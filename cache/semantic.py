@@ -6,16 +6,18 @@ the same key or admitted. All that touches rows and index runs in one thread of 
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar, TypeVarTuple
 
 from cache.deciding import Scorer
 from cache.domains import Calibrations
 from cache.eligibility import eligible
-from cache.embedders.pooled import EmbedderBusy
+from cache.embedders.pooled import EmbedderAway, EmbedderBusy
 from cache.finding import NOTHING, Finding, Near, Pair, Referee, Ruling, SemanticRules
 from cache.grading import Grader
 from cache.prompts import last_turn
@@ -25,7 +27,7 @@ from cache.shelf import Question, Shelf, Vector
 from farthing.answer import StoredAnswer
 from farthing.call import Call
 from farthing.money import ZERO, Nano
-from farthing.ports import Clock, Embedder, VectorIndex
+from farthing.ports import Clock, Embedder, Payer, VectorIndex
 
 _LOG: Final = logging.getLogger(__name__)
 _RECENT: Final = 512  # vectors kept between a miss and the storing of its answer: 0.8 MB
@@ -71,7 +73,9 @@ class SemanticCache:
         self._embedder = embedder
         self._clock = clock
         self._deadline_s = deadline_s
-        self._recent: OrderedDict[str, Vector] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], Vector] = OrderedDict()
+        self._skipped: Counter[tuple[str, str]] = Counter()
+        self._telling: Future[None] | None = None
         self._grading = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="semantic-cache")
 
@@ -91,10 +95,16 @@ class SemanticCache:
             return found
         except TimeoutError:
             self.counts.late += 1
+            self._skip(call, "late")
         except EmbedderBusy:
             self.counts.busy += 1
+            self._skip(call, "busy")
+        except EmbedderAway:
+            self.counts.away += 1
+            self._skip(call, "away")
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("find", error)
+            self._skip(call, "failed")
         return NOTHING
 
     async def add(
@@ -123,6 +133,8 @@ class SemanticCache:
                 await self._in_thread(self._work.learn, near, same, None, kept, {"judge_cost": spent})
         except EmbedderBusy:
             self.counts.busy += 1
+        except EmbedderAway:
+            self.counts.away += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("add", error)
 
@@ -151,11 +163,13 @@ class SemanticCache:
 
     async def flush(self) -> None:
         """Write down what was counted."""
+        self._tell_skipped()
         await self._in_thread(self._work.flush, self._clock.wall_ns())
 
     async def close(self) -> None:
         """Finish what runs, write down what was learned, and let go of the rows."""
         try:
+            self._tell_skipped()
             await self._in_thread(self._work.save)
         except Exception as error:  # noqa: BLE001 - there is nobody to tell but the log
             self._failed("close", error)
@@ -170,16 +184,34 @@ class SemanticCache:
         return None if turn is None else turn.text
 
     async def _question(self, call: Call, scope: bytes, text: str) -> Question:
-        vector = self._recent.get(text)
+        # By tenant: that another has asked the very same must not be told by how fast the answer comes.
+        key = (call.tags.tenant, text)
+        vector = self._recent.get(key)
         if vector is None:
-            vector = (await self._embedder.embed([text]))[0]
-            self._recent[text] = vector
+            payer = Payer(call.tags, partial(self._note_embedded, call.tags.feature))
+            vector = (await self._embedder.embed([text], payer))[0]
+            self._recent[key] = vector
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         return Question(scope=scope, text=text, principal=call.tags.key_id, vector=vector, now_ns=self._clock.wall_ns())
 
     async def _in_thread(self, work: Callable[[*_Asked], _Found], *args: *_Asked) -> _Found:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    def _note_embedded(self, feature: str, cost: Nano) -> None:
+        with suppress(RuntimeError):  # it was closed meanwhile: the cost is on the books in any case
+            self._thread.submit(self._work.note_embedded, feature, cost)
+
+    def _skip(self, call: Call, reason: str) -> None:
+        self._skipped[call.tags.feature, reason] += 1
+        if self._telling is None or self._telling.done():  # one at a time, however long the thread is held up
+            self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            skipped, self._skipped = self._skipped, Counter()
+            with suppress(RuntimeError):  # it is closed
+                self._telling = self._thread.submit(self._work.note_skipped, skipped)
 
     def _failed(self, what: str, error: Exception) -> None:
         self.counts.errors += 1

@@ -75,6 +75,16 @@ class SemanticWork:
         if domain.note_request(p, would=best is not None and best.would, hit=hit is not None):
             self.due.append(domain)
 
+    def note_skipped(self, skipped: Mapping[tuple[str, str], int]) -> None:
+        """Lookups that were not made, by feature and reason."""
+        for (feature, reason), times in skipped.items():
+            self._sums[feature][reason] += times
+        self._flush_now_and_then(self._clock.wall_ns())
+
+    def note_embedded(self, feature: str, cost: Nano) -> None:
+        """What embedding a question of this feature has cost."""
+        self._sums[feature]["embedding_cost"] += cost
+
     def put(self, question: Question, answer: StoredAnswer, ttl_s: int) -> int:
         """Keep an answer; its row's id."""
         row_id = self._shelf.put(question, answer, ttl_s)

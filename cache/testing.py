@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.calibration import Candidate, Evidence
-from cache.embedders.pooled import EmbedderBusy
+from cache.embedders.pooled import EmbedderAway, EmbedderBusy
 from cache.guards import ParsedPrompt
 from cache.words import STOP_WORDS
 from farthing.answer import StoredAnswer
 from farthing.call import CacheControl, Call, Endpoint
 from farthing.money import Nano
+from farthing.ports import Payer
 from farthing.tags import Tags
 from farthing.usage import Usage
 
@@ -24,7 +25,7 @@ class WordEmbedder:
     """Port `Embedder` by the content words of a text: the same words in any order have the same vector.
 
     `texts` are those embedded so far. Setting `broken` makes it raise, `stuck` makes it wait for ever,
-    `busy` makes it refuse.
+    `busy` or `away` makes it refuse. Where it is paid, a text costs `price` nano-dollars.
     """
 
     dimension = 64
@@ -32,17 +33,22 @@ class WordEmbedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.broken = self.stuck = self.busy = False
+        self.broken = self.stuck = self.busy = self.away = False
+        self.price = 0
 
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def embed(self, texts: Sequence[str], payer: Payer | None = None, /) -> NDArray[np.float32]:
         """See the port."""
         if self.stuck:
             await asyncio.Event().wait()
         if self.busy:
             raise EmbedderBusy(queued=1, limit=1)
+        if self.away:
+            raise EmbedderAway("nobody is there")
         if self.broken:
             raise RuntimeError("the embedder is broken")
         self.texts += texts
+        if payer is not None and self.price:
+            payer.spent(Nano(self.price * len(texts)))
         return np.stack([self._vector(text) for text in texts])
 
     async def aclose(self) -> None:

@@ -1,13 +1,14 @@
 """Ports: what the rooms need of the world, each stated as a guarantee; at most five methods."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from farthing.catalog import Deployment
 from farthing.hold import Hold, Intent
 from farthing.money import Nano
 from farthing.record import Record
 from farthing.routing import Choice, RouteQuestion
+from farthing.tags import Tags
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -79,6 +80,13 @@ class Store(Protocol):
         """Let go."""
 
 
+class Payer(NamedTuple):
+    """For whose call a text is embedded; `spent` is told what that cost, nano-dollars, once it is on the books."""
+
+    tags: Tags
+    spent: Callable[[Nano], None]
+
+
 class Embedder(Protocol):
     """Texts to unit vectors, off the event loop."""
 
@@ -90,8 +98,9 @@ class Embedder(Protocol):
     def dimension(self) -> int:
         """Length of a vector."""
 
-    async def embed(self, texts: Sequence[str]) -> "Vectors":
-        """Shape (len(texts), dimension), float32. Raises EmbedderBusy where the queue is full: treat as a miss."""
+    async def embed(self, texts: Sequence[str], payer: Payer | None = None, /) -> "Vectors":
+        """Shape (len(texts), dimension), float32. Raises EmbedderBusy where the queue is full, EmbedderAway where
+        nobody can embed now: treat both as a miss. `payer` is needed where embedding costs money."""
 
     async def aclose(self) -> None:
         """Finish the running batch and let go."""

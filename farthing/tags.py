@@ -14,6 +14,9 @@ SHADOW: Final = "farthing-shadow"
 MOST_TAG: Final = 128
 """Characters of a tag."""
 
+CACHE: Final = "farthing-cache"
+"""The feature to which the gateway books what the semantic cache itself spends: a provider's embeddings."""
+
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 

@@ -28,6 +28,7 @@ PER_MINUTE: Final = 60
 AT_ONCE: Final = 4
 SHADOWING: Final = "shadow"
 JUDGING: Final = "judge"
+EMBEDDING: Final = "embed"
 """What calls are for."""
 _PAUSE_S: Final = 60.0
 """After a refusal, which is the budget's more often than not."""

@@ -12,7 +12,7 @@ from farthing.call import Endpoint
 from farthing.catalog import Feature
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
-from farthing.tags import SHADOW
+from farthing.tags import CACHE, SHADOW
 from gateway.asides import feature_of
 from gateway.cachedesk import CacheRules
 from ledger.database import Database
@@ -175,7 +175,7 @@ def read_cache_books(
     with database.reading() as session:
         ask = partial(spend_in, session, since_ns=since_ns, until_ns=until_ns, limit=_MOST_GROUPS)
         rows = ask(by=("feature", "endpoint", "cache"))
-        asides = ask(by=("task",), where={"feature": SHADOW, "key": SHADOW})
+        asides = [row for own in (SHADOW, CACHE) for row in ask(by=("task",), where={"feature": own, "key": own})]
     requests = sum(row.requests for row in rows)
     left_out = most_records is not None and requests > most_records and _uses_prompt_caches(rows)
     asks = not left_out and _uses_prompt_caches(rows)
@@ -191,7 +191,7 @@ def read_cache_books(
             figures,
             caching.get(name),
         )
-        for name in names - {SHADOW, ""}
+        for name in names - {SHADOW, CACHE, ""}
     ]
     told = [one for one in found if one.effects or one.asked]
     return CacheBooks(
@@ -218,7 +218,7 @@ def _of_feature(
     name: str,
     rows: Sequence[SpendRow],
     prompts: Sequence[PromptSavings],
-    proof_cost: Nano,
+    own_cost: Nano,
     figures: SemanticFigures,
     caching: Caching | None,
 ) -> FeatureBooks:
@@ -229,7 +229,7 @@ def _of_feature(
     effects = {
         Kind.EXACT: _effect(texts, CacheOutcome.EXACT),
         Kind.COALESCED: _effect(texts, CacheOutcome.COALESCED),
-        Kind.SEMANTIC: _effect(texts, CacheOutcome.SEMANTIC, own_cost=proof_cost),
+        Kind.SEMANTIC: _effect(texts, CacheOutcome.SEMANTIC, own_cost=own_cost),
         Kind.EMBEDDING: _effect(vectors, CacheOutcome.EXACT, CacheOutcome.COALESCED),
         Kind.PROMPT: _prompt_effect(prompts),
     }

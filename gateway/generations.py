@@ -1,9 +1,8 @@
 """Generations: from settings and scorecards to the one value that a request sees."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from farthing.catalog import Catalog
 from farthing.ports import Policy
 from farthing.routing import Scorecard
 from gateway.cachedesk import CacheRules
@@ -51,21 +50,6 @@ def cache_rules_of(cache: CacheSettings) -> CacheRules:
     )
 
 
-def models_of(catalog: Catalog) -> Iterable[str]:
-    """The model names that can appear in a record: those sent upstream."""
-    return {place.model for places in catalog.models.values() for place in places}
-
-
-def providers_of(catalog: Catalog) -> Iterable[str]:
-    """The provider names that can appear in a record."""
-    return {place.provider.name for places in catalog.models.values() for place in places}
-
-
-def adapters_of(catalog: Catalog) -> Iterable[str]:
-    """The upstream adapters that the catalogue needs."""
-    return {place.provider.adapter for places in catalog.models.values() for place in places}
-
-
 _SERVER_AT_START: Final = (
     *("host", "port", "workers", "max_body_bytes", "max_header_bytes", "max_headers"),
     *("shutdown_grace_s", "keep_alive_s"),
@@ -84,6 +68,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
         "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),
         "cache.semantic.deadline": (old.cache.semantic.deadline_ms, new.cache.semantic.deadline_ms),
+        "cache.semantic.embedder": (_version(old), _version(new)),
         "cache.semantic.max_queue": (old.cache.semantic.max_queue, new.cache.semantic.max_queue),
     }
     pairs |= {
@@ -97,6 +82,11 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     if not old.cache.semantic.enabled:
         pairs["cache.semantic.enabled"] = (False, new.cache.semantic.enabled)
     return [name for name, (before, after) in pairs.items() if before != after]
+
+
+def _version(settings: Settings) -> str:
+    embedder = settings.cache.semantic.embedder
+    return "" if embedder is None else embedder.version
 
 
 def vanished(old: Settings, new: Settings) -> list[str]:

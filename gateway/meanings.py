@@ -2,12 +2,13 @@
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from cache.calibration import Calibration
-from cache.deciding import CosineScorer, Scorer
+from cache.deciding import CosineScorer, Scorer, UncertainScorer
 from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.grading import LocalGrader
@@ -18,41 +19,50 @@ from cache.vectors.faiss import FaissIndex
 from cache.verifier import Verifier
 from farthing.ports import Clock, Embedder
 from gateway.cachebooks import SemanticFigures
-from gateway.settings import SemanticCacheSettings
+from gateway.settings import EmbedderSettings, SemanticCacheSettings
 
 _LOG: Final = logging.getLogger("farthing")
 
 
 async def open_semantic(
-    settings: SemanticCacheSettings, path: Path, clock: Clock, open_things: AsyncExitStack
+    settings: SemanticCacheSettings,
+    path: Path,
+    clock: Clock,
+    open_things: AsyncExitStack,
+    paid: Callable[[EmbedderSettings], Embedder],
 ) -> tuple[SemanticCache | None, str]:
     """The cache over the file at `path`, closed by `open_things`, and the version of its vectors; (None, "") where it
-    is off or its model cannot be loaded. Raises OSError or sqlite3.Error where the file cannot be used."""
+    is off or its model cannot be loaded. `paid` makes an embedder of a provider's model. Raises OSError or
+    sqlite3.Error where the file cannot be used."""
     if not settings.enabled:
         return None, ""
     try:
-        embedder = PooledEmbedder(MiniLM(), max_queue=settings.max_queue)
+        packaged = PooledEmbedder(MiniLM(), max_queue=settings.max_queue)
     except EmbedderUnavailable as error:
         _LOG.warning("the semantic cache is off: %s", error)
         return None, ""
+    open_things.push_async_callback(packaged.aclose)
+    embedder = packaged if settings.embedder is None else paid(settings.embedder)
     open_things.push_async_callback(embedder.aclose)
     cache = SemanticCache(
         SQLiteSemanticRows.open(path),
         FaissIndex(embedder.dimension),
         embedder,
         clock,
-        learning=_learning(embedder),
+        learning=_learning(packaged, measured=embedder is packaged),
         deadline_s=settings.deadline_ms / 1000,
     )
     open_things.push_async_callback(cache.close)
     return cache, embedder.version
 
 
-def _learning(embedder: Embedder) -> Learning:
+def _learning(packaged: Embedder, *, measured: bool) -> Learning:
+    """Answers are compared by the packaged model in any case: its cosines between answers are the measured ones."""
+    scorer = _scorer()
     return Learning(
-        scorer=_scorer(),
+        scorer=scorer if measured else UncertainScorer(scorer),
         calibrations=Calibration.of_state,
-        grader=LocalGrader(embedder),
+        grader=LocalGrader(packaged),
     )
 
 

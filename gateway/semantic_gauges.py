@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cache.published import FeatureReport
+from cache.published import SKIPS, FeatureReport
 from gateway.exposition import Family, Kind, Unit, value_lines
 
 _MILLION: Final = 1_000_000
@@ -33,9 +33,15 @@ SAVED: Final = _family("saved_usd_total", Kind.COUNTER, "USD that the hits' answ
 PROOF: Final = _family(
     "proof_cost_usd_total", Kind.COUNTER, "USD spent to learn how many are wrong.", "kind", unit=Unit.USD
 )
+EMBEDDING: Final = _family(
+    "embedding_cost_usd_total", Kind.COUNTER, "USD spent on a provider's embeddings of questions.", unit=Unit.USD
+)
+SKIPPED: Final = _family(
+    "skips_total", Kind.COUNTER, "Lookups that were not made, or not waited for, by the reason.", "reason"
+)
 ENTRIES: Final = _family("entries_total", Kind.COUNTER, "Entries that grading admitted or evicted.", "change")
 DOMAINS: Final = _family("domains", Kind.GAUGE, "Domains of the feature, by what they may serve.", "state")
-SEMANTIC_FAMILIES: Final = (REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, ENTRIES, DOMAINS)
+SEMANTIC_FAMILIES: Final = (REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, EMBEDDING, SKIPPED, ENTRIES, DOMAINS)
 
 Sample = tuple[tuple[str, ...], int]
 
@@ -91,6 +97,8 @@ _READ: Final[tuple[tuple[Family, Callable[[FeatureReport], dict[tuple[str, ...],
     (WRONG, _wrong),
     (SAVED, lambda report: {(): report.saved}),
     (PROOF, lambda report: {("shadow",): report.shadow_cost, ("judge",): report.judge_cost}),
+    (EMBEDDING, lambda report: {(): report.embedding_cost}),
+    (SKIPPED, lambda report: {(reason,): report.skipped[reason] for reason in SKIPS}),
     (ENTRIES, lambda report: {("admitted",): report.admitted, ("evicted",): report.evicted}),
     (DOMAINS, _domains),
 )

@@ -30,7 +30,7 @@ from gateway.chargesapi import ChargeDesk
 from gateway.drains import Drains
 from gateway.files import Files, made_once
 from gateway.forward import Cooldowns, Forwarder
-from gateway.generations import adapters_of, models_of, needs_restart, new_generation, providers_of, vanished
+from gateway.generations import needs_restart, new_generation, vanished
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
@@ -38,13 +38,14 @@ from gateway.logs import Level, LogFormat, RequestLog
 from gateway.meanings import open_semantic, read_figures, read_reports
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
+from gateway.paidembedder import PaidEmbedder
 from gateway.pipeline import serve_aside
 from gateway.promptcaches import PromptCaches
 from gateway.referee import ModelReferee
 from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
 from gateway.semantic_gauges import semantic_lines
-from gateway.settings import Settings
+from gateway.settings import EmbedderSettings, Settings
 from gateway.settings.watch import Watcher
 from gateway.shadows import SampledShadows
 from gateway.stores import MEBIBYTE, open_stores
@@ -204,12 +205,12 @@ class House:
         self.runtime.generation = self._generation(self.settings)
 
     def _generation(self, settings: Settings) -> Generation:
-        catalog = settings.catalog
+        catalog, places = settings.catalog, settings.deployments
         self.metrics.register(
             features=catalog.features,
             tiers=(tier.name for tier in catalog.tiers),
-            models=models_of(catalog),
-            providers=providers_of(catalog),
+            models={place.model for place in places},
+            providers={place.provider.name for place in places},
         )
         self._cards_version = self._scorecards.version()
         return new_generation(
@@ -223,7 +224,7 @@ class House:
     def _prepare_adapters(self, settings: Settings) -> None:
         """Make the adapters that are needed now, so that a missing package is found at once. Raises ConfigError."""
         check_retention(settings.ledger)
-        for adapter in adapters_of(settings.catalog):
+        for adapter in {place.provider.adapter for place in settings.deployments}:
             self._upstreams.prepare(adapter)
 
     def _note_config(self) -> None:
@@ -303,7 +304,7 @@ class House:
 
     async def _open_caches(self) -> CacheDesk:
         semantic, version = await open_semantic(
-            self.settings.cache.semantic, self.files.meanings, self.clock, self._open_things
+            self.settings.cache.semantic, self.files.meanings, self.clock, self._open_things, self._paid_embedder
         )
         shared = open_stores(self.settings, self.clock, self._background.start, workers=self._shares_files)
         self._open_things.push_async_callback(shared.close)
@@ -320,6 +321,18 @@ class House:
             epochs=self._epochs,
             leases=self._leases,
             referee=ModelReferee(self._asides, lambda: self.runtime),
+        )
+
+    def _paid_embedder(self, settings: EmbedderSettings) -> PaidEmbedder:
+        return PaidEmbedder(
+            settings,
+            serve_aside,
+            self.clock,
+            self._background.start,
+            runtime=lambda: self.runtime,
+            current=lambda: self.settings.cache.semantic.embedder,
+            max_queue=self.settings.cache.semantic.max_queue,
+            patience_s=self.settings.cache.semantic.deadline_ms / 1000,
         )
 
     # --- what the admin pages may see ------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from farthing.ports import Payer
+
 Vectors = NDArray[np.float32]
 
 
@@ -34,6 +36,10 @@ class EmbedderBusy(RuntimeError):
         super().__init__(f"{queued} texts wait to be embedded and the queue holds {limit}")
         self.queued = queued
         self.limit = limit
+
+
+class EmbedderAway(RuntimeError):
+    """Nobody can embed now: who does cannot be reached, answers what is no vector, or may not be paid."""
 
 
 class EmbedderClosed(RuntimeError):
@@ -77,8 +83,8 @@ class PooledEmbedder:
         """Texts that wait for a thread."""
         return sum(len(request.texts) for request in self._waiting)
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Unit vectors, shape (len(texts), dimension).
+    async def embed(self, texts: Sequence[str], _payer: Payer | None = None, /) -> Vectors:
+        """Unit vectors, shape (len(texts), dimension). They cost nothing.
 
         Raises EmbedderBusy when the queue cannot take these texts, EmbedderClosed after `aclose`, and
         whatever the model raised for the batch in which the texts were.

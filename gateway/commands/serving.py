@@ -43,7 +43,7 @@ def check(config: ConfigOption = None) -> None:
     except SettingsError as error:
         found = [str(finding) for finding in error.findings]
     else:
-        found = [*_missing(settings.ledger, path), *_unpriced(settings.catalog.models.values(), settings.prices, path)]
+        found = [*_missing(settings.ledger, path), *_unpriced(settings.deployments, settings.prices, path)]
     for line in found:
         typer.echo(line)
     if found:
@@ -65,12 +65,12 @@ def _missing(ledger: "LedgerSettings", path: Path) -> Iterable[str]:
         yield f"{path}: ledger.retention: {error.message}"
 
 
-def _unpriced(models: Iterable[tuple[Deployment, ...]], overrides: Sequence[PriceOverride], path: Path) -> list[str]:
+def _unpriced(places: Iterable[Deployment], overrides: Sequence[PriceOverride], path: Path) -> list[str]:
     """A finding for each deployment without a price: calls to it would be refused."""
     from ledger.prices import PriceBook
 
     book, now_ns, found = PriceBook(overrides), CLOCK.wall_ns(), set()
-    for deployment in (place for places in models for place in places):
+    for deployment in places:
         provider = deployment.provider
         try:
             book.price(provider.price_provider or provider.name, deployment.model, now_ns)

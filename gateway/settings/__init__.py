@@ -6,6 +6,7 @@ from gateway.settings.providers import FoundProvider, provider_from_environment
 from gateway.settings.values import (
     AlertSettings,
     CacheSettings,
+    EmbedderSettings,
     EvalSettings,
     ExactCacheSettings,
     LedgerSettings,
@@ -22,6 +23,7 @@ from gateway.settings.values import (
 __all__ = [
     "AlertSettings",
     "CacheSettings",
+    "EmbedderSettings",
     "EvalSettings",
     "ExactCacheSettings",
     "Finding",

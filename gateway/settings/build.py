@@ -1,6 +1,7 @@
 """Build: the frozen settings from a tree that has passed every check."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,7 @@ from gateway.settings.forms import (
     RATES,
     BudgetForm,
     CacheForm,
+    EmbedderForm,
     KeyForm,
     LedgerForm,
     PriceForm,
@@ -53,6 +55,7 @@ from gateway.settings.tree import Tree
 from gateway.settings.values import (
     AlertSettings,
     CacheSettings,
+    EmbedderSettings,
     EvalSettings,
     ExactCacheSettings,
     LedgerSettings,
@@ -66,6 +69,8 @@ from gateway.settings.values import (
     UpstreamSettings,
 )
 
+EMBEDDING_S: Final = 10.0
+"""Longest that an answer with vectors for the semantic cache is waited for: by then nobody has any use for it."""
 _ROUTING: Final = ("providers", "upstream", "tiers", "models", "aliases", "tasks", "features", "default_tier")
 
 
@@ -77,7 +82,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
         server=_server(form.server),
         data_dir=Path(form.data_dir),
         ledger=_ledger(form.ledger),
-        cache=_cache(form.cache),
+        cache=_cache(form.cache, providers),
         upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
         unregistered_features=UnregisteredFeatures(form.unregistered_features),
@@ -121,7 +126,7 @@ def _ledger(form: LedgerForm) -> LedgerSettings:
     )
 
 
-def _cache(form: CacheForm) -> CacheSettings:
+def _cache(form: CacheForm, providers: Mapping[str, Provider]) -> CacheSettings:
     exact, semantic = form.exact, form.semantic
     return CacheSettings(
         url=form.url or "",
@@ -138,12 +143,21 @@ def _cache(form: CacheForm) -> CacheSettings:
             threshold=semantic.threshold,
             ttl_s=semantic.ttl,
             deadline_ms=semantic.deadline * 1000,
-            embedder=semantic.embedder,
+            embedder=_embedder(semantic.embedder, providers),
             max_queue=semantic.max_queue,
             shadow_share=semantic.shadow_share,
             judge=semantic.judge.model or "",
         ),
     )
+
+
+def _embedder(form: EmbedderForm, providers: Mapping[str, Provider]) -> EmbedderSettings | None:
+    if form.provider is None or form.model is None or form.dimensions is None:
+        return None
+    provider = providers[form.provider]
+    waits = {name: min(seconds, EMBEDDING_S) for name, seconds in asdict(provider.timeouts).items()}
+    place = Deployment(name=form.model, provider=replace(provider, timeouts=Timeouts(**waits)), model=form.model)
+    return EmbedderSettings(place=place, dimension=form.dimensions, shorten=form.shorten)
 
 
 def _upstream(form: UpstreamForm, timeouts: Timeouts) -> UpstreamSettings:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from farthing.catalog import Right, Step, Window
 from gateway.settings import scalars
@@ -51,6 +52,7 @@ RATES = (
     "per_storage_search",
     "per_second",
 )
+MINILM = "minilm"
 SCOPES = ("tenant", "key", "feature", "task", "run", "environment", "team")
 
 Ttl = Annotated[int, scalars.duration("1s", "366d", whole_seconds=True)]
@@ -138,6 +140,38 @@ class JudgeForm(Form):
     model: Text | None = setting(None, "Model, tier/NAME or alias of the judge; without one such pairs stay undecided.")
 
 
+class EmbedderForm(Form):
+    """Who turns prompts into vectors; the word minilm is that of the packaged model, and the same as nothing at all."""
+
+    provider: Text | None = setting(
+        None, "Provider whose model turns prompts into vectors; none: minilm, packaged, on this machine's CPU."
+    )
+    model: Model | None = setting(None, "The provider's name of the model.")
+    dimensions: Annotated[int, scalars.whole(8, 8192)] | None = setting(None, "Length of the model's vectors.")
+    shorten: Flag = setting(False, "Whether to ask for vectors of that length, of a model that can shorten its own.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_word(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value == MINILM:
+            return {}
+        raise fault("{given} is not possible here; write minilm, or {provider: ..., model: ..., dimensions: ...}")
+
+    @model_validator(mode="after")
+    def _check(self) -> "EmbedderForm":
+        needed = {"provider": self.provider, "model": self.model, "dimensions": self.dimensions}
+        missing = [name for name, value in needed.items() if value is None]
+        if missing and (len(missing) < len(needed) or self.shorten):
+            raise fault("is missing; an embedder needs provider, model and dimensions, or write minilm", missing[0])
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"enum": [MINILM]}, handler(core), scalars.REFERENCE]}
+
+
 class SemanticCacheForm(Form):
     """Answers to a request that means the same."""
 
@@ -152,9 +186,7 @@ class SemanticCacheForm(Form):
     deadline: Annotated[float, scalars.duration("1ms", "10s")] = setting(
         "50ms", "Longest that a request waits for the lookup; after it the call goes on as a miss."
     )
-    embedder: Annotated[str, scalars.choice("minilm")] = setting(
-        "minilm", "The model that turns prompts into vectors, on this machine's CPU."
-    )
+    embedder: EmbedderForm = setting(MINILM, "What turns prompts into vectors: minilm, or a model of a provider.")
     max_queue: Annotated[int, scalars.whole(1, 10000)] = setting(
         64, "Texts that may wait for the embedder; beyond it lookups are misses."
     )

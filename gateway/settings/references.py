@@ -6,7 +6,7 @@ Works on the plain tree, so that a typo in one section does not hide what is wro
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
-from farthing.tags import SHADOW, UNREGISTERED
+from farthing.tags import CACHE, SHADOW, UNREGISTERED
 from gateway.settings.findings import Findings, Path, suggestion
 from gateway.settings.providers import KINDS
 from gateway.settings.tree import Tree
@@ -31,6 +31,7 @@ def check_references(tree: Tree, findings: Findings) -> None:
     check.prices()
     check.evals()
     check.shadows()
+    check.embedder()
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class _Check:
 
     def shadows(self) -> None:
         """What the gateway asks on its own account has a budget of its own, and its judge exists."""
-        judge = _table(_table(_table(self._tree.data.get("cache")).get("semantic")).get("judge")).get("model")
+        judge = _table(self._semantic.get("judge")).get("model")
         path = ("cache", "semantic", "judge", "model")
         if isinstance(judge, str):
             names = {AUTO, *_table(self._tree.data.get("aliases")), *_table(self._tree.data.get("models"))}
@@ -199,12 +200,29 @@ class _Check:
             self._known(path, judge, sorted(names), "model", "tiers")
             if judge in names and SHADOW not in self._features:
                 self._say(path, f"the judge is paid by the feature {SHADOW}; declare it under `features:`")
+        self._capped(SHADOW)
+
+    def embedder(self) -> None:
+        """What the semantic cache spends on a provider's embeddings has a feature and a budget of its own."""
+        embedder = _table(self._semantic.get("embedder"))
+        provider, whole = embedder.get("provider"), len(embedder) > 2  # else there is a finding about that
+        path = ("cache", "semantic", "embedder", "provider")
+        self._known(path, provider, self._providers, "provider", "providers")
+        if whole and provider in self._providers and CACHE not in self._features:
+            self._say(path, f"embeddings are paid by the feature {CACHE}; declare it under `features:`")
+        self._capped(CACHE)
+
+    @property
+    def _semantic(self) -> dict[str, Any]:
+        return _table(_table(self._tree.data.get("cache")).get("semantic"))
+
+    def _capped(self, feature: str) -> None:
         budgets = [_table(row) for row in _rows(self._tree.data.get("budgets"))]
         capped = any(
-            _table(row.get("where")).get("feature") == SHADOW or "feature" in _rows(row.get("per")) for row in budgets
+            _table(row.get("where")).get("feature") == feature or "feature" in _rows(row.get("per")) for row in budgets
         )
-        if SHADOW in self._features and not capped:
-            self._say_key(("features", SHADOW), f"has no cap; add a budget with where: {{feature: {SHADOW}}}")
+        if feature in self._features and not capped:
+            self._say_key(("features", feature), f"has no cap; add a budget with where: {{feature: {feature}}}")
 
     # --- rules ---
 

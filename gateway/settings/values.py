@@ -1,11 +1,12 @@
 """Settings: everything the operator decided, as frozen values; nobody reads a file or the environment after this."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from farthing.catalog import Budget, Catalog, PriceOverride, Timeouts, VirtualKey
+from farthing.catalog import Budget, Catalog, Deployment, PriceOverride, Timeouts, VirtualKey
 
 
 class MetricsAccess(StrEnum):
@@ -69,16 +70,34 @@ class ExactCacheSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedderSettings:
+    """A model of a provider (with its own timeouts) whose vectors have `dimension` members; with `shorten` it is asked
+    for so many."""
+
+    place: Deployment
+    dimension: int
+    shorten: bool = False
+
+    @property
+    def version(self) -> str:
+        """Names the vector space: vectors of different versions are never compared. Another address may be another
+        model under the same name."""
+        address = hashlib.sha256(self.place.provider.base_url.encode()).hexdigest()[:8]
+        return f"{self.place.id}@{address}-d{self.dimension}{'-short' if self.shorten else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticCacheSettings:
     """`max_wrong` is a share of requests, `threshold` a cosine, `deadline_ms` the longest wait for a lookup,
-    `max_queue` texts that may wait, `shadow_share` a share of hits; `judge` is a model, empty for none."""
+    `max_queue` texts that may wait, `shadow_share` a share of hits; `judge` is a model, empty for none. `embedder` is
+    None for the packaged one."""
 
     enabled: bool
     max_wrong: float
     threshold: float
     ttl_s: int
     deadline_ms: float
-    embedder: str
+    embedder: EmbedderSettings | None
     max_queue: int
     shadow_share: float
     judge: str
@@ -156,3 +175,10 @@ class Settings:
     files: tuple[Path, ...]
     fingerprint: str
     sources_digest: str = ""
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Everything that calls can be sent to: those of clients, and the gateway's own."""
+        embedder = self.cache.semantic.embedder
+        own = () if embedder is None else (embedder.place,)
+        return (*(place for places in self.catalog.models.values() for place in places), *own)

@@ -10,7 +10,7 @@ from cache.published import DomainState, FeatureReport, State, semantic_report
 from farthing.catalog import Feature
 from farthing.money import Nano, format_usd
 from farthing.record import CacheOutcome, Record
-from farthing.tags import SHADOW, Tags
+from farthing.tags import CACHE, SHADOW, Tags
 from farthing.usage import Usage
 from gateway.cachebooks import (
     CacheBooks,
@@ -39,8 +39,8 @@ def tagged(feature: str, key: str = "app", task: str = "") -> Tags:
     return Tags(tenant="acme", key_id=key, feature=feature, task=task)
 
 
-def aside(id_: str, task: str, cost: int) -> Record:
-    tags = tagged(SHADOW, SHADOW, task)
+def aside(id_: str, task: str, cost: int, feature: str = SHADOW) -> Record:
+    tags = tagged(feature, feature, task)
     return make_record(id_, tags=tags, cache=CacheOutcome.BYPASS, cost=Nano(cost))
 
 
@@ -107,6 +107,13 @@ async def test_the_gateways_own_calls_are_no_feature_with_a_cache(engine: Engine
     books = await books_of(engine, TRAFFIC)
 
     assert [one.feature for one in books.features] == ["search", "mail"]
+
+
+async def test_a_providers_embeddings_are_the_semantic_caches_own_cost(engine: Engine) -> None:
+    books = await books_of(engine, [*TRAFFIC, aside("vectors", "embed:search", 30_000, CACHE)])
+
+    assert [one.feature for one in books.features] == ["search", "mail"]
+    assert feature_of(books, "search").effects[Kind.SEMANTIC].own_cost == 780_000
 
 
 async def test_what_names_no_feature_is_paid_by_all(engine: Engine) -> None:

@@ -1,17 +1,24 @@
 """The semantic cache: near, alive, unvetoed and in time; otherwise a miss."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from cache.deciding import Scorer, UncertainScorer
+from cache.embedders.pooled import PooledEmbedder
 from cache.finding import SemanticRules
+from cache.published import semantic_report
 from cache.semantic import Learning, SemanticCache
-from cache.stores.semantic import SQLiteSemanticRows
+from cache.stores.semantic import SQLiteSemanticRows, read_published
 from cache.testing import (
     FixedCalibration,
     FixedGrader,
@@ -59,12 +66,18 @@ def _call(text: str, **changes: Any) -> Call:
 
 @asynccontextmanager
 async def _bench(
-    path: Path, clock: ManualClock | None = None, *, faiss: bool = False, **limits: Any
+    path: Path,
+    clock: ManualClock | None = None,
+    *,
+    faiss: bool = False,
+    scorer: Scorer | None = None,
+    embedder: Any = None,
+    **limits: Any,
 ) -> AsyncIterator[Bench]:
-    clock, embedder = clock or ManualClock(), WordEmbedder()
+    clock, embedder = clock or ManualClock(), embedder or WordEmbedder()
     index = FaissIndex(embedder.dimension) if faiss else MemoryIndex()
     rows = SQLiteSemanticRows.open(path / "semantic.db")
-    learning = Learning(scorer=FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
+    learning = Learning(scorer=scorer or FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
     cache = SemanticCache(rows, index, embedder, clock, learning=learning, **{"deadline_s": 5.0, **limits})
     yield Bench(cache, clock, embedder)
     await cache.close()
@@ -334,3 +347,114 @@ async def test_a_full_queue_of_the_embedder_is_a_miss_and_no_failure(bench: Benc
 
     assert await bench.find(ASKED) is None
     assert (bench.cache.counts.busy, bench.cache.counts.errors) == (1, 0)
+
+
+async def test_without_anybody_to_embed_a_lookup_is_a_miss_and_no_failure(bench: Bench) -> None:
+    bench.embedder.away = True
+
+    await bench.add(ASKED)
+
+    assert await bench.find(ASKED) is None
+    assert (bench.cache.counts.away, bench.cache.counts.errors) == (2, 0)
+
+
+async def test_lookups_that_were_not_made_are_published_with_their_reason(tmp_path: Path) -> None:
+    async with _bench(tmp_path, deadline_s=0.005) as bench:
+        for trouble in ("busy", "away", "stuck", "broken"):
+            setattr(bench.embedder, trouble, True)
+            await bench.find(ASKED)
+            setattr(bench.embedder, trouble, False)
+        await bench.cache.flush()
+
+        (report,) = semantic_report(*read_published(tmp_path / "semantic.db"))
+
+    assert report.skipped == {"busy": 1, "away": 1, "late": 1, "failed": 1}
+    assert report.requests == 0
+
+
+async def test_what_embedding_costs_is_told_by_feature_and_taken_from_the_saving(bench: Bench, tmp_path: Path) -> None:
+    bench.embedder.price = 700
+    await bench.add(ASKED)
+    await bench.find(SAME)
+    await bench.find(SAME)
+    await bench.cache.flush()
+
+    (report,) = semantic_report(*read_published(tmp_path / "semantic.db"))
+
+    assert (report.feature, report.embedding_cost) == ("search", 1400)  # two texts, each once
+    assert report.net_saved == 2 * ANSWER.cost - 1400
+
+
+async def test_a_text_that_another_tenant_has_asked_is_embedded_anew(bench: Bench) -> None:
+    await bench.cache.find(_call(ASKED, tenant="acme"), A, RULES)
+    await bench.cache.find(_call(ASKED, tenant="globex"), B, RULES)
+
+    assert bench.embedder.texts == [ASKED, ASKED]
+
+
+async def test_an_embedder_that_nobody_measured_serves_nothing_before_there_is_evidence(tmp_path: Path) -> None:
+    async with _bench(tmp_path, scorer=UncertainScorer(FixedScorer())) as bench:
+        await bench.add(ASKED)
+
+        before = await bench.find(SAME)
+        for _ in range(10):
+            near = (await bench.cache.find(_call(SAME), A, RULES)).near
+            assert near is not None
+            await bench.cache.add(_call(SAME), A, ANSWER, ttl_s=0, near=near)
+        after = await bench.find(SAME)
+
+    assert before is None
+    assert after is not None
+
+
+async def test_what_another_embedder_has_made_is_compared_with_nothing(tmp_path: Path) -> None:
+    async with _bench(tmp_path) as before:
+        await before.add(ASKED)
+    shorter = WordEmbedder()
+    shorter.dimension, shorter.version = 32, "words-2"
+
+    async with _bench(tmp_path, embedder=shorter) as after:
+        # The scope holds the version of the embedder; should that ever fail, the length of the vectors does.
+        assert await after.find(ASKED) is None
+        assert (after.cache.counts.below, after.cache.counts.errors) == (1, 0)
+
+
+class GatedModel:
+    """A model that embeds only while its gate is open."""
+
+    dimension = 2
+    version = "gated-1"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def embed_sync(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.gate.wait(10)
+        return np.array([[1, 0]] * len(texts), dtype=np.float32)
+
+
+async def test_a_lookup_waits_for_a_slow_model_no_longer_than_its_deadline(tmp_path: Path) -> None:
+    model = GatedModel()
+    pool = PooledEmbedder(model)
+    async with _bench(tmp_path, embedder=pool, deadline_s=0.01) as bench:
+        found = await bench.find(ASKED)
+        model.gate.set()  # only now, so the lookup has not waited for it
+        await pool.aclose()
+
+    assert found is None
+    assert bench.cache.counts.late == 1
+
+
+async def test_a_lookup_behind_a_full_queue_does_not_wait_at_all(tmp_path: Path) -> None:
+    model = GatedModel()
+    pool = PooledEmbedder(model, max_queue=1)
+    async with _bench(tmp_path, embedder=pool, deadline_s=30.0) as bench, asyncio.TaskGroup() as group:
+        group.create_task(pool.embed(["is embedded"]))
+        group.create_task(pool.embed(["waits"]))
+        await asyncio.sleep(0)
+        found = await bench.find(ASKED)  # comes back although the model does not, and long before the deadline
+        model.gate.set()
+
+    await pool.aclose()
+    assert found is None
+    assert bench.cache.counts.busy == 1

@@ -80,6 +80,22 @@ def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None)
             "cache: {semantic: {judge: {model: gpt-none}}}",
             "1:35: cache.semantic.judge.model: there is no model 'gpt-none';",
         ),
+        (
+            "cache: {semantic: {embedder: minlm}}",
+            "1:30: cache.semantic.embedder: 'minlm' is not possible here; write minilm, or {provider: ...,",
+        ),
+        (
+            "cache: {semantic: {embedder: {provider: box, dimensions: 8}}}",
+            "1:30: cache.semantic.embedder.model: is missing; an embedder needs provider, model and dimensions,",
+        ),
+        (
+            "cache: {semantic: {embedder: {provider: bx, model: e, dimensions: 8}}}",
+            "1:41: cache.semantic.embedder.provider: there is no provider 'bx'; did you mean 'box'?",
+        ),
+        (
+            "cache: {semantic: {embedder: {provider: box, model: e, dimensions: 8}}}",
+            "1:41: cache.semantic.embedder.provider: embeddings are paid by the feature farthing-cache; declare it",
+        ),
         ("server: {metrics_access: opne}", "1:26: server.metrics_access: 'opne' is not possible here;"),
         ("server: 5", "1:9: server: must hold named values;"),
         ("keys: {id: k}", "1:7: keys: must be a list;"),
@@ -397,3 +413,15 @@ def test_an_empty_directory_is_a_finding(tmp_path: Path) -> None:
 
 def test_known_names_stay_on_one_line_whatever_they_are() -> None:
     assert suggestion("evals", ["a", "\n"]) == "known here: '\\n', a"
+
+
+@pytest.mark.parametrize("feature", ["farthing-shadow", "farthing-cache"])
+def test_what_the_gateway_spends_itself_needs_a_cap(tmp_path: Path, feature: str) -> None:
+    tree = BASE.replace("features: {support: {}}", f"features: {{{feature}: {{}}}}")
+    budget = f"budgets: [{{id: own, limit_usd: 1, window: day, where: {{feature: {feature}}}}}]\n"
+
+    (finding,) = findings_of(tmp_path, tree)
+    (tmp_path / "farthing.yaml").write_text(tree + budget)
+    load(tmp_path / "farthing.yaml", {})
+
+    assert f"features.{feature}: has no cap; add a budget with where: {{feature: {feature}}}" in finding

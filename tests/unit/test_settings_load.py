@@ -227,6 +227,39 @@ def test_what_the_calling_side_takes_up_at_a_start_only_is_named(tmp_path: Path,
     assert needs_restart(after, after) == []
 
 
+EMBEDDER = """
+features: {{farthing-cache: {{}}}}
+budgets: [{{id: e, limit_usd: 1, window: day, where: {{feature: farthing-cache}}}}]
+cache: {{semantic: {{embedder: {{provider: {provider}, model: {model}, dimensions: 64}}}}}}
+providers: {{one: {{kind: vllm, api_key: "${{KEY:-none}}", timeouts: {{connect: 1s, total: 1h}}}}}}
+tiers: [{{name: t, deployments: [{{provider: one, model: m}}]}}]
+"""
+
+
+def test_an_embedder_of_a_provider_has_its_key_and_gives_up_in_ten_seconds(tmp_path: Path) -> None:
+    file = tmp_path / "farthing.yaml"
+    file.write_text(EMBEDDER.format(provider="one", model="e"))
+
+    settings = load(file, {"KEY": "secret"})
+
+    embedder = settings.cache.semantic.embedder
+    assert embedder is not None
+    assert (embedder.dimension, embedder.place.model, embedder.place.provider.api_key) == (64, "e", "secret")
+    assert (embedder.place.provider.timeouts.connect, embedder.place.provider.timeouts.total) == (1, 10)
+    assert [place.model for place in settings.deployments] == ["m", "e"]
+
+
+def test_another_embedder_needs_a_restart_and_another_key_for_it_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "farthing.yaml"
+    file.write_text(EMBEDDER.format(provider="one", model="e"))
+    before, other_key = load(file, {"KEY": "a"}), load(file, {"KEY": "b"})
+    file.write_text(EMBEDDER.format(provider="one", model="f"))
+    other_model = load(file, {"KEY": "a"})
+
+    assert needs_restart(before, other_key) == []
+    assert needs_restart(before, other_model) == ["cache.semantic.embedder"]
+
+
 def test_sections_may_stand_in_any_file_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(BASE, encoding="utf-8")
     (tmp_path / "a.yaml").write_text("server: {port: 5000}\nbudgets:\n  # none yet\n", encoding="utf-8")
