@@ -2,23 +2,13 @@
 
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
 
-from ledger.postgres_database import CONNECT_S, PostgresDatabase, adapt, first_words
+from ledger.postgres_database import HOW, PostgresDatabase, adapt, first_words
 
-_ALIVE: Final[Mapping[str, Any]] = {
-    "keepalives": 1,
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 6_000,  # ms
-}
-"""After six seconds without a sign of the other machine the connection is broken: early enough to find a new one
-before others take this process for dead."""
 _IDLE_S: Final = 2.0
 """A process that stands still in the middle of a transaction keeps balances locked for so long."""
 _TRANSACTION: Final = 3
@@ -60,9 +50,7 @@ class Line:
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         database = self._database
-        connection = await psycopg.AsyncConnection.connect(
-            database.url, autocommit=True, connect_timeout=CONNECT_S, application_name="farthing", **_ALIVE
-        )
+        connection = await psycopg.AsyncConnection.connect(database.url, autocommit=True, **HOW)
         try:
             adapt(connection)
             limit = self._statement_s

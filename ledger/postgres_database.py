@@ -1,7 +1,7 @@
 """PostgresDatabase: the port Database in one schema of a PostgreSQL database, its connections and its migrations."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,10 +18,20 @@ from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from farthing.errors import ConfigError, LedgerUnavailable
 from ledger.database import Values
+from ledger.postgres_kept import Connection, KeptConnections
 
 SCHEMA: Final = "farthing"
-CONNECT_S: Final = 2
-"""How long a server may take to answer a new connection (libpq counts whole seconds from 2)."""
+HOW: Final[Mapping[str, Any]] = {
+    "application_name": "farthing",
+    "connect_timeout": 2,  # s, of a server that does not answer; libpq counts whole seconds from 2
+    "keepalives": 1,
+    "keepalives_idle": 2,  # s
+    "keepalives_interval": 1,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 6_000,  # ms
+}
+"""How every connection is made. After six seconds without a sign of the other machine it is broken: early enough to
+find a new one before others take this process for dead."""
 WAIT_S: Final = 5
 """How long a session waits for other writers before it fails."""
 ALONE: Final = "hashtext(current_schema()), 0"
@@ -30,6 +40,7 @@ ALONE: Final = "hashtext(current_schema()), 0"
 INSTEAD_OF_NUL: Final = "\N{REPLACEMENT CHARACTER}"
 """PostgreSQL's texts cannot hold U+0000, which a client may put into a name."""
 
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations" / "postgres"
 _JSON_EACH: Final = re.compile(r"json_each\(([^()]*)\) AS each")
 _PLACE: Final = re.compile(r"\?|(?<!:):([a-z_]+)")
@@ -57,7 +68,7 @@ def without_nul(text: str) -> str:
 class PostgresSession:
     """The port Session on a connection of psycopg."""
 
-    def __init__(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def execute(self, statement: str, values: Values = ()) -> "psycopg.Cursor[tuple[Any, ...]]":
@@ -85,6 +96,7 @@ class PostgresDatabase:
 
     url: str = field(repr=False)
     schema: str = SCHEMA
+    _kept: KeptConnections = field(default_factory=KeptConnections, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         try:
@@ -104,9 +116,35 @@ class PostgresDatabase:
     @contextmanager
     def reading(self) -> Iterator[PostgresSession]:
         """See the port."""
-        with self._told("read"), closing(self._connect()) as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield PostgresSession(connection)
+        with self._told("read"):
+            connection = self._begin()
+            try:
+                yield PostgresSession(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                raise
+            self._kept.keep(connection)
+
+    def _begin(self) -> Connection:
+        """A connection with a snapshot: one that was kept, unless the server has let it go, or a new one."""
+        kept = self._kept.take()
+        if kept is not None:
+            try:
+                kept.execute(_SNAPSHOT)
+            except psycopg.Error:
+                kept.close()
+                self._kept.clear()
+            else:
+                return kept
+        connection = self._connect()
+        try:
+            connection.prepare_threshold = None  # a plan for any time span is slower than one for the span asked for
+            connection.execute(_SNAPSHOT)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def working(self) -> Iterator[PostgresSession]:
@@ -165,7 +203,7 @@ class PostgresDatabase:
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self.schema)))
             self._migrate(connection)
 
-    def _migrate(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    def _migrate(self, connection: Connection) -> None:
         connection.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)")
         row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         done = int(row[0]) if row else 0
@@ -183,8 +221,8 @@ class PostgresDatabase:
                     (str(number),),
                 )
 
-    def _connect(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        connection = psycopg.connect(self.url, autocommit=True, connect_timeout=CONNECT_S, application_name="farthing")
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(self.url, autocommit=True, **HOW)
         try:
             adapt(connection)
             connection.execute(first_words(self.schema, lock_s=WAIT_S))
