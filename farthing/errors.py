@@ -174,11 +174,10 @@ class BudgetExceeded(MoneyError):
         needed: Nano,
         resets_at: str | None,
     ) -> None:
-        reset = f"it resets at {resets_at}" if resets_at else "it does not reset by itself"
         super().__init__(
             f"Budget '{budget}' ({scope}, per {window}) has {format_usd(max(limit - spent - held, 0))} USD left of "
             f"{format_usd(limit)}; this call may cost up to {format_usd(needed)} USD. Lower max_tokens, "
-            f"wait ({reset}), or ask the platform team to raise it under `budgets:`."
+            f"{_way_out(resets_at)}"
         )
         self.left, self.needed = Nano(max(limit - spent - held, 0)), needed
         self.budget = {
@@ -194,6 +193,13 @@ class BudgetExceeded(MoneyError):
 
     def extra(self) -> dict[str, Any]:
         return {"budget": self.budget}
+
+
+def _way_out(resets_at: str | None) -> str:
+    """What helps, beside a smaller call. Budgets of a run alone never reset."""
+    if resets_at is None:
+        return "raise the cap of this run (POST /api/runs with a higher `cap_usd`), or begin another run."
+    return f"wait (it resets at {resets_at}), or ask the platform team to raise it under `budgets:`."
 
 
 class RunClosed(MoneyError):

@@ -31,7 +31,7 @@ from gateway.cacheapi import cache_routes
 from gateway.chargesapi import charge_routes
 from gateway.exposition import CONTENT_TYPE
 from gateway.pages.figures import read_budgets
-from gateway.pages.routes import find_record, page_routes
+from gateway.pages.routes import find_record, page_routes, tell_absent
 from gateway.raisesapi import raise_members, raise_routes
 from gateway.request import read_secret
 from gateway.runsapi import run_routes
@@ -137,9 +137,10 @@ class Doors:
 
     async def record(self, request: Request) -> Response:
         """GET /api/records/{id}: one row of the ledger."""
-        record = await run_in_threadpool(find_record, self._view, request.path_params["request_id"])
+        request_id = request.path_params["request_id"]
+        record = await run_in_threadpool(find_record, self._view, request_id)
         if record is None:
-            raise NotFound("The ledger has no request of this id; it may still be under way.")
+            raise NotFound(await run_in_threadpool(tell_absent, self._view, request_id))
         corrections = await run_in_threadpool(adjustments_of, self._view.database, record.id)
         return reply({**record_members(record), "adjustments": [adjustment_members(one) for one in corrections]})
 

@@ -1,10 +1,12 @@
 """Request ids: unguessable, and in the order of time so that the ledger appends instead of scattering."""
 
+import re
 import secrets
 from typing import Final
 
 RANDOM_DIGITS: Final = 16
 _DRAWN_BYTES: Final = 4096
+_OURS: Final = re.compile(rf"req-([0-9a-f]{{12}})[0-9a-f]{{{RANDOM_DIGITS}}}")
 _drawn: list[str] = []
 
 
@@ -13,6 +15,12 @@ def new_request_id(wall_ns: int) -> str:
     if not _drawn:
         _draw()
     return f"req-{wall_ns // 1_000_000:012x}{_drawn.pop()}"
+
+
+def made_ns(request_id: str) -> int | None:
+    """The wall ns at which an id was made, None for a text that is none of ours."""
+    found = _OURS.fullmatch(request_id)
+    return int(found[1], 16) * 1_000_000 if found else None
 
 
 def _draw() -> None:

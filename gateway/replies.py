@@ -40,8 +40,9 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
         (b"x-request-id", request_id),
         (b"x-farthing-request-id", request_id),
         (b"x-farthing-cache", page.cache.value.encode()),
-        (b"x-farthing-feature", page.tags.feature.encode()),
     ]
+    if page.call is not None:  # before that nobody knows which feature it is, if it is one
+        headers.append((b"x-farthing-feature", page.tags.feature.encode()))
     if page.inputs:
         headers.append((b"x-farthing-inputs-sent", b"%d/%d" % (page.inputs_sent, page.inputs)))
     if page.model:

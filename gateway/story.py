@@ -10,9 +10,12 @@ import orjson
 from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
 from farthing.record import Attempt, Billed, CacheOutcome, Extra, Outcome, Record
 from farthing.usage import TOKEN_CLASSES, UsageSource
+from gateway.ids import made_ns
 from gateway.periods import moment_of
 from ledger.adjustments import Adjustment, upstream_seconds
+from ledger.archive import archived_until
 from ledger.charges import EXTERNAL
+from ledger.database import Database
 from ledger.price import PIECE_EXTRAS, TOKEN_EXTRAS
 
 _ENDINGS: Final = {
@@ -211,3 +214,23 @@ def _extra_charge(extra: Extra) -> Charge:
 def _plain(number: Decimal) -> str:
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def where_else(database: Database, request_id: str) -> str:
+    """Where the record of a request may be that the ledger does not have: a sentence. Raises LedgerUnavailable.
+    Blocks."""
+    archived_ns, asked_ns = archived_until(database), made_ns(request_id)
+    if not archived_ns or (asked_ns is not None and asked_ns >= archived_ns):
+        return "It may still be under way."
+    if asked_ns is None:
+        before = f"{moment_of(archived_ns):%Y-%m-%d}"
+        return f"It may still be under way; if it was made before {before}, it may be archived: {_files('DAY')}"
+    day = f"{moment_of(asked_ns):%Y-%m-%d}"
+    return f"It was made on {day}, so it may be archived: {_files(day)}"
+
+
+def _files(day: str) -> str:
+    return (
+        f"look for records-{day}-*.parquet in `ledger.archive` (if not set: archive in data_dir), or where "
+        "`farthing ledger archive --to` wrote; `farthing ledger restore FILE` brings it back."
+    )

@@ -34,14 +34,15 @@ def explain(
 
 def _story(request_id: str, database: "Database") -> Iterator[str]:
     from gateway.spendquery import check_ledger
-    from gateway.story import charges, tell, tell_corrections
+    from gateway.story import charges, tell, tell_corrections, where_else
     from ledger import reports
     from ledger.adjustments import adjustments_of
 
     check_ledger(database)
     record = reports.record(database, request_id)
     if record is None:
-        raise InvalidParameter(f"The ledger has no request '{printable(request_id[:80])}'; it may still be under way.")
+        elsewhere = where_else(database, request_id)
+        raise InvalidParameter(f"The ledger has no request '{printable(request_id[:80])}'. {elsewhere}")
     yield from tell(record)
     for charge in charges(record):
         yield f"  {charge.name}: {charge.quantity} at {charge.rate} USD per million = {charge.amount} USD"

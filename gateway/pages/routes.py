@@ -17,7 +17,7 @@ from gateway.pages.figures import MOST_ROWS, Overview, read_overview
 from gateway.pages.render import HERE, SECURITY, page
 from gateway.pages.session import came_from_here, end_session, read_session, start_session
 from gateway.periods import moment_of
-from gateway.story import SOURCES, charges, tell, tell_corrections
+from gateway.story import SOURCES, charges, tell, tell_corrections, where_else
 from ledger import reports
 from ledger.adjustments import adjustments_of
 
@@ -80,7 +80,7 @@ class Pages:
         request_id = request.path_params["request_id"]
         record = await run_in_threadpool(find_record, self._view, request_id)
         if record is None:
-            text = "The ledger has no request of this id. It may still be under way."
+            text = await run_in_threadpool(tell_absent, self._view, request_id)
             return page("message.html", status=404, key=key, title="No such request", text=text)
         corrections = await run_in_threadpool(adjustments_of, self._view.database, record.id)
         return page(
@@ -124,6 +124,12 @@ class Pages:
 def find_record(view: AdminView, request_id: str) -> Record | None:
     """The record, None also where there is no ledger yet. Blocks."""
     return reports.record(view.database, request_id) if view.database.is_there() else None
+
+
+def tell_absent(view: AdminView, request_id: str) -> str:
+    """What is said where there is no such record. Blocks."""
+    elsewhere = where_else(view.database, request_id) if view.database.is_there() else "It may still be under way."
+    return f"The ledger has no request of this id. {elsewhere}"
 
 
 def _to(path: str) -> Response:

@@ -306,6 +306,8 @@ async def test_an_unregistered_feature_is_refused_or_counted_by_config(gateway: 
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unregistered_feature")
     assert (counted.status_code, gateway.record_of(counted).tags.feature) == (200, "unregistered")
+    assert "x-farthing-feature" not in refused.headers
+    assert counted.headers["x-farthing-feature"] == "unregistered"
 
 
 async def test_admin_sees_the_record_of_a_request(either: RunningGateway) -> None:

@@ -69,6 +69,8 @@ async def test_a_run_beyond_the_default_cap_goes_on_when_it_is_opened_with_more(
 
     assert (refused.status_code, served.status_code) == (402, 200)
     assert refused.json()["error"]["budget"]["id"] == "each-run"
+    assert "raise the cap of this run" in refused.json()["error"]["message"]
+    assert "wait" not in refused.json()["error"]["message"]
 
 
 async def test_answers_of_a_run_say_what_the_run_has_left(gateway: RunningGateway) -> None:

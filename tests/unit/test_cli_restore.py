@@ -42,9 +42,20 @@ def test_a_restored_request_can_be_explained_again(data: Path) -> None:
     said = run("ledger", "restore", data / "old" / "records-2023-11-15-001.parquet", "--data-dir", data)
 
     assert "has no request 'req-1'" in gone
+    assert "if it was made before 2023-11-16, it may be archived" in gone
     assert "1 records, 1 of them were not in the ledger" in said
     assert said.splitlines()[-1] == "Not every record of before 2023-11-15 is in the ledger."
     assert "asked chat/completions" in run("explain", "req-1", "--data-dir", data)
+
+
+def test_a_request_is_looked_for_in_the_archive_of_its_day_or_it_is_under_way(data: Path) -> None:
+    archived, later = (f"req-{ms:012x}{'0' * 16}" for ms in (1_700_000_000_000, 1_700_300_000_000))
+
+    gone, not_yet = (run("explain", one, "--data-dir", data, code=2) for one in (archived, later))
+
+    assert "It was made on 2023-11-14, so it may be archived: look for records-2023-11-14-*.parquet" in gone
+    assert "It may still be under way." in not_yet
+    assert "archived" not in not_yet
 
 
 def test_when_every_file_is_back_it_says_so(data: Path) -> None:
