@@ -15,11 +15,13 @@ from farthing.money import Nano
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticRules:
     """`floor`: the least cosine of a candidate. `max_wrong`: wrong answers, as a share of all requests looked up.
-    `shadow_share`: of the hits so many are to be graded, on average."""
+    `shadow_share`: of the hits so many are to be graded, on average. `teaches`: False where nothing may be learned from
+    who asks, so that the lookup is not counted and its hit not graded."""
 
     floor: float
     max_wrong: float
     shadow_share: float = 0.05
+    teaches: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,11 @@ class Flights:
         course = self._courses[key] = _Course()
         return Flight(self, key, course, leads=True)
 
+    def follow(self, key: bytes) -> Flight | None:
+        """Follow the flight that is in the air, if there is one."""
+        course = self._courses.get(key)
+        return None if course is None else Flight(self, key, course, leads=False)
+
     def end(self, key: bytes) -> None:
         """The next to join leads anew."""
         self._courses.pop(key, None)

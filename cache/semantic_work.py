@@ -47,8 +47,10 @@ class SemanticWork:
         decision = self._arbiter.decide(question, neighbours, domain)
         in_time = self._clock.monotonic() < until
         hit = self._hit(question, decision.served, max_age_s) if in_time else None
-        self._note_request(domain, decision, hit)
+        if rules.teaches:
+            self._note_request(domain, decision, hit)
         if hit is not None and decision.served is not None:
+            self.counts.hits += 1
             return Finding(hit, _near(call, question, rules, decision.served, domain))
         best = decision.best
         return Finding(None, _near(call, question, rules, best, domain) if best is not None and best.teaches else None)
@@ -67,7 +69,6 @@ class SemanticWork:
         sums = self._sums[domain.feature]
         sums["requests"] += 1
         if hit is not None and served is not None:
-            self.counts.hits += 1
             sums["hits"] += 1
             sums["conservative_hits"] += served.rule is Rule.CONSERVATIVE
             sums["saved"] += hit.answer.cost
@@ -192,7 +193,7 @@ def _near(call: Call, question: Question, rules: SemanticRules, weighed: Weighed
         evidence=weighed.evidence,
         rule=weighed.rule,
         would=weighed.would,
-        share=domain.grading_share(weighed.p, rules.shadow_share),
+        share=domain.grading_share(weighed.p, rules.shadow_share) if rules.teaches else 0.0,
     )
 
 

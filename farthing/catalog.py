@@ -16,6 +16,17 @@ class Right(StrEnum):
     ADMIN = "admin"
 
 
+class CacheAccess(StrEnum):
+    """What a virtual key has of the caches that it shares with others."""
+
+    FULL = "full"
+    """It is served from them, and what it asks may serve others."""
+    READ = "read"
+    """It is served from them, and leaves nothing in them: for keys in hands that are trusted less."""
+    NONE = "none"
+    """Neither."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualKey:
     """One virtual key. Only its SHA-256 is known. `features` empty means every registered feature."""
@@ -29,6 +40,7 @@ class VirtualKey:
     team: str = ""
     features: frozenset[str] = frozenset()
     rights: frozenset[Right] = frozenset({Right.CALL})
+    cache: CacheAccess = CacheAccess.FULL
     expires_ns: int | None = None
 
 

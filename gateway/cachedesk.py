@@ -15,7 +15,7 @@ from cache.leases import Leases
 from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
-from farthing.catalog import Deployment, Feature, Replay
+from farthing.catalog import CacheAccess, Deployment, Feature, Replay
 from farthing.errors import NotCached
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
@@ -78,9 +78,16 @@ class CacheDesk:
         self.leases = leases
         self.referee = referee
 
-    def open(self, call: Call, feature: Feature, partition: str, rules: CacheRules) -> "Lookup":
+    def open(
+        self,
+        call: Call,
+        feature: Feature,
+        partition: str,
+        rules: CacheRules,
+        access: CacheAccess = CacheAccess.FULL,
+    ) -> "Lookup":
         """The lookup of one call; use as an async context manager, so that followers never wait for a dead leader."""
-        return Lookup(self, call, feature, partition, rules)
+        return Lookup(self, call, feature, partition, rules, access)
 
 
 class Following(NamedTuple):
@@ -97,7 +104,15 @@ class Lookup:
 
     inputs = inputs_sent = 0
 
-    def __init__(self, desk: CacheDesk, call: Call, feature: Feature, partition: str, rules: CacheRules) -> None:
+    def __init__(
+        self,
+        desk: CacheDesk,
+        call: Call,
+        feature: Feature,
+        partition: str,
+        rules: CacheRules,
+        access: CacheAccess = CacheAccess.FULL,
+    ) -> None:
         self._desk = desk
         self._call = call
         self._feature = feature
@@ -108,8 +123,10 @@ class Lookup:
         self._holds_lease = False
         self.near: Near | None = None
         control = call.cache_control
-        self._may_read = not (control.no_cache or control.no_store)
-        self._may_store = not control.no_store
+        uses = not control.no_store and access is not CacheAccess.NONE
+        self._may_read = uses and not control.no_cache
+        self._uses_caches = uses
+        self._may_leave = access is CacheAccess.FULL
         self._take_keys(partition)
         asked = self._may_read and (self._key is not None or self._scope is not None)
         self.outcome = CacheOutcome.MISS if asked else CacheOutcome.BYPASS
@@ -120,9 +137,9 @@ class Lookup:
         if feature.cache_tags:
             tags = tuple(sorted({*tags, *feature.cache_tags}))
         self._stamped = partition = f"{partition}\0{desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)}"
-        if feature.exact_cache and rules.exact and self._may_store:
+        if feature.exact_cache and rules.exact and self._uses_caches:
             self._key = exact_key(desk.secret, call, partition)
-        if feature.semantic_cache and rules.semantic and self._may_store and desk.semantic is not None:
+        if feature.semantic_cache and rules.semantic and self._uses_caches and desk.semantic is not None:
             self._scope = semantic_scope(desk.secret, call, partition, desk.embedder_version)
 
     def turn_to(self, partition: str) -> None:
@@ -151,8 +168,15 @@ class Lookup:
             return Hit(kind=CacheOutcome.EXACT, answer=stored)
         if control.only_if_cached:
             return None  # what is under way is no stored answer
+        return await self._join(key)
+
+    async def _join(self, key: bytes) -> Hit | Following | None:
+        """What an identical call under way brings; where there is none, this one leads those that come, if it may."""
+        control = self._call.cache_control
         while True:
-            flight = self._desk.flights.join(key)
+            flight = self._desk.flights.join(key) if self._may_leave else self._desk.flights.follow(key)
+            if flight is None:
+                return await self._find_stored(key)
             if flight.leads:
                 self._flight = flight
                 return await self._lead(key)
@@ -164,6 +188,11 @@ class Lookup:
                 return Hit(kind=CacheOutcome.COALESCED, answer=landed) if will_do else None
             if not flight.was_called_off:
                 return None
+
+    async def _find_stored(self, key: bytes) -> Hit | None:
+        """What the store holds, for a call that nobody may follow."""
+        stored = None if self._call.cache_control.is_picky else await self._desk.exact.get(key)
+        return None if stored is None else Hit(kind=CacheOutcome.EXACT, answer=stored)
 
     async def _lead(self, key: bytes) -> Hit | None:
         """What the store holds, or another process puts there; those who follow this call get it as well."""
@@ -212,6 +241,7 @@ class Lookup:
             floor=self._rules.threshold if floor is None else floor,
             max_wrong=self._rules.max_wrong if max_wrong is None else max_wrong,
             shadow_share=self._rules.shadow_share,
+            teaches=self._may_leave,
         )
 
     @property
@@ -239,7 +269,7 @@ class Lookup:
 
     async def store(self, answer: StoredAnswer, storable: Storable) -> None:
         """Keep an answer where it may be kept, and give it to those who wait for it."""
-        if storable is Storable.NO or len(answer.body) > self._rules.max_entry_bytes:
+        if storable is Storable.NO or not self._may_leave or len(answer.body) > self._rules.max_entry_bytes:
             return
         ttl = self._feature.cache_ttl_s
         if self._key is not None:

@@ -21,7 +21,7 @@ from cache.embeddings import (
 from cache.storable import Storable
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call, Endpoint
-from farthing.catalog import Deployment, Feature
+from farthing.catalog import CacheAccess, Deployment, Feature
 from farthing.errors import UpstreamBroken
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
@@ -44,12 +44,14 @@ class Kept(Value, frozen=True, kw_only=True):
     answer: StoredAnswer
 
 
-def open_lookup(desk: CacheDesk, call: Call, feature: Feature, partition: str, rules: CacheRules) -> Lookup:
+def open_lookup(
+    desk: CacheDesk, call: Call, feature: Feature, partition: str, rules: CacheRules, access: CacheAccess
+) -> Lookup:
     """The lookup of one call, by input where it asks for embeddings in a form that is understood."""
     inputs = inputs_of(call.body) if call.endpoint is Endpoint.EMBEDDINGS else None
     if inputs is None:
-        return desk.open(call, feature, partition, rules)
-    return EmbeddingLookup(desk, call, feature, partition, rules, inputs=inputs)
+        return desk.open(call, feature, partition, rules, access)
+    return EmbeddingLookup(desk, call, feature, partition, rules, access, inputs=inputs)
 
 
 class EmbeddingLookup(Lookup):
@@ -65,6 +67,7 @@ class EmbeddingLookup(Lookup):
         feature: Feature,
         partition: str,
         rules: CacheRules,
+        access: CacheAccess = CacheAccess.FULL,
         *,
         inputs: Sequence[Input],
     ) -> None:
@@ -74,7 +77,7 @@ class EmbeddingLookup(Lookup):
         self._fresh: dict[bytes, Kept] = {}
         self._body = b""
         self._as_asked = True
-        super().__init__(desk, call, feature, partition, rules)
+        super().__init__(desk, call, feature, partition, rules, access)
         self.inputs, self.inputs_sent = len(inputs), 0
 
     def _take_keys(self, partition: str) -> None:
@@ -208,7 +211,7 @@ class EmbeddingLookup(Lookup):
 
     async def store(self, answer: StoredAnswer, storable: Storable) -> None:
         """Keep each new vector, and give the whole answer to those who wait for it."""
-        if storable is Storable.NO or not self._fresh:
+        if storable is Storable.NO or not self._may_leave or not self._fresh:
             return
         ttl_s = self._rules.exact_ttl_s if self._feature.cache_ttl_s is None else self._feature.cache_ttl_s
         scope, most = self._exact_scope(), self._rules.max_entry_bytes

@@ -93,7 +93,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     page.reference_tier = destination.reference_tier
 
     # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
-    async with open_lookup(runtime.caches, call, feature, destination.partition, generation.cache_rules) as lookup:
+    rules = generation.cache_rules
+    async with open_lookup(runtime.caches, call, feature, destination.partition, rules, key.cache) as lookup:
         page.inputs = lookup.inputs
         if hit := await lookup.find():
             return await _hit(call, hit, lookup, destination, page, runtime)

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from farthing.catalog import CacheAccess
 from farthing.errors import InvalidParameter, InvalidTag
 from farthing.tags import is_tag
 
@@ -28,6 +29,9 @@ def keys_new(  # noqa: PLR0913, PLR0917 - a command has as many options as a key
     admin: Annotated[
         bool, typer.Option("--admin", help="It may also read reports, metrics and the dashboard.")
     ] = False,
+    cache: Annotated[
+        CacheAccess, typer.Option(help="read: served from the caches, and leaves nothing there. none: neither.")
+    ] = CacheAccess.FULL,
     expires: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Day at whose start (UTC) it stops working.")] = "",
 ) -> None:
     """Make a key. It is shown this once; paste the lines below it under `keys:` in the configuration."""
@@ -49,6 +53,8 @@ def keys_new(  # noqa: PLR0913, PLR0917 - a command has as many options as a key
         lines.append(f"features: {json.dumps(_checked(features))}")
     if admin:
         lines.append("rights: [call, admin]")
+    if cache is not CacheAccess.FULL:
+        lines.append(f'cache: "{cache}"')
     if expires:
         lines.append(f"expires: {_day(expires)}")
     typer.echo(secret)

@@ -9,6 +9,7 @@ from typing import Final
 
 from farthing.catalog import (
     Budget,
+    CacheAccess,
     Catalog,
     Deployment,
     Feature,
@@ -268,6 +269,7 @@ def _key(form: KeyForm) -> VirtualKey:
         team=form.team or "",
         features=frozenset(form.features),
         rights=frozenset(map(Right, form.rights)),
+        cache=CacheAccess(form.cache),
         expires_ns=None if form.expires is None else day_ns(form.expires),
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
-from farthing.catalog import Right, Step, Window
+from farthing.catalog import CacheAccess, Right, Step, Window
 from gateway.settings import scalars
 from gateway.settings.scalars import (
     CacheUrl,
@@ -285,6 +285,11 @@ class KeyForm(Form):
     features: list[Tag] = setting([], "Features the key may name; empty means every registered one.")
     rights: list[Annotated[str, scalars.choice(*Right)]] = setting(
         ["call"], "call: use models. admin: also reports, admin pages and metrics."
+    )
+    cache: Annotated[str, scalars.choice(*CacheAccess)] = setting(
+        "full",
+        "full: served from the caches, and what it asks may serve others. read: served, and leaves nothing there. "
+        "none: neither.",
     )
     expires: Day | None = setting(None, "Day (YYYY-MM-DD) at whose start, 00:00 UTC, the key stops working.")
 

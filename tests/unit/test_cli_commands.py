@@ -310,6 +310,13 @@ def test_budgets_are_shown_with_their_fill_and_what_raises_them(data: Path, conf
     assert "by boss: launch week" in output
 
 
+def test_a_key_may_be_made_that_leaves_nothing_in_the_caches() -> None:
+    _, _, lines = run("keys", "new", "--cache", "read").partition("\n")
+
+    [key] = yaml.safe_load(lines)
+    assert key["cache"] == "read"
+
+
 def test_cache_stats_tell_what_each_cache_did_and_what_lies_in_the_store(config: Path, data: Path) -> None:
     config.write_text(f"{CONFIG}data_dir: {data}\n", encoding="utf-8")
     stats = ("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
