@@ -19,6 +19,7 @@ from farthing.catalog import CacheAccess, Deployment, Feature, Replay
 from farthing.errors import NotCached
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
+from gateway.hothits import HotHits
 from gateway.tasks import Background
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class CacheDesk:
         self.semantic = semantic
         self.secret = secret
         self.embedder_version = embedder_version
+        self.hot = HotHits(exact, epochs)
         self.flights = Flights()
         self.background = background
         self.epochs = epochs
@@ -136,7 +138,8 @@ class Lookup:
         tags = call.cache_control.tags
         if feature.cache_tags:
             tags = tuple(sorted({*tags, *feature.cache_tags}))
-        self._stamped = partition = f"{partition}\0{desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)}"
+        self.cache_tags, self.stamp = tags, desk.epochs.stamp(call.tags.tenant, call.tags.feature, tags)
+        self._stamped = partition = f"{partition}\0{self.stamp}"
         if feature.exact_cache and rules.exact and self._uses_caches:
             self._key = exact_key(desk.secret, call, partition)
         if feature.semantic_cache and rules.semantic and self._uses_caches and desk.semantic is not None:
@@ -243,6 +246,11 @@ class Lookup:
             shadow_share=self._rules.shadow_share,
             teaches=self._may_leave,
         )
+
+    @property
+    def exact_key(self) -> bytes | None:
+        """Under which the call as a whole is kept; None where it is not."""
+        return self._key
 
     @property
     def reason(self) -> str:

@@ -26,8 +26,9 @@ from gateway.answer import Answer
 from gateway.ids import new_request_id
 from gateway.models import model_list, one_model
 from gateway.pipeline import refuse, serve
-from gateway.request import RawHeaders, Request, read_cache_control, read_secret, read_tags, relevant
+from gateway.request import RawHeaders, Request, framing, read_head, read_secret, relevant
 from gateway.runtime import Runtime
+from gateway.wire import WHOLE_ANSWER
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -145,7 +146,7 @@ class Door:
             # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
             async with await serve(request, runtime) as answer:
                 if not answer.streams:
-                    await _send(answer, send)
+                    await _send_whole(answer, scope, send)
                     return
                 with HangUpWatch(receive) as watch:  # JSON can spell "stream" in many ways
                     await _send(answer, send, watch)
@@ -155,14 +156,19 @@ class Door:
                 await _send(answer, send, watch)
 
     async def _read(self, facts: dict[str, Any], scope: Scope, receive: Receive) -> Request:
-        headers = relevant(scope["headers"])
-        facts["secret"] = read_secret(headers)
-        self._check_size(scope["headers"])
-        self._check_framing(headers)
+        headers: RawHeaders = scope["headers"]
+        said = relevant(headers)
+        try:
+            self._check_size(headers)
+            head = read_head(said)
+        except FarthingError:
+            facts["secret"] = read_secret(said)  # the record of the refusal names its key
+            raise
+        facts["secret"], facts["cache_control"] = head.secret, head.cache_control
+        facts.update(head.tags)
+        self._check_framing(framing(headers))
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not taken here: send POST.")
-        facts.update(read_tags(headers))
-        facts["cache_control"] = read_cache_control(headers)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             return Request(body=self._checked(message.get("body", b"")), **facts)
@@ -246,6 +252,13 @@ async def _send_and_close(answer: Answer, receive: Receive, send: Send) -> None:
             while (await receive()).get("more_body"):
                 pass
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_whole(answer: Answer, scope: Scope, send: Send) -> None:
+    if WHOLE_ANSWER in scope.get("extensions", ()):
+        await send({"type": WHOLE_ANSWER, "status": answer.status, "headers": answer.headers, "body": answer.body})
+    else:
+        await _send(answer, send)
 
 
 async def _send(answer: Answer, send: Send, watch: HangUpWatch | None = None) -> None:

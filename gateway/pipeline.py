@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
-from farthing.answer import Hit
+from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
-from farthing.catalog import HangUp
+from farthing.catalog import HangUp, VirtualKey
 from farthing.errors import FarthingError
 from farthing.record import CacheOutcome, Outcome
 from gateway.admission import admit, authenticate, known_task
@@ -19,6 +19,7 @@ from gateway.destination import Destination
 from gateway.embeddings import open_lookup
 from gateway.forward import output_cap
 from gateway.holds import Holds
+from gateway.hothits import Understood
 from gateway.replies import (
     error_answer,
     follow_answer,
@@ -76,6 +77,9 @@ def _without_content(error: Exception) -> Exception:
 
 
 async def _serve(request: Request, runtime: Runtime, generation: Generation, page: Page) -> Answer:
+    if found := runtime.caches.hot.find(request, generation):
+        return await _hot(*found, request, page, runtime)
+
     # admit
     key = authenticate(generation.keys, request.secret, request.received_ns)
     page.know_key(key)
@@ -97,6 +101,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     async with open_lookup(runtime.caches, call, feature, destination.partition, rules, key.cache) as lookup:
         page.inputs = lookup.inputs
         if hit := await lookup.find():
+            if isinstance(hit, Hit) and hit.kind is CacheOutcome.EXACT and lookup.exact_key and not lookup.inputs:
+                runtime.caches.hot.remember(request, generation, _understood(key, call, lookup, lookup.exact_key, page))
             return await _hit(call, hit, lookup, destination, page, runtime)
         page.cache = lookup.outcome
 
@@ -126,6 +132,31 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
                 _closing(kept, page), page, lambda: feature.on_hang_up is HangUp.DRAIN or heir.followers > 0
             )
         return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
+
+
+def _understood(key: VirtualKey, call: Call, lookup: Lookup, exact_key: bytes, page: Page) -> Understood:
+    return Understood(
+        key=key,
+        call=call,
+        tags=page.tags,
+        task_source=page.task_source,
+        reference_tier=page.reference_tier,
+        replay=lookup.replay,
+        exact_key=exact_key,
+        cache_tags=lookup.cache_tags,
+        stamp=lookup.stamp,
+    )
+
+
+async def _hot(known: Understood, answer: StoredAnswer, request: Request, page: Page, runtime: Runtime) -> Answer:
+    """The exact cache answers again what it has answered before."""
+    call, hit = known.again(request), Hit(kind=CacheOutcome.EXACT, answer=answer)
+    page.know_call(call)
+    page.tags, page.task_source, page.reference_tier = known.tags, known.task_source, known.reference_tier
+    page.know_hit(hit)
+    reply = hit_answer(call, hit, page, runtime.clock, known.replay)
+    await page.close(Outcome.HIT, 200)
+    return reply
 
 
 async def _hit(

@@ -39,7 +39,7 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
     headers = [
         (b"x-request-id", request_id),
         (b"x-farthing-request-id", request_id),
-        (b"x-farthing-cache", page.cache.value.encode()),
+        (b"x-farthing-cache", page.cache.encode()),
     ]
     if page.call is not None:  # before that nobody knows which feature it is, if it is one
         headers.append((b"x-farthing-feature", page.tags.feature.encode()))
@@ -50,7 +50,7 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
     if page.tier:
         headers.append((b"x-farthing-tier", _header_text(page.tier)))
     if page.cache.is_hit:
-        headers.append((b"x-farthing-route", b"answered by the " + page.cache.value.encode() + b" cache"))
+        headers.append((b"x-farthing-route", b"answered by the %b cache" % page.cache.encode()))
     elif page.route is not None:
         headers.append((b"x-farthing-route", _header_text(page.route.reason)))
     if with_cost:

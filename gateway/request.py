@@ -1,18 +1,20 @@
 """Request: what the door read off the wire, before anybody judged it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from farthing.call import CacheControl, Endpoint
 from farthing.errors import AuthenticationError, InvalidTag
 from farthing.tags import is_tag
-from farthing.value import changed
+from farthing.value import Value, changed
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
+NOT_ASKED = CacheControl()
+"""Of a request that says nothing about caches; the very object."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Value, frozen=True, kw_only=True):
     """One request to a hot route. `secret` is the key as sent, or empty. Tag texts are empty where not sent."""
 
     id: str
@@ -25,10 +27,9 @@ class Request:
     task: str = ""
     run: str = ""
     environment: str = ""
-    cache_control: CacheControl = CacheControl()
+    cache_control: CacheControl = NOT_ASKED
 
 
-_NOT_ASKED = CacheControl()
 MAX_SECONDS = 2**31
 """The greatest number of seconds in Cache-Control (RFC 9111, 1.2.2)."""
 
@@ -40,14 +41,33 @@ _TAGS = {
 }
 _CACHE_TAGS = b"x-farthing-cache-tags"
 MOST_CACHE_TAGS = 16
-_READ = frozenset(
-    {b"authorization", b"x-api-key", b"cache-control", _CACHE_TAGS, b"content-encoding", b"content-length", *_TAGS}
-)
+_FRAMING = frozenset({b"content-encoding", b"content-length"})
+_READ = frozenset({b"authorization", b"x-api-key", b"cache-control", _CACHE_TAGS, *_TAGS})
 
 
-def relevant(headers: RawHeaders) -> RawHeaders:
-    """The headers that mean anything to the gateway. All others, such as X-Forwarded-For, are never looked at."""
-    return [header for header in headers if header[0] in _READ]
+class Head(NamedTuple):
+    """What the headers say that mean anything to the gateway beside the framing. All others, such as X-Forwarded-For,
+    are never looked at."""
+
+    secret: bytes
+    tags: dict[str, str]
+    cache_control: CacheControl
+
+
+def framing(headers: RawHeaders) -> RawHeaders:
+    """The headers that tell how the body comes."""
+    return [header for header in headers if header[0] in _FRAMING]
+
+
+def relevant(headers: RawHeaders) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that a Head is read from."""
+    return tuple([header for header in headers if header[0] in _READ])
+
+
+@lru_cache(maxsize=256)  # a client sends the same ones each time
+def read_head(headers: tuple[tuple[bytes, bytes], ...]) -> Head:
+    """What they say; raises AuthenticationError or InvalidTag."""
+    return Head(read_secret(headers), read_tags(headers), read_cache_control(headers))
 
 
 def read_secret(headers: RawHeaders) -> bytes:
@@ -91,7 +111,7 @@ def read_cache_control(headers: RawHeaders) -> CacheControl:
     holds. Unknown directives are ignored, as HTTP asks; what cannot be read is taken in its strictest sense, for a
     caller can only tighten. With it go the tags of `x-farthing-cache-tags`; raises InvalidTag where one is none."""
     given = [value for name, value in headers if name == b"cache-control"]
-    control = _parse_cache_control(b",".join(given).decode("latin-1").lower()) if given else _NOT_ASKED
+    control = _parse_cache_control(b",".join(given).decode("latin-1").lower()) if given else NOT_ASKED
     tags = [value for name, value in headers if name == _CACHE_TAGS]
     return changed(control, tags=_cache_tags(b",".join(tags).decode("latin-1"))) if tags else control
 
