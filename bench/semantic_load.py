@@ -82,8 +82,9 @@ async def measure_finds(path: Path, entries: int) -> list[dict[str, Any]]:
         calibrations=Calibration.of_state,
         grader=LocalGrader(embedder),
     )
-    index, clock = FaissIndex(DIMENSION), SystemClock()
-    cache = SemanticCache(SQLiteSemanticRows.open(path), index, embedder, clock, learning=learning, deadline_s=10)
+    rows, clock = SQLiteSemanticRows.open(path), SystemClock()
+    loaded = LoadedScopes(rows, FaissIndex(DIMENSION), dimension=DIMENSION)
+    cache = SemanticCache(rows, loaded, embedder, clock, learning=learning, deadline_s=10)
     places = [(kind, country) for kind in KINDS for country in COUNTRIES]
     for place in places:
         await cache.add(_call(ASKED.format(*place)), SCOPE, example_answer(), ttl_s=TTL_S)

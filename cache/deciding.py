@@ -10,8 +10,8 @@ from typing import Final, Protocol
 from cache.calibration import Candidate, Evidence
 from cache.domains import Domain
 from cache.guards import ParsedPrompt, parse, veto
-from cache.rows import SemanticRow
-from cache.shelf import Neighbour, Question
+from cache.rows import Neighbour, SemanticRow
+from cache.shelf import Question
 
 CERTAIN_COSINE: Final = 0.95
 """Besides a certain score: together they serve half as many wrong pairs as either (docs/cache.md)."""

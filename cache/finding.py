@@ -77,7 +77,8 @@ Referee = Callable[[Pair], Awaitable[Ruling]]
 @dataclass(slots=True)
 class SemanticCounts:
     """What happened in this process. `below`: nothing near enough; `late`: the deadline passed; `busy`: too many texts
-    waited for the embedder; `away`: nobody could embed; `errors`: any failure."""
+    waited for the embedder; `away`: nobody could embed, or what keeps the rows did not answer lately; `errors`: any
+    failure."""
 
     finds: int = 0
     hits: int = 0

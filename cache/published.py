@@ -1,7 +1,7 @@
 """Published: what a semantic cache tells about itself: hits, how many were graded, how many were wrong, and at what
 saving."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
@@ -48,6 +48,13 @@ def domain_state(name: str, *, calibrated: bool, stopped: bool, compared: int) -
     tenant, feature, environment, *_ = (*name.split("\0"), "", "")
     state = State.STOPPED if stopped else State.CALIBRATED if calibrated else State.CONSERVATIVE
     return DomainState(tenant=tenant, feature=feature, environment=environment, state=state, compared=compared)
+
+
+def latest_states(rows: Iterable[tuple[str, bool, bool, int]]) -> list[DomainState]:
+    """Of rows (name, calibrated, stopped, compared) in the order in which they learned last: of several versions of
+    embedder or verifier the latest."""
+    found = [domain_state(name, calibrated=ready, stopped=off, compared=number) for name, ready, off, number in rows]
+    return list({(one.tenant, one.feature, one.environment): one for one in found}.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cache.calibration import Evidence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class RowsAway(ConnectionError):
+    """The server that keeps the rows did not answer lately, so it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,14 @@ class SemanticRow:
     def serves(self, principal: str) -> bool:
         """True if it may be served to this key."""
         return self.admitted or self.writer == principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A live row near a vector."""
+
+    row: SemanticRow
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +75,6 @@ class SemanticRows(Protocol):
     def insert(self, scope: bytes, prompt: str, vector: bytes, answer: bytes, *, writer: str, expires_ns: int) -> int:
         """The id of the new row, higher than any before it."""
 
-    def newer(self, scope: bytes, than: int, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
-        """Ids and vectors of the live rows above an id, in order."""
-
     def alive(self, scope: bytes, ids: Iterable[int], now_ns: int) -> dict[int, SemanticRow]:
         """Those of the rows that exist in this scope and have not expired."""
 
@@ -79,6 +92,26 @@ class SemanticRows(Protocol):
 
     def close(self) -> None:
         """Let go of the store."""
+
+
+class Nearby(Protocol):
+    """Finds the rows near a vector. Blocking, for one thread at a time; only `ready` may be asked in any."""
+
+    def ready(self) -> bool:
+        """False where it would find nothing now, for what keeps the rows is away."""
+
+    def near(
+        self, scope: bytes, vector: "NDArray[np.float32]", *, k: int, floor: float, now_ns: int
+    ) -> list[Neighbour]:
+        """Of the live rows of that scope at most the `k` nearest to a unit vector, none with a cosine below `floor`,
+        nearest first."""
+
+    def excess(self, scope: bytes, keep: int, now_ns: int) -> list[int]:
+        """Ids of the oldest rows of a scope that has more than `keep`: so many that it has some room again. May look
+        only now and then."""
+
+    def forget(self, scope: bytes, ids: Sequence[int]) -> None:
+        """Those rows are gone."""
 
 
 class EvidenceRows(Protocol):

@@ -21,13 +21,13 @@ from cache.embedders.pooled import EmbedderAway, EmbedderBusy
 from cache.finding import NOTHING, Finding, Near, Pair, Referee, Ruling, SemanticRules
 from cache.grading import Grader
 from cache.prompts import last_turn
-from cache.rows import SemanticStore
+from cache.rows import Nearby, RowsAway, SemanticStore
 from cache.semantic_work import SemanticWork
 from cache.shelf import Question, Shelf, Vector
 from farthing.answer import StoredAnswer
 from farthing.call import Call
 from farthing.money import ZERO, Nano
-from farthing.ports import Clock, Embedder, Payer, VectorIndex
+from farthing.ports import Clock, Embedder, Payer
 
 _LOG: Final = logging.getLogger(__name__)
 _RECENT: Final = 512  # vectors kept between a miss and the storing of its answer: 0.8 MB
@@ -36,6 +36,16 @@ _GRADINGS: Final = 8
 
 _Asked = TypeVarTuple("_Asked")
 _Found = TypeVar("_Found")
+
+
+class WrongVector(Exception):
+    """The embedder gave a vector of another length than it said: what is kept cannot be compared with it."""
+
+    def __init__(self, length: int, embedder: Embedder) -> None:
+        super().__init__(
+            f"the embedder {embedder.version} gave a vector of {length} numbers in place of {embedder.dimension}: does "
+            "another model answer under its name? Restart the gateway"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +60,23 @@ class Learning:
 class SemanticCache:
     """Finds and keeps answers by meaning, within one scope (`cache.key.semantic_scope`). Never raises.
 
-    `deadline_s` bounds a find, embedding included; later is a miss. A scope keeps its newest `max_entries` rows;
-    `max_vectors` of all scopes are loaded at a time (1.5 kB each). The embedder stays the caller's to close.
+    `deadline_s` bounds a find, embedding included; later is a miss. A scope keeps its newest `max_entries` rows.
+    The embedder stays the caller's to close.
     """
 
     def __init__(
         self,
         rows: SemanticStore,
-        index: VectorIndex,
+        nearby: Nearby,
         embedder: Embedder,
         clock: Clock,
         *,
         learning: Learning,
         deadline_s: float = 0.05,
         max_entries: int = 50_000,
-        max_vectors: int = 100_000,
     ) -> None:
-        shelf = Shelf(rows, index, dimension=embedder.dimension, max_entries=max_entries, max_vectors=max_vectors)
+        shelf = Shelf(rows, nearby, max_entries=max_entries)
+        self._nearby = nearby
         self._work = SemanticWork(rows, shelf, learning.scorer, learning.calibrations, clock, embedder.version)
         self.counts = self._work.counts
         self._grader = learning.grader
@@ -86,6 +96,8 @@ class SemanticCache:
             text = self._matched(call)
             if text is None:
                 return NOTHING
+            if not self._nearby.ready():  # before anything is spent on an embedding
+                raise RowsAway
             until = self._clock.monotonic() + self._deadline_s
             async with asyncio.timeout(self._deadline_s):
                 question = await self._question(call, scope, text)
@@ -99,7 +111,7 @@ class SemanticCache:
         except EmbedderBusy:
             self.counts.busy += 1
             self._skip(call, "busy")
-        except EmbedderAway:
+        except (EmbedderAway, RowsAway):
             self.counts.away += 1
             self._skip(call, "away")
         except Exception as error:  # noqa: BLE001 - caches fail open
@@ -119,7 +131,7 @@ class SemanticCache:
     ) -> None:
         """Keep an answer under the question of the call for `ttl_s` seconds, if the call is eligible; and learn from it
         what its lookup found `near`, which was not served. `referee` is asked where the grader cannot tell."""
-        if call.cache_control.no_store:
+        if call.cache_control.no_store or not self._nearby.ready():
             return
         try:
             # Before it is kept: it may replace what it is to be compared with.
@@ -133,7 +145,7 @@ class SemanticCache:
                 await self._in_thread(self._work.learn, near, same, None, kept, {"judge_cost": spent})
         except EmbedderBusy:
             self.counts.busy += 1
-        except EmbedderAway:
+        except (EmbedderAway, RowsAway):
             self.counts.away += 1
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("add", error)
@@ -190,6 +202,8 @@ class SemanticCache:
         if vector is None:
             payer = Payer(call.tags, partial(self._note_embedded, call.tags.feature))
             vector = (await self._embedder.embed([text], payer))[0]
+            if len(vector) != self._embedder.dimension:
+                raise WrongVector(len(vector), self._embedder)
             self._recent[key] = vector
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
@@ -216,5 +230,5 @@ class SemanticCache:
     def _failed(self, what: str, error: Exception) -> None:
         self.counts.errors += 1
         if self.counts.errors.bit_count() == 1:  # the 1st, 2nd, 4th, 8th … failure: a dead disk is no flood
-            name, times = type(error).__name__, self.counts.errors
-            _LOG.warning("semantic cache: %s failed (%s), %d failures so far", what, name, times)
+            name = str(error) if isinstance(error, WrongVector) else type(error).__name__
+            _LOG.warning("semantic cache: %s failed (%s), %d failures so far", what, name, self.counts.errors)

@@ -1,5 +1,6 @@
-"""The shelf: rows and index of the semantic cache; what lies near a question, and what is put there and taken away."""
+"""The shelf: what of the semantic cache lies near a question, and what is put there and taken away."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.entry import CorruptEntry, Entry, pack, unpack
-from cache.loaded import LoadedScopes
-from cache.rows import SemanticRow, SemanticRows
+from cache.rows import Nearby, Neighbour, SemanticRow, SemanticRows
 from farthing.answer import StoredAnswer
-from farthing.ports import VectorIndex
 
 NEIGHBOURS: Final = 5
 _SAME: Final = 0.9999  # cosine above which the texts are compared: the same question again replaces the older row
@@ -32,37 +31,19 @@ class Question:
     now_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
-    """A live row near a question."""
-
-    row: SemanticRow
-    cosine: float
-
-
 class Shelf:
-    """All scopes of a process; a scope keeps its newest `max_entries` rows, `max_vectors` of all are in the index.
-    Blocking, for one thread at a time."""
+    """All scopes of a process; a scope keeps its newest `max_entries` rows. Blocking, for one thread at a time."""
 
-    def __init__(
-        self, rows: SemanticRows, index: VectorIndex, *, dimension: int, max_entries: int, max_vectors: int
-    ) -> None:
+    def __init__(self, rows: SemanticRows, nearby: Nearby, *, max_entries: int) -> None:
         self._rows = rows
-        self._index = index
+        self._nearby = nearby
         self._max_entries = max_entries
-        self._loaded = LoadedScopes(rows, index, dimension=dimension, max_vectors=max_vectors)
         self._swept_ns = 0
 
     def near(self, question: Question, floor: float) -> list[Neighbour]:
         """The nearest live rows of the scope whose cosine is `floor` at least, nearest first."""
         self.sweep(question.now_ns)
-        self._loaded.refresh(question.scope, question.now_ns)
-        found = self._index.search(question.scope, question.vector, NEIGHBOURS)
-        near = {row_id: cosine for row_id, cosine in found if cosine >= floor}
-        rows = self._rows.alive(question.scope, near, question.now_ns)
-        if len(rows) < len(near):
-            self._loaded.forget(question.scope, [row_id for row_id in near if row_id not in rows])
-        return [Neighbour(row=rows[row_id], cosine=cosine) for row_id, cosine in near.items() if row_id in rows]
+        return self._near(question, floor)
 
     def row(self, scope: bytes, row_id: int, now_ns: int) -> SemanticRow | None:
         """The row, if it is alive."""
@@ -80,7 +61,6 @@ class Shelf:
         """Keep an answer for `ttl_s` seconds, in place of what its writer kept for the same text; its row's id."""
         scope, now_ns = question.scope, question.now_ns
         self.sweep(now_ns)
-        self._loaded.refresh(scope, now_ns)
         older = self._own_rows_with_text(question)
         entry = Entry(key=scope, expires_ns=now_ns + ttl_s * _NS, answer=answer)
         vector = np.asarray(question.vector, np.float32).tobytes()
@@ -89,8 +69,8 @@ class Shelf:
         )
         if older:
             self.delete(scope, older)
-        if self._loaded.refresh(scope, now_ns) > self._max_entries:
-            self._trim(scope, now_ns)
+        if excess := self._nearby.excess(scope, self._max_entries, now_ns):
+            self.delete(scope, excess)
         return row_id
 
     def admit(self, row_id: int) -> None:
@@ -100,7 +80,7 @@ class Shelf:
     def delete(self, scope: bytes, ids: list[int]) -> None:
         """Take rows away."""
         self._rows.delete(ids)
-        self._loaded.forget(scope, ids)
+        self._nearby.forget(scope, ids)
 
     def sweep(self, now_ns: int) -> None:
         """Delete what has expired, in portions, about once a minute."""
@@ -108,21 +88,20 @@ class Shelf:
             return
         self._swept_ns = now_ns
         while expired := self._rows.expired(now_ns, _SWEEP_ROWS):
+            by_scope: defaultdict[bytes, list[int]] = defaultdict(list)
+            for row_id, scope in expired:
+                by_scope[scope].append(row_id)
             self._rows.delete([row_id for row_id, _ in expired])
-            self._loaded.forget_all(expired)
+            for scope, ids in by_scope.items():
+                self._nearby.forget(scope, ids)
 
     def close(self) -> None:
         """Let go of the rows."""
         self._rows.close()
 
     def _own_rows_with_text(self, question: Question) -> list[int]:
-        found = self._index.search(question.scope, question.vector, NEIGHBOURS)
-        near = [row_id for row_id, cosine in found if cosine >= _SAME]
-        rows = self._rows.alive(question.scope, near, question.now_ns).values()
+        rows = (found.row for found in self._near(question, _SAME))
         return [row.id for row in rows if row.prompt == question.text and row.writer == question.principal]
 
-    def _trim(self, scope: bytes, now_ns: int) -> None:
-        """Down to 99 % of the cap at once: a removal from the index costs the same for one id and for many."""
-        self.delete(scope, self._rows.beyond(scope, self._max_entries * 99 // 100))
-        if self._loaded.refresh(scope, now_ns) > self._max_entries:
-            self._loaded.unload(scope)  # it holds rows that other processes deleted
+    def _near(self, question: Question, floor: float) -> list[Neighbour]:
+        return self._nearby.near(question.scope, question.vector, k=NEIGHBOURS, floor=floor, now_ns=question.now_ns)

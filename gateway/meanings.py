@@ -12,6 +12,7 @@ from cache.deciding import CosineScorer, Scorer, UncertainScorer
 from cache.embedders.minilm import EmbedderUnavailable, MiniLM
 from cache.embedders.pooled import PooledEmbedder
 from cache.grading import LocalGrader
+from cache.loaded import LoadedScopes
 from cache.published import FeatureReport, semantic_report
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_domains, read_published
@@ -44,9 +45,10 @@ async def open_semantic(
     open_things.push_async_callback(packaged.aclose)
     embedder = packaged if settings.embedder is None else paid(settings.embedder)
     open_things.push_async_callback(embedder.aclose)
+    rows = SQLiteSemanticRows.open(path)
     cache = SemanticCache(
-        SQLiteSemanticRows.open(path),
-        FaissIndex(embedder.dimension),
+        rows,
+        LoadedScopes(rows, FaissIndex(embedder.dimension), dimension=embedder.dimension),
         embedder,
         clock,
         learning=_learning(packaged, measured=embedder is packaged),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from cache.calibration import Evidence
-from cache.published import Domains, DomainState, Totals, domain_state
+from cache.published import Domains, DomainState, Totals, latest_states
 from cache.rows import DomainRow, Sample, SemanticRow
 from cache.stores.file import connect, open_file
 
@@ -188,9 +188,4 @@ def read_domains(path: Path) -> list[DomainState]:
     if not path.exists():
         return []
     with closing(connect(path, busy_s=_BUSY_S)) as connection:
-        rows = connection.execute(_STATES).fetchall()
-    found = [
-        domain_state(name, calibrated=bool(ready), stopped=bool(stopped), compared=compared)
-        for name, ready, stopped, compared in rows
-    ]
-    return list({(one.tenant, one.feature, one.environment): one for one in found}.values())
+        return latest_states(connection.execute(_STATES).fetchall())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cache.finding import SemanticRules
 from cache.key import semantic_scope
+from cache.loaded import LoadedScopes
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows
 from cache.testing import FixedCalibration, FixedGrader, FixedScorer, WordEmbedder, example_answer, example_call
@@ -64,7 +65,8 @@ def _cache() -> SemanticCache:
     embedder = WordEmbedder()
     learning = Learning(scorer=FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
     rows = SQLiteSemanticRows(connection)
-    return SemanticCache(rows, MemoryIndex(), embedder, ManualClock(), learning=learning, deadline_s=5.0)
+    loaded = LoadedScopes(rows, MemoryIndex(), dimension=embedder.dimension)
+    return SemanticCache(rows, loaded, embedder, ManualClock(), learning=learning, deadline_s=5.0)
 
 
 def _scope(world: World, text: str = ASKED) -> bytes:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cache.deciding import Scorer, UncertainScorer
 from cache.embedders.pooled import PooledEmbedder
 from cache.finding import SemanticRules
+from cache.loaded import LoadedScopes
 from cache.published import semantic_report
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_published
@@ -70,6 +71,7 @@ async def _bench(
     clock: ManualClock | None = None,
     *,
     faiss: bool = False,
+    max_vectors: int = 100,
     scorer: Scorer | None = None,
     embedder: Any = None,
     **limits: Any,
@@ -78,7 +80,8 @@ async def _bench(
     index = FaissIndex(embedder.dimension) if faiss else MemoryIndex()
     rows = SQLiteSemanticRows.open(path / "semantic.db")
     learning = Learning(scorer=scorer or FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
-    cache = SemanticCache(rows, index, embedder, clock, learning=learning, **{"deadline_s": 5.0, **limits})
+    loaded = LoadedScopes(rows, index, dimension=embedder.dimension, max_vectors=max_vectors)
+    cache = SemanticCache(rows, loaded, embedder, clock, learning=learning, **{"deadline_s": 5.0, **limits})
     yield Bench(cache, clock, embedder)
     await cache.close()
 

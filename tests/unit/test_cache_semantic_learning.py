@@ -10,6 +10,7 @@ import pytest
 
 from cache.deciding import Rule
 from cache.finding import Finding, Pair, Ruling, SemanticRules
+from cache.loaded import LoadedScopes
 from cache.published import FeatureReport, semantic_report
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_published
@@ -51,9 +52,10 @@ class Bench:
             self.calibrations.append(FixedCalibration(max_wrong, state, after=after))
             return self.calibrations[-1]
 
+        rows = SQLiteSemanticRows.open(self.path)
         self.cache = SemanticCache(
-            SQLiteSemanticRows.open(self.path),
-            MemoryIndex(),
+            rows,
+            LoadedScopes(rows, MemoryIndex(), dimension=embedder.dimension),
             embedder,
             clock,
             learning=Learning(scorer=FixedScorer(), calibrations=calibration, grader=self.grader),

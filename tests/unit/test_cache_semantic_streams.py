@@ -12,6 +12,7 @@ from cache.answers import answer_text
 from cache.calibration import Calibration
 from cache.finding import SemanticRules
 from cache.grading import LocalGrader
+from cache.loaded import LoadedScopes
 from cache.published import FeatureReport, semantic_report
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_published
@@ -82,7 +83,8 @@ async def stream(tmp_path: Path) -> AsyncIterator[Stream]:
     embedder, clock, path = WordEmbedder(), ManualClock(), tmp_path / "semantic.db"
     learning = Learning(scorer=FixedScorer(), calibrations=Calibration.of_state, grader=LocalGrader(embedder))
     rows = SQLiteSemanticRows.open(path)
-    cache = SemanticCache(rows, MemoryIndex(), embedder, clock, learning=learning, deadline_s=10)
+    loaded = LoadedScopes(rows, MemoryIndex(), dimension=embedder.dimension)
+    cache = SemanticCache(rows, loaded, embedder, clock, learning=learning, deadline_s=10)
     yield Stream(cache, path, SemanticRules(floor=0.5, max_wrong=0.02), clock, random.Random(3))
     await cache.close()
 
