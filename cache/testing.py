@@ -25,7 +25,8 @@ class WordEmbedder:
     """Port `Embedder` by the content words of a text: the same words in any order have the same vector.
 
     `texts` are those embedded so far. Setting `broken` makes it raise, `stuck` makes it wait for ever,
-    `busy` or `away` makes it refuse. Where it is paid, a text costs `price` nano-dollars.
+    `busy` or `away` makes it refuse, `halved` makes it gives vectors of half their length. Where paid, a text costs
+    `price` nano-dollars.
     """
 
     dimension = 64
@@ -33,7 +34,7 @@ class WordEmbedder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.broken = self.stuck = self.busy = self.away = False
+        self.broken = self.stuck = self.busy = self.away = self.halved = False
         self.price = 0
 
     async def embed(self, texts: Sequence[str], payer: Payer | None = None, /) -> NDArray[np.float32]:
@@ -49,7 +50,8 @@ class WordEmbedder:
         self.texts += texts
         if payer is not None and self.price:
             payer.spent(Nano(self.price * len(texts)))
-        return np.stack([self._vector(text) for text in texts])
+        vectors = np.stack([self._vector(text) for text in texts])
+        return vectors[:, ::2] if self.halved else vectors
 
     async def aclose(self) -> None:
         """See the port."""

@@ -67,6 +67,7 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "cache.url": (old.cache.url, new.cache.url),
         "cache.exact.memory_mb": (old.cache.exact.memory_mb, new.cache.exact.memory_mb),
         "cache.exact.disk_mb": (old.cache.exact.disk_mb, new.cache.exact.disk_mb),
+        "cache.semantic.url": (old.cache.semantic.url, new.cache.semantic.url),
         "cache.semantic.deadline": (old.cache.semantic.deadline_ms, new.cache.semantic.deadline_ms),
         "cache.semantic.embedder": (_version(old), _version(new)),
         "cache.semantic.max_queue": (old.cache.semantic.max_queue, new.cache.semantic.max_queue),

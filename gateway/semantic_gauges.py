@@ -41,7 +41,19 @@ SKIPPED: Final = _family(
 )
 ENTRIES: Final = _family("entries_total", Kind.COUNTER, "Entries that grading admitted or evicted.", "change")
 DOMAINS: Final = _family("domains", Kind.GAUGE, "Domains of the feature, by what they may serve.", "state")
-SEMANTIC_FAMILIES: Final = (REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, EMBEDDING, SKIPPED, ENTRIES, DOMAINS)
+SERVER_UP: Final = Family(
+    name="farthing_semantic_server_up",
+    kind=Kind.GAUGE,
+    help="1 if the server of cache.semantic.url answers this worker, 0 if it does not and lookups are misses.",
+)
+SERVER_ERRORS: Final = Family(
+    name="farthing_semantic_server_errors",
+    kind=Kind.GAUGE,
+    help="Questions of this worker that the server of cache.semantic.url did not answer, or not in time.",
+)
+SEMANTIC_FAMILIES: Final = (
+    *(SERVER_UP, SERVER_ERRORS, REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, EMBEDDING, SKIPPED, ENTRIES, DOMAINS),
+)
 
 Sample = tuple[tuple[str, ...], int]
 

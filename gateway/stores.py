@@ -26,6 +26,10 @@ SERVER_ERRORS: Final = Family(
     help="Questions of this worker that the server of cache.url did not answer, or not in time.",
 )
 CACHE_GAUGES: Final = (SERVER_UP, SERVER_ERRORS)
+NO_POSTGRES: Final = (
+    "`cache.semantic.url` needs the package psycopg, which is not installed: pip install 'farthing[postgres]', or "
+    "scripts/install postgres in a checkout."
+)
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -53,7 +57,7 @@ def open_stores(settings: Settings, clock: Clock, spawn: Spawn, *, workers: bool
 def _files(settings: Settings, clock: Clock, *, workers: bool) -> Stores:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     files = Files.below(settings.data_dir)
-    epochs = SQLiteEpochs.open(files.answers, clock)
+    epochs = _shared_epochs(settings, clock) or SQLiteEpochs.open(files.answers, clock)
     leases = FileLeases.open(files.leases) if workers else None
     store = SQLiteStore.open(files.answers, max_bytes=settings.cache.exact.disk_mb * MEBIBYTE)
 
@@ -64,6 +68,18 @@ def _files(settings: Settings, clock: Clock, *, workers: bool) -> Stores:
             await leases.close()
 
     return Stores(store=store, epochs=epochs, leases=leases, close=close, lines=list)
+
+
+def _shared_epochs(settings: Settings, clock: Clock) -> EpochRows | None:
+    """Whoever shares the semantic cache shares its purges: they are part of every key."""
+    url = settings.cache.semantic.url
+    if not url or not settings.cache.semantic.enabled:
+        return None
+    try:
+        from cache.stores.postgres_epochs import PostgresEpochs
+    except ImportError:
+        raise ConfigError(NO_POSTGRES) from None
+    return PostgresEpochs.open(url, clock)
 
 
 def _server(url: str, clock: Clock, spawn: Spawn) -> Stores:

@@ -35,7 +35,7 @@ from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
 from gateway.logs import Level, LogFormat, RequestLog
-from gateway.meanings import open_semantic, read_figures, read_reports
+from gateway.meanings import open_semantic
 from gateway.metrics import Metrics
 from gateway.outputbounds import OutputBounds
 from gateway.paidembedder import PaidEmbedder
@@ -44,7 +44,6 @@ from gateway.promptcaches import PromptCaches
 from gateway.referee import ModelReferee
 from gateway.retention import Retention, check_retention
 from gateway.runtime import Generation, Runtime
-from gateway.semantic_gauges import semantic_lines
 from gateway.settings import EmbedderSettings, Settings
 from gateway.settings.watch import Watcher
 from gateway.shadows import SampledShadows
@@ -145,7 +144,7 @@ class House:
         )
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
-        self.metrics.add_source(lambda: semantic_lines(read_reports(self.files.meanings)))
+        self.metrics.add_source(self._meanings.lines)
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -303,7 +302,7 @@ class House:
         return desk
 
     async def _open_caches(self) -> CacheDesk:
-        semantic, version = await open_semantic(
+        meanings = self._meanings = await open_semantic(
             self.settings.cache.semantic, self.files.meanings, self.clock, self._open_things, self._paid_embedder
         )
         shared = open_stores(self.settings, self.clock, self._background.start, workers=self._shares_files)
@@ -314,9 +313,9 @@ class House:
         memory = self.settings.cache.exact.memory_mb * MEBIBYTE
         return CacheDesk(
             exact=ExactCache(shared.store, self.clock, memory_bytes=memory),
-            semantic=semantic,
+            semantic=meanings.cache,
             secret=self.secret,
-            embedder_version=version,
+            embedder_version=meanings.version,
             background=self._background,
             epochs=self._epochs,
             leases=self._leases,
@@ -351,7 +350,7 @@ class House:
             features=lambda: tuple(self.settings.catalog.features),
             on_amended=self._budgets.take_up,
             caches=self.runtime.caches,
-            semantic=lambda: read_figures(self.files.meanings),
+            semantic=self._meanings.figures,
             caching=lambda: caching_of(self.settings.catalog.features.values(), self.runtime.generation.cache_rules),
             charges=ChargeDesk(
                 ledger=self.ledger,

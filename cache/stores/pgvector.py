@@ -214,8 +214,9 @@ def prepare(connection: Line) -> None:
                 connection.execute(files("cache.stores").joinpath("pgvector.sql").read_text("utf-8").encode())
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigError(
-            f"The database of `cache.semantic.url` cannot be used ({str(error).strip().splitlines()[0]}): install "
-            "pgvector on its server, and let the gateway's user create a schema in it (GRANT CREATE ON DATABASE)."
+            f"The database of `cache.semantic.url` cannot be used ({str(error).strip().splitlines()[0]}): have an "
+            "administrator of its server install pgvector and run CREATE EXTENSION vector there, and let the gateway's "
+            "user make a schema (GRANT CREATE ON DATABASE)."
         ) from None
 
 

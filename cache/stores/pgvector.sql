@@ -57,6 +57,12 @@ CREATE TABLE farthing_cache_1.domains (
     stopped BOOLEAN NOT NULL
 );
 
+-- What was purged (cache/epochs.py), where no other server keeps it.
+CREATE TABLE farthing_cache_1.epochs (
+    name TEXT PRIMARY KEY,
+    number BIGINT NOT NULL
+);
+
 -- Made last: where it is, all are.
 CREATE TABLE farthing_cache_1.totals (
     feature TEXT NOT NULL,

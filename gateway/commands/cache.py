@@ -88,7 +88,7 @@ def _books(settings: "Settings", since_ns: int, until_ns: int) -> "CacheBooks":
 
     database = ledger_of(settings)
     check_ledger(database)
-    figures = read_figures(Files.below(settings.data_dir).meanings)
+    figures = read_figures(Files.below(settings.data_dir).meanings, settings.cache.semantic.url)
     caching = caching_of(settings.catalog.features.values(), cache_rules_of(settings.cache))
     return read_cache_books(database, figures, caching, since_ns=since_ns, until_ns=until_ns)
 

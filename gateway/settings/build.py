@@ -140,6 +140,7 @@ def _cache(form: CacheForm, providers: Mapping[str, Provider]) -> CacheSettings:
         ),
         semantic=SemanticCacheSettings(
             enabled=semantic.enabled,
+            url=semantic.url or "",
             max_wrong=semantic.max_wrong,
             threshold=semantic.threshold,
             ttl_s=semantic.ttl,

@@ -15,10 +15,10 @@ from farthing.catalog import CacheAccess, Right, Step, Window
 from gateway.settings import scalars
 from gateway.settings.scalars import (
     CacheUrl,
+    DatabaseUrl,
     Day,
     Flag,
     KeyHash,
-    LedgerUrl,
     Model,
     Proxy,
     Rate,
@@ -109,7 +109,7 @@ class ServerForm(Form):
 class LedgerForm(Form):
     """The books."""
 
-    url: LedgerUrl | None = setting(
+    url: DatabaseUrl | None = setting(
         None, "PostgreSQL database that the gateways of several machines share; none: SQLite in data_dir."
     )
     synchronous: Annotated[str, scalars.choice("normal", "full")] = setting(
@@ -176,6 +176,11 @@ class SemanticCacheForm(Form):
     """Answers to a request that means the same."""
 
     enabled: Flag = setting(True, "Whether there is a semantic cache; each feature must still ask for it.")
+    url: DatabaseUrl | None = setting(
+        None,
+        "PostgreSQL database with pgvector whose semantic cache the gateways of several machines share; "
+        "none: SQLite in data_dir.",
+    )
     max_wrong: MaxWrong = setting(
         "0.5%", "Share of the requests looked up that may get a wrong answer; what may be served follows from it."
     )

@@ -229,7 +229,7 @@ _PROXY_PROBLEM: Final = (
 )
 
 
-def _ledger_url(value: Any) -> str:
+def _database_url(value: Any) -> str:
     """postgresql://…, as libpq reads it; the driver says what else is wrong with it when it connects."""
     text = _text(value)
     if text == "none":
@@ -237,14 +237,14 @@ def _ledger_url(value: Any) -> str:
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise fault(_LEDGER_URL_PROBLEM) from None
+        raise fault(_DATABASE_URL_PROBLEM) from None
     if not text.startswith(("postgresql://", "postgres://")) or len(parts.path) < 2 or " " in text:
-        raise fault(_LEDGER_URL_PROBLEM)
+        raise fault(_DATABASE_URL_PROBLEM)
     # Several servers may be named, HOST:PORT,HOST:PORT, of which the driver takes the first that it reaches. An @ more
     # is one of a password: what comes after it would be taken, and shown, for the name of a server.
     servers = parts.netloc.rpartition("@")[2]
     if text.count("@") > ("@" in parts.netloc) or not all(_SERVER.fullmatch(server) for server in servers.split(",")):
-        raise fault(_LEDGER_URL_PROBLEM)
+        raise fault(_DATABASE_URL_PROBLEM)
     return text
 
 
@@ -255,7 +255,7 @@ _SERVER: Final = re.compile(
 """A host and a port, both of which may be missing."""
 
 
-_LEDGER_URL_PROBLEM: Final = (
+_DATABASE_URL_PROBLEM: Final = (
     "{given} is not the address of a database; write postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE (name and "
     "password percent-encoded), ${NAME} for all of it, or none for SQLite in data_dir"
 )
@@ -365,7 +365,7 @@ ClientModel = Annotated[
 Url = Annotated[str, Scalar(_url, {"type": "string", "description": "http:// or https://, without a query"})]
 Proxy = Annotated[str, Scalar(_proxy, {"type": "string"})]
 CacheUrl = Annotated[str, Scalar(_cache_url, {"type": "string"})]
-LedgerUrl = Annotated[str, Scalar(_ledger_url, {"type": "string"})]
+DatabaseUrl = Annotated[str, Scalar(_database_url, {"type": "string"})]
 Secret = Annotated[
     str, Scalar(_secret, {"type": "string", "pattern": r"^(none|\$\{[A-Za-z_][A-Za-z0-9_]*(:-(none)?)?\})$"})
 ]

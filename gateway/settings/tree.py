@@ -65,7 +65,7 @@ def is_secret(path: Path) -> bool:
     match path:
         case ("providers", _, "api_key") | ("providers", _, "headers", _) | ("keys", _, "hash") | ("upstream", "proxy"):
             return True
-        case ("alerts", "webhook_url") | ("ledger", "url") | ("cache", "url"):
+        case ("alerts", "webhook_url") | ("ledger", "url") | ("cache", "url") | ("cache", "semantic", "url"):
             return True
     return False
 
@@ -137,9 +137,10 @@ class _Walk:
         return node.value
 
 
-_SERVERS: Final = {
-    "ledger": ("database", "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE"),
-    "cache": ("server", "redis://NAME:${PASSWORD}@HOST:PORT/0"),
+_SERVERS: Final[dict[Path, tuple[str, str]]] = {
+    ("ledger", "url"): ("database", "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE"),
+    ("cache", "semantic", "url"): ("database", "postgresql://NAME:${PASSWORD}@HOST:PORT/DATABASE"),
+    ("cache", "url"): ("server", "redis://NAME:${PASSWORD}@HOST:PORT/0"),
 }
 
 
@@ -163,14 +164,16 @@ def secret_problem(path: Path, text: str) -> str:
                 "a proxy's password may not stand in a file; write http://NAME:${PASSWORD}@HOST:PORT, "
                 "or ${NAME} for the whole address"
             )
-        case ("ledger" | "cache", "url") if "password=" in unquote(text).lower() or not _hides_password(text):
-            what, example = _SERVERS[str(path[0])]
+        case ("ledger", "url") | ("cache", "url") | ("cache", "semantic", "url") if not _hides_password(text):
+            what, example = _SERVERS[path]
             return f"a {what}'s password may not stand in a file; write {example}, or ${{NAME}} for the whole address"
     return ""
 
 
 def _hides_password(address: str) -> bool:
     """True where the password of a database is a reference, or there is none."""
+    if "password=" in unquote(address).lower():
+        return False
     found = re.match(r"\w+://[^:/@]*:(.*)@", address)
     return found is None or is_secret_reference(found[1])
 

@@ -90,7 +90,8 @@ class EmbedderSettings:
 class SemanticCacheSettings:
     """`max_wrong` is a share of requests, `threshold` a cosine, `deadline_ms` the longest wait for a lookup,
     `max_queue` texts that may wait, `shadow_share` a share of hits; `judge` is a model, empty for none. `embedder` is
-    None for the packaged one."""
+    None for the packaged one. `url` (postgresql://…) may hold a password, so repr never shows it; empty: SQLite in the
+    data directory."""
 
     enabled: bool
     max_wrong: float
@@ -101,6 +102,7 @@ class SemanticCacheSettings:
     max_queue: int
     shadow_share: float
     judge: str
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

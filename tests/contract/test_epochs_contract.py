@@ -18,19 +18,26 @@ Open = Callable[[], Awaitable[EpochRows]]
 NOW_US = 1_800_000_000 * 10**6
 
 
-@pytest.fixture(params=["memory", "sqlite", "valkey"])
+@pytest.fixture(params=["memory", "sqlite", "valkey", "postgres"])
 async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the same rows once more, as another process does."""
     opened: list[EpochRows] = []
     shared = MemoryEpochs()
     link = _link(request.getfixturevalue("valkey_url")) if request.param == "valkey" else None
+    database = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
 
     async def again() -> EpochRows:
         if link is not None:
             from cache.stores.redis import RedisEpochs
 
             return RedisEpochs(link, ManualClock())
-        rows = shared if request.param == "memory" else SQLiteEpochs.open(tmp_path / "cache.db", ManualClock())
+        rows: EpochRows = shared
+        if request.param == "sqlite":
+            rows = SQLiteEpochs.open(tmp_path / "cache.db", ManualClock())
+        elif database:
+            from cache.stores.postgres_epochs import PostgresEpochs
+
+            rows = PostgresEpochs.open(database, ManualClock())
         opened.append(rows)
         return rows
 

@@ -8,7 +8,7 @@ import pytest
 
 from farthing.money import format_usd
 from farthing.record import CacheOutcome, Outcome, Record
-from gateway.meanings import read_reports
+from gateway.meanings import read_figures
 from tests.gateway import ADMIN_KEY, OTHER_KEY, RunningGateway, running_gateway, until
 
 ASKED = "What is the capital city of France?"
@@ -80,7 +80,7 @@ async def test_what_a_shadow_found_is_published(gateway: Gateway) -> None:
         assert semantic is not None
         await semantic.flush()
 
-        (report,) = read_reports(house.files.meanings)
+        (report,) = read_figures(house.files.meanings).reports
 
         assert (report.feature, report.hits, report.graded, report.wrong) == ("chat", 1, 1, 0)
         assert report.shadow_cost == _of(running, "farthing-shadow")[0].cost
@@ -164,7 +164,7 @@ async def test_another_key_is_served_only_after_it_was_given_the_same_answer_its
 
         assert first.headers["x-farthing-cache"] == "miss"
         assert second.headers["x-farthing-cache"] == "semantic"
-        assert read_reports(running.application.house.files.meanings)[0].admitted == 1
+        assert read_figures(running.application.house.files.meanings).reports[0].admitted == 1
 
 
 async def test_another_tenant_is_never_served(gateway: Gateway) -> None:

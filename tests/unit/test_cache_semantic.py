@@ -461,3 +461,15 @@ async def test_a_lookup_behind_a_full_queue_does_not_wait_at_all(tmp_path: Path)
     await pool.aclose()
     assert found is None
     assert bench.cache.counts.busy == 1
+
+
+async def test_an_embedder_whose_vectors_have_another_length_is_named_and_makes_misses(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.add(ASKED)
+    bench.embedder.halved = True
+
+    assert await bench.find(UNLIKE) is None
+
+    assert bench.cache.counts.errors == 1
+    assert "the embedder words-1 gave a vector of 32 numbers in place of 64" in caplog.text
