@@ -72,6 +72,7 @@ ledger_group = _group("The ledger's file.")
 ledger_group.command("check")(ledger.ledger_check)
 ledger_group.command("archive")(ledger.ledger_archive)
 ledger_group.command("restore")(ledger.ledger_restore)
+ledger_group.command("move")(ledger.ledger_move)
 app.add_typer(ledger_group, name="ledger")
 
 cache_group = _group("The caches.")

@@ -27,7 +27,7 @@ class LedgerEngine:
 
     def __init__(self, settings: LedgerSettings, file: Path) -> None:
         self._settings, self._file = settings, file
-        self._server = _server(settings.url) if settings.url else None
+        self._server = server_at(settings.url) if settings.url else None
         self.database: Database = self._server or SQLiteFile(file)
 
     async def open(self, clock: Clock, on_late: Callable[[Record], None]) -> GroupCommit:
@@ -48,7 +48,8 @@ class LedgerEngine:
         return AmendmentFile(self._file, clock)
 
 
-def _server(url: str) -> "PostgresDatabase":
+def server_at(url: str) -> "PostgresDatabase":
+    """The ledger at an address of PostgreSQL. Raises ConfigError where it is none, or the package is missing."""
     try:
         from ledger.postgres_database import PostgresDatabase
     except ImportError:

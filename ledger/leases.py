@@ -55,6 +55,13 @@ def leases_of_the_dead(folder: Path, names: Iterable[str]) -> Iterator[list[str]
             lease.release()
 
 
+def living(folder: Path) -> set[str]:
+    """The names whose leases living processes have. Those of the dead are removed."""
+    names = {path.stem for path in folder.glob("*.lock")}
+    with leases_of_the_dead(folder, names) as dead:
+        return names - set(dead)
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time; waits for its turn, so not for the event loop."""

@@ -19,10 +19,8 @@ from ledger.groupcommit import DEADLINE_S, OWED_WAIT_S, Entry, GroupCommit
 from ledger.operations import Book, Outcome, Release, Reserve, Settle
 from ledger.postgres_commit import STATEMENTS, Known, Retry, Uncertain, commit, prepare, settle_doubts
 from ledger.postgres_connection import Line
-from ledger.postgres_database import PostgresDatabase, reason
+from ledger.postgres_database import LEASE_S, PostgresDatabase, reason
 
-LEASE_S: Final = 15.0
-"""A process that has not been heard of for so long is dead, and its holds are charged."""
 BEAT_S: Final = 3.0
 """How often a process says that it lives."""
 _STUCK: Final = 3

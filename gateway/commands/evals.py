@@ -9,7 +9,7 @@ import typer
 
 from farthing.errors import ConfigError
 from farthing.money import format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, environment, load_settings, print_table
+from gateway.commands.surroundings import CLOCK, ConfigOption, environment, load_settings, print_table, progress_bar
 from gateway.files import Files
 from gateway.periods import moment_of
 
@@ -91,11 +91,7 @@ class Bar:
     """A progress bar for each tier, on standard error."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._progress = progress_bar()
         self._turn: Any = None
 
     def __enter__(self) -> "Bar":

@@ -1,12 +1,17 @@
-"""Ledger: whether the books add up, and what is old moved out of them."""
+"""Ledger: whether the books add up, and where they are moved to: the old to files, all to PostgreSQL."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger
+from farthing.errors import InvalidParameter
+from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger, load_settings, progress_bar
+from gateway.files import Files
 from gateway.periods import moment_of, parse_moment
+
+if TYPE_CHECKING:
+    from ledger.check import Checked
 
 MOST_SHOWN = 100
 DIFFERENT = 1
@@ -25,6 +30,15 @@ def ledger_check(
     database = find_ledger(config, data_dir)
     check_ledger(database)
     checked = check.check(database)
+    _tell(checked)
+    if repair and checked.damaged:
+        check.repair(database, checked.damaged)
+        typer.echo(f"made the roll-ups of {len(checked.damaged)} days anew; check again to see what is left")
+    if checked.differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def _tell(checked: "Checked") -> None:
     for difference in checked.differences[:MOST_SHOWN]:
         typer.echo(str(difference))
     if len(checked.differences) > MOST_SHOWN:
@@ -33,11 +47,6 @@ def ledger_check(
     typer.echo(
         f"{checked.days} days and {checked.accounts} accounts{unknowable}: {len(checked.differences)} differences"
     )
-    if repair and checked.damaged:
-        check.repair(database, checked.damaged)
-        typer.echo(f"made the roll-ups of {len(checked.damaged)} days anew; check again to see what is left")
-    if checked.differences:
-        raise typer.Exit(DIFFERENT)
 
 
 def ledger_archive(
@@ -85,3 +94,62 @@ def ledger_restore(
         typer.echo(f"Not every record of before {moment_of(archived_ns):%Y-%m-%d} is in the ledger.")
     else:
         typer.echo("Every record is in the ledger.")
+
+
+def ledger_move(
+    to: Annotated[
+        str, typer.Option(help="Address of an empty PostgreSQL database; else `ledger.url`.", show_default=False)
+    ] = "",
+    config: ConfigOption = None,
+    data_dir: DataOption = None,
+) -> None:
+    """Move the ledger from its SQLite file to PostgreSQL, whole or not at all, and check it there; exit code 1 where
+    the check finds differences."""
+    from gateway.ledgers import server_at
+    from gateway.spendquery import check_ledger
+    from ledger import check
+    from ledger.sqlite_file import SQLiteFile
+
+    settings = None if to and data_dir else load_settings(config)
+    url = to or (settings.ledger.url if settings else "")
+    if not url:
+        raise InvalidParameter("Say where to: set `ledger.url`, or give --to postgresql://USER:PASSWORD@HOST/DATABASE.")
+    file = SQLiteFile(Files.below(data_dir or (settings.data_dir if settings else Path())).ledger)
+    check_ledger(file)
+    target = server_at(url)
+    from ledger.move import move
+
+    with Bar() as bar:
+        moved = move(file, target, bar)
+    for table in moved:
+        typer.echo(f"{table.table}: {table.rows:,} rows")
+    checked = check.check(target)
+    _tell(checked)
+    typer.echo(
+        f"The ledger is at {target.label} now. Set `ledger.url` before the next start; {file.label} stays as it was."
+    )
+    if checked.differences:
+        raise typer.Exit(DIFFERENT)
+
+
+class Bar:
+    """A progress bar for each table, on standard error."""
+
+    def __init__(self) -> None:
+        self._progress = progress_bar()
+        self._turn: Any = None
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def began(self, table: str, rows: int) -> None:
+        """A table's turn."""
+        self._turn = self._progress.add_task(table, total=rows)
+
+    def copied(self, rows: int) -> None:
+        """So many rows more."""
+        self._progress.advance(self._turn, rows)

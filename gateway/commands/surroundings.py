@@ -13,6 +13,8 @@ from gateway.files import Files
 from gateway.logs import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from gateway.settings import Settings
     from ledger.database import Database
 
@@ -85,6 +87,15 @@ def ledger_of(settings: "Settings") -> "Database":
     from gateway.ledgers import LedgerEngine
 
     return LedgerEngine(settings.ledger, Files.below(settings.data_dir).ledger).database
+
+
+def progress_bar() -> "Progress":
+    """A progress bar on standard error, with a line for each task."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
