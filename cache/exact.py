@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,34 +47,47 @@ class ExactCache:
     async def get(self, key: bytes, *, max_age_s: int | None = None, min_fresh_s: int = 0) -> StoredAnswer | None:
         """The live answer that is not older than `max_age_s` seconds and lives longer than `min_fresh_s` more, or
         None."""
+        return (await self.get_all((key,), max_age_s=max_age_s, min_fresh_s=min_fresh_s)).get(key)
+
+    async def get_all(
+        self, keys: Sequence[bytes], *, max_age_s: int | None = None, min_fresh_s: int = 0
+    ) -> dict[bytes, StoredAnswer]:
+        """Those answers of several keys, no key twice; the store is asked once for all that are not in memory."""
         now_ns = self._clock.wall_ns()
         until_ns = now_ns + min_fresh_s * NS
-        entry = self._held.get(key)
-        if entry is not None and entry.expires_ns > now_ns:
-            self._held.move_to_end(key)
-            if entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s):
-                self.counts.memory_hits += 1
-                return entry.answer
+
+        def will_do(entry: Entry) -> bool:
+            return entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s)
+
+        held = {key: entry.answer for key in keys if (entry := self._live(key, now_ns)) and will_do(entry)}
+        self.counts.memory_hits += len(held)
+        if len(held) == len(keys):
+            return held
         # Another process may have stored a younger answer than the one held here.
-        entry = await self._read(key, now_ns)
-        if entry is not None and entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s):
-            self.counts.store_hits += 1
-            return entry.answer
-        self.counts.misses += 1
-        return None
+        rest = [key for key in keys if key not in held]
+        stored = {key: one.answer for key, one in (await self._read(rest, now_ns)).items() if will_do(one)}
+        self.counts.store_hits += len(stored)
+        self.counts.misses += len(rest) - len(stored)
+        return held | stored
+
+    def _live(self, key: bytes, now_ns: int) -> Entry | None:
+        entry = self._held.get(key)
+        if entry is None or entry.expires_ns <= now_ns:
+            return None
+        self._held.move_to_end(key)
+        return entry
 
     def held(self, key: bytes) -> StoredAnswer | None:
         """The live answer in this process's memory, without a wait; a miss is not counted."""
-        entry = self._held.get(key)
-        if entry is None or entry.expires_ns <= self._clock.wall_ns():
+        entry = self._live(key, self._clock.wall_ns())
+        if entry is None:
             return None
-        self._held.move_to_end(key)
         self.counts.memory_hits += 1
         return entry.answer
 
     async def peek(self, key: bytes) -> StoredAnswer | None:
         """The live answer that another process has stored by now; counts nothing."""
-        entry = await self._read(key, self._clock.wall_ns())
+        entry = (await self._read((key,), self._clock.wall_ns())).get(key)
         return None if entry is None else entry.answer
 
     async def put(self, key: bytes, scope: bytes, answer: StoredAnswer, *, ttl_s: int) -> None:
@@ -94,25 +108,30 @@ class ExactCache:
         self._held.clear()
         await self.store.close()
 
-    async def _read(self, key: bytes, now_ns: int) -> Entry | None:
+    async def _read(self, keys: Sequence[bytes], now_ns: int) -> dict[bytes, Entry]:
         try:
-            data = await self.store.get(key, now_ns)
-            if data is None:
+            values = await self.store.read(keys, now_ns)
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._failed("get", error)
+            return {}
+        found = {}
+        for key in keys:
+            if (data := values.get(key)) is None:
                 self._release(key)
-                return None
-            large = len(data) > _LONG
-            entry = await asyncio.to_thread(unpack, data, key=key) if large else unpack(data, key=key)
+            elif (entry := await self._unpacked(key, data)) is not None and entry.expires_ns > now_ns:
+                self._hold(entry)
+                found[key] = entry
+        return found
+
+    async def _unpacked(self, key: bytes, data: bytes) -> Entry | None:
+        try:
+            return await asyncio.to_thread(unpack, data, key=key) if len(data) > _LONG else unpack(data, key=key)
         except CorruptEntry:
             self.counts.corrupt += 1
             await self.forget(key)
-            return None
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("get", error)
-            return None
-        if entry.expires_ns <= now_ns:
-            return None
-        self._hold(entry)
-        return entry
+        return None
 
     async def forget(self, key: bytes) -> None:
         """Serve this answer no more."""

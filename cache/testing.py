@@ -16,7 +16,7 @@ from cache.words import STOP_WORDS
 from farthing.answer import StoredAnswer
 from farthing.call import CacheControl, Call, Endpoint
 from farthing.money import Nano
-from farthing.ports import Payer
+from farthing.ports import Payer, Store
 from farthing.tags import Tags
 from farthing.usage import Usage
 
@@ -141,10 +141,15 @@ class FixedGrader:
         return self.verdict
 
 
+async def value_of(store: Store, key: bytes, now_ns: int) -> bytes | None:
+    """The live value of one key."""
+    return (await store.read([key], now_ns)).get(key)
+
+
 class BrokenStore:
     """Port `Store` on a disk that is gone."""
 
-    async def get(self, key: bytes, now_ns: int) -> bytes | None:
+    async def read(self, keys: Sequence[bytes], now_ns: int) -> dict[bytes, bytes]:
         """See the port."""
         raise OSError("no disk")
 

@@ -64,8 +64,8 @@ class Ledger(Protocol):
 class Store(Protocol):
     """Bytes under a key until they expire; losing them costs money, never correctness."""
 
-    async def get(self, key: bytes, now_ns: int) -> bytes | None:
-        """The live value, or None."""
+    async def read(self, keys: Sequence[bytes], now_ns: int) -> Mapping[bytes, bytes]:
+        """The live ones of these values, by key; in one trip where the store is elsewhere."""
 
     async def put(self, key: bytes, value: bytes, *, scope: bytes, expires_ns: int) -> None:
         """Keep a value; may evict others to stay under the byte cap."""

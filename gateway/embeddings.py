@@ -30,8 +30,8 @@ from farthing.value import Value, changed
 from gateway.cachedesk import LEASE_AFTER_S, CacheDesk, CacheRules, Following, Lookup
 from gateway.jsonbody import with_changes
 
-AT_ONCE: Final = 8
-"""Keys asked for at one time: as many as there are connections to a server, so that none waits for another's."""
+AT_ONCE: Final = 128
+"""Keys asked for in one trip to the store: with vectors of 1,536 dimensions 0.8 MB, a few milliseconds."""
 LOOKUP_S: Final = 0.25
 """Longest that a call waits for what is known, however slow a server is; the rest is sent."""
 _NOTHING_SENT: Final[Mapping[str, int]] = {"prompt_tokens": 0, "total_tokens": 0}
@@ -103,18 +103,16 @@ class EmbeddingLookup(Lookup):
         return None
 
     async def _look_up(self) -> dict[bytes, Kept]:
-        """What is known, some keys at a time, as far as it is found in `LOOKUP_S`."""
+        """What is known, as far as it is found in `LOOKUP_S`; two thousand inputs take sixteen trips."""
         control, exact, loop = self._call.cache_control, self._desk.exact, asyncio.get_running_loop()
         known: dict[bytes, Kept] = {}
         keys = list(dict.fromkeys(self._keys))
         until = loop.time() + LOOKUP_S
         for at in range(0, len(keys), AT_ONCE):
             asked = keys[at : at + AT_ONCE]
-            answers = await asyncio.gather(
-                *(exact.get(key, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s) for key in asked)
-            )
-            for key, answer in zip(asked, answers, strict=True):
-                if answer is not None and (vector := unpacked(answer.body)) is not None:
+            answers = await exact.get_all(asked, max_age_s=control.max_age_s, min_fresh_s=control.min_fresh_s)
+            for key, answer in answers.items():
+                if (vector := unpacked(answer.body)) is not None:
                     known[key] = Kept(vector=vector, answer=answer)
             if loop.time() > until:
                 break

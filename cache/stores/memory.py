@@ -1,5 +1,6 @@
 """A store in memory: for tests, and for whoever wants nothing on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -17,10 +18,10 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._values: dict[bytes, _Value] = {}
 
-    async def get(self, key: bytes, now_ns: int) -> bytes | None:
-        """The live value, or None."""
-        value = self._values.get(key)
-        return value.data if value is not None and value.expires_ns > now_ns else None
+    async def read(self, keys: Sequence[bytes], now_ns: int) -> dict[bytes, bytes]:
+        """See the port."""
+        found = {key: self._values[key] for key in keys if key in self._values}
+        return {key: value.data for key, value in found.items() if value.expires_ns > now_ns}
 
     async def put(self, key: bytes, value: bytes, *, scope: bytes, expires_ns: int) -> None:
         """Keep a value."""

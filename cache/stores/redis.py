@@ -134,15 +134,16 @@ class RedisStore:
         self._waiting_bytes = 0
         self._sends = False
 
-    async def get(self, key: bytes, now_ns: int) -> bytes | None:
+    async def read(self, keys: Sequence[bytes], now_ns: int) -> dict[bytes, bytes]:
         """See the port. Raises OSError or RedisError where the server does not answer."""
-        if key in self._waiting:
-            held = self._waiting[key]
-            return held.data if held is not None and held.expires_ns > now_ns else None
-        value = await self._link.ask(lambda client: client.get(_answer(key)))
-        if value is None or int.from_bytes(value[:8], "big") <= now_ns:
-            return None
-        return bytes(value[8:])
+        held = {key: self._waiting[key] for key in keys if key in self._waiting}
+        values = {key: one.data for key, one in held.items() if one is not None and one.expires_ns > now_ns}
+        if asked := [key for key in keys if key not in held]:
+            answers = await self._link.ask(lambda client: client.mget([_answer(key) for key in asked]))
+            for key, value in zip(asked, answers, strict=True):
+                if value is not None and int.from_bytes(value[:8], "big") > now_ns:
+                    values[key] = value[8:]
+        return values
 
     async def put(self, key: bytes, value: bytes, *, scope: bytes, expires_ns: int) -> None:
         """See the port."""

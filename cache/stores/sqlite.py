@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -91,11 +91,14 @@ class SQLiteStore:
         # One connection for both: what another one writes would empty the page cache of the reads.
         return cls(path, connect(path, busy_s=0), max_bytes=max_bytes, busy_s=write_busy_s)
 
-    async def get(self, key: bytes, now_ns: int) -> bytes | None:
-        """The live value, or None. Raises sqlite3.Error where the file cannot be read at once."""
+    async def read(self, keys: Sequence[bytes], now_ns: int) -> dict[bytes, bytes]:
+        """See the port. Raises sqlite3.Error where the file cannot be read at once."""
         if now_ns - self._swept_ns > _SWEEP_EVERY_NS:
             self._swept_ns = now_ns
             self._write_soon()
+        return {key: data for key in keys if (data := self._live(key, now_ns)) is not None}
+
+    def _live(self, key: bytes, now_ns: int) -> bytes | None:
         if key in self._waiting:
             value = self._waiting[key]
             return value.data if value is not None and value.expires_ns > now_ns else None

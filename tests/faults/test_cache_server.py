@@ -53,6 +53,14 @@ async def sent(gateway: RunningGateway) -> None:
     await gateway.application.house.runtime.caches.exact.store.written()  # type: ignore[attr-defined]
 
 
+async def reads(server: Server) -> int:
+    """How often the server was asked for values, one or many at a time."""
+    link = RedisLink(server.url)
+    stats = await link.ask(lambda client: client.info("commandstats"))
+    await link.close()
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("get", "mget"))
+
+
 async def test_two_machines_share_answers_and_purges(tmp_path: Path, own_valkey: Server) -> None:
     async with two_machines(tmp_path, own_valkey.url) as (here, there):
         assert await cache_of(here, "one") == "miss"
@@ -75,6 +83,19 @@ async def test_two_machines_ask_the_provider_once(tmp_path: Path, own_valkey: Se
         assert len(here.mock.requests) == 1
         assert sorted(set(caches)) == ["coalesced", "miss"]
         assert caches.count("miss") == 1
+
+
+async def test_a_batch_of_known_inputs_takes_one_trip_to_the_server(tmp_path: Path, own_valkey: Server) -> None:
+    body = {"model": "plain-model", "input": [f"text {number}" for number in range(100)]}
+    async with two_machines(tmp_path, own_valkey.url) as (here, there):
+        await here.client.post("/v1/embeddings", json=body)
+        await sent(here)
+        before = await reads(own_valkey)
+
+        answer = await there.client.post("/v1/embeddings", json=body)
+
+        assert (answer.headers["x-farthing-cache"], answer.headers["x-farthing-inputs-sent"]) == ("exact", "0/100")
+        assert await reads(own_valkey) - before == 1
 
 
 async def test_a_server_that_dies_makes_misses_and_comes_back(gateway: RunningGateway, own_valkey: Server) -> None:

@@ -16,7 +16,7 @@ from cache.entry import CorruptEntry, Entry, pack, unpack
 from cache.exact import ExactCache, lifetime_ns
 from cache.stores.memory import MemoryStore
 from cache.stores.sqlite import SQLiteStore
-from cache.testing import BrokenStore, example_answer, example_body
+from cache.testing import BrokenStore, example_answer, example_body, value_of
 from farthing.value import changed
 from ledger.testing import ManualClock
 
@@ -158,7 +158,7 @@ async def test_a_damaged_or_foreign_entry_is_a_miss_and_is_deleted(data: bytes) 
     await store.put(KEY, data, scope=SCOPE, expires_ns=clock.wall_ns() + 10**12)
 
     assert await cache.get(KEY) is None
-    assert await store.get(KEY, clock.wall_ns()) is None
+    assert await value_of(store, KEY, clock.wall_ns()) is None
     assert cache.counts.corrupt == 1
 
 
@@ -171,7 +171,7 @@ async def test_a_large_answer_is_kept_small_and_comes_back_whole(size: int) -> N
     await cache.put(KEY, SCOPE, large, ttl_s=60)
 
     assert await cache.get(KEY) == large
-    kept = await store.get(KEY, clock.wall_ns())
+    kept = await value_of(store, KEY, clock.wall_ns())
     assert kept is not None
     assert size < 1_024 or len(kept) < len(large.body) / 4
 
@@ -225,8 +225,8 @@ async def test_two_processes_share_the_file(tmp_path: Path) -> None:
         await there.put(bytes([100 + at]) * 32, b"there", scope=SCOPE, expires_ns=now + 10**12)
     await asyncio.gather(here.written(), there.written())
 
-    crossed = [await there.get(bytes([at]) * 32, now) for at in range(50)]
-    crossed += [await here.get(bytes([100 + at]) * 32, now) for at in range(50)]
+    crossed = [await value_of(there, bytes([at]) * 32, now) for at in range(50)]
+    crossed += [await value_of(here, bytes([100 + at]) * 32, now) for at in range(50)]
     await here.close()
     await there.close()
 
@@ -246,7 +246,7 @@ async def test_a_file_that_cannot_be_used_is_begun_anew(tmp_path: Path, damage: 
     store = SQLiteStore.open(path, max_bytes=1 << 20)
     await store.put(KEY, b"value", scope=SCOPE, expires_ns=now + 10**9)
     await store.written()
-    found = await store.get(KEY, now)
+    found = await value_of(store, KEY, now)
     await store.close()
 
     assert found == b"value"
@@ -269,7 +269,7 @@ async def test_a_value_larger_than_an_eighth_of_the_cap_is_dropped(tmp_path: Pat
 
     await store.put(KEY, b"v" * 1_000, scope=SCOPE, expires_ns=now + 10**9)
 
-    found = await store.get(KEY, now)
+    found = await value_of(store, KEY, now)
     await store.close()
     assert (found, store.dropped) == (None, 1)
 
@@ -282,7 +282,7 @@ async def test_expired_values_leave_the_file_and_the_count_of_bytes(tmp_path: Pa
     await store.put(KEY, b"lives", scope=SCOPE, expires_ns=now + 10**12)
     await store.written()
 
-    await store.get(KEY, now + 10**11)
+    await value_of(store, KEY, now + 10**11)
     await store.close()
 
     connection = sqlite3.connect(path)
@@ -300,11 +300,11 @@ async def test_a_locked_file_blocks_nobody_and_the_batch_is_dropped_with_a_count
     other.execute("BEGIN IMMEDIATE")
 
     await store.put(KEY, b"value", scope=SCOPE, expires_ns=now + 10**9)
-    while_waiting = await store.get(KEY, now)
+    while_waiting = await value_of(store, KEY, now)
     await store.written()
     other.execute("ROLLBACK")
     other.close()
-    afterwards = await store.get(KEY, now)
+    afterwards = await value_of(store, KEY, now)
     await store.close()
 
     assert (while_waiting, afterwards, store.dropped) == (b"value", None, 1)
