@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cache.finding import SemanticCounts
-from gateway.meanings import read_reports
+from gateway.meanings import read_figures
 from tests.gateway import ADMIN_KEY, RunningGateway, hash_of, running_gateway, until
 
 GUEST_KEY = "fk-test-key-in-less-trusted-hands"
@@ -179,7 +179,7 @@ async def test_a_reading_key_admits_nothing(gateway: Gateway) -> None:
         boss = await running.chat(SAME.lower(), headers=BOSS)
 
         assert outcome(boss) == "miss"
-        (report,) = read_reports(running.application.house.files.meanings)
+        (report,) = read_figures(running.application.house.files.meanings).reports
         assert report.admitted == 0
 
 
@@ -189,12 +189,12 @@ async def test_a_reading_key_is_served_what_is_admitted_and_grades_and_counts_no
         await until(lambda: counts_of(running).stored == 1)
         await running.chat(SAME, headers=BOSS)
         await settled(running)
-        (before,) = read_reports(running.application.house.files.meanings)
+        (before,) = read_figures(running.application.house.files.meanings).reports
 
         guest = await running.chat("what's the capital city of france?", headers=GUEST)
         await settled(running)
 
-        (after,) = read_reports(running.application.house.files.meanings)
+        (after,) = read_figures(running.application.house.files.meanings).reports
         assert before.admitted == 1
         assert outcome(guest) == "semantic"
         assert counts_of(running).hits == 1

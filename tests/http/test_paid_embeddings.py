@@ -8,7 +8,7 @@ import pytest
 
 from cache.semantic import SemanticCache
 from farthing.record import CacheOutcome, Outcome, Record
-from gateway.meanings import read_reports
+from gateway.meanings import read_figures
 from tests.gateway import RunningGateway, running_gateway, until
 
 ASKED = "What is the capital city of France?"
@@ -84,7 +84,7 @@ async def test_what_it_cost_is_published_as_the_caches_own(gateway: Gateway) -> 
         await _semantic(running).flush()
         spent = sum(record.cost for record in _embeddings(running))
 
-        (report,) = read_reports(running.application.house.files.meanings)
+        (report,) = read_figures(running.application.house.files.meanings).reports
 
         assert (report.feature, report.embedding_cost, report.net_saved) == ("chat", spent, -spent)
         assert await running.metric("farthing_semantic_embedding_cost_usd_total", feature="chat") == spent / 1e9
