@@ -14,6 +14,7 @@ from farthing.call import CacheControl, Endpoint
 from farthing.catalog import Deployment
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Outcome, Record
+from farthing.value import changed
 from gateway.pipeline import serve
 from gateway.upstreams.testing import Scripted
 from tests.scripted_pipeline import CHAT, SMALL, Stair, headers_of, plain, provider
@@ -274,7 +275,7 @@ async def test_other_dimensions_know_nothing_of_each_other() -> None:
 async def test_no_cache_asks_for_all_and_keeps_the_new_vectors() -> None:
     made = stair(plain(embedded("a")), plain(embedded("b")))
     await ask(made, "a")
-    fresh = replace(made.request(EMBED, model=SMALL, input=["a", "a"]), cache_control=CacheControl(no_cache=True))
+    fresh = changed(made.request(EMBED, model=SMALL, input=["a", "a"]), cache_control=CacheControl(no_cache=True))
 
     async with await serve(fresh, made.runtime) as answer:
         said = orjson.loads(answer.body)
@@ -323,7 +324,7 @@ async def test_only_what_is_cached_means_every_input() -> None:
     made = stair(plain(embedded("a")))
     await ask(made, "a")
     wanted = CacheControl(only_if_cached=True)
-    asked = replace(made.request(EMBED, model=SMALL, input=["a", "b"]), cache_control=wanted)
+    asked = changed(made.request(EMBED, model=SMALL, input=["a", "b"]), cache_control=wanted)
 
     async with await serve(asked, made.runtime) as answer:
         pass
