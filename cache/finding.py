@@ -76,13 +76,14 @@ Referee = Callable[[Pair], Awaitable[Ruling]]
 
 @dataclass(slots=True)
 class SemanticCounts:
-    """What happened in this process. `below`: nothing near enough; `late`: the deadline passed; `busy`: too many texts
-    waited for the embedder; `away`: nobody could embed, or what keeps the rows did not answer lately; `errors`: any
-    failure."""
+    """What happened in this process. `below`: nothing near enough; `empty`: nothing kept in the scope; `late`: the
+    deadline passed; `busy`: too many texts waited for the embedder; `away`: nobody could embed, or what keeps the rows
+    did not answer lately; `errors`: any failure."""
 
     finds: int = 0
     hits: int = 0
     below: int = 0
+    empty: int = 0
     stored: int = 0
     late: int = 0
     busy: int = 0

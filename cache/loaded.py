@@ -47,6 +47,10 @@ class LoadedScopes:
         """See the port: files are always there."""
         return True
 
+    def is_empty(self, scope: bytes, now_ns: int) -> bool:
+        """See the port."""
+        return not self.refresh(scope, now_ns)
+
     def near(self, scope: bytes, vector: NDArray[np.float32], *, k: int, floor: float, now_ns: int) -> list[Neighbour]:
         """See the port."""
         self.refresh(scope, now_ns)

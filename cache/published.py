@@ -12,9 +12,10 @@ from farthing.money import Nano
 Z_95: Final = 1.96
 """Standard normal quantile of a two-sided interval of 95 %."""
 
+SKIPPED: Final = ("lookup", "keeping")
+"""What was not done with a question: looked up (or not waited for), and kept with its answer."""
 SKIPS: Final = ("busy", "late", "away", "failed")
-"""Why a lookup was not made, or not waited for: too many texts at the embedder, the deadline, nobody to embed, any
-failure."""
+"""Why: too many texts at the embedder, the deadline, nobody to embed, any failure."""
 Totals = Mapping[str, Mapping[str, float]]
 """Sums of each feature by name."""
 Domains = Mapping[str, tuple[int, int, int]]
@@ -82,8 +83,8 @@ class FeatureReport:
     """One feature. `requests` were looked up; `hits` of them answered, `conservative_hits` of these by the rule for
     domains without evidence. `graded` hits were sent upstream as well, `wrong` of them answered differently, which
     makes `wrong_per_hit` an estimate of all; `graded_misses` taught where the border lies. Answers that could not be
-    compared are `undecided`, `undecided_hits` of them served: the estimate knows nothing of these. `skipped` are the
-    lookups that could not be made, by the reason (`SKIPS`). Money: nano-dollars."""
+    compared are `undecided`, `undecided_hits` of them served: the estimate knows nothing of these. `skipped`
+    counts what could not be done, by `SKIPPED` and `SKIPS`. Money: nano-dollars."""
 
     feature: str
     requests: int
@@ -101,7 +102,7 @@ class FeatureReport:
     shadow_cost: Nano
     judge_cost: Nano
     embedding_cost: Nano
-    skipped: Mapping[str, int]
+    skipped: Mapping[tuple[str, str], int]
     domains: int
     calibrated: int
     stopped: int
@@ -147,7 +148,7 @@ def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int
         shadow_cost=Nano(number("shadow_cost")),
         judge_cost=Nano(number("judge_cost")),
         embedding_cost=Nano(number("embedding_cost")),
-        skipped={reason: number(reason) for reason in SKIPS},
+        skipped={(what, why): number(f"{what}_{why}") for what in SKIPPED for why in SKIPS},
         domains=domains[0],
         calibrated=domains[1],
         stopped=domains[2],

@@ -100,6 +100,10 @@ class Nearby(Protocol):
     def ready(self) -> bool:
         """False where it would find nothing now, for what keeps the rows is away."""
 
+    def is_empty(self, scope: bytes, now_ns: int) -> bool:
+        """True where the scope has no live rows, so that nothing can be near. False may also mean that it had some
+        lately."""
+
     def near(
         self, scope: bytes, vector: "NDArray[np.float32]", *, k: int, floor: float, now_ns: int
     ) -> list[Neighbour]:

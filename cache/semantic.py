@@ -31,6 +31,8 @@ from farthing.ports import Clock, Embedder, Payer
 
 _LOG: Final = logging.getLogger(__name__)
 _RECENT: Final = 512  # vectors kept between a miss and the storing of its answer: 0.8 MB
+_FILLED: Final = 4096
+"""Scopes that had entries lately, so that nobody has to look whether they have."""
 _GRADINGS: Final = 8
 """Misses graded at one time; each may take two texts to embed."""
 
@@ -84,6 +86,7 @@ class SemanticCache:
         self._clock = clock
         self._deadline_s = deadline_s
         self._recent: OrderedDict[tuple[str, str], Vector] = OrderedDict()
+        self._filled: OrderedDict[bytes, None] = OrderedDict()
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._telling: Future[None] | None = None
         self._grading = 0
@@ -100,23 +103,26 @@ class SemanticCache:
                 raise RowsAway
             until = self._clock.monotonic() + self._deadline_s
             async with asyncio.timeout(self._deadline_s):
-                question = await self._question(call, scope, text)
-                found = await self._in_thread(self._work.look_up, call, question, rules, max_age_s, until)
+                if await self._is_empty(call, scope, rules):
+                    found = NOTHING
+                else:
+                    question = await self._question(call, scope, text)
+                    found = await self._in_thread(self._work.look_up, call, question, rules, max_age_s, until)
             if self._work.due:
                 self._thread.submit(self._work.save_due)
             return found
         except TimeoutError:
             self.counts.late += 1
-            self._skip(call, "late")
+            self._skip(call, "lookup_late")
         except EmbedderBusy:
             self.counts.busy += 1
-            self._skip(call, "busy")
+            self._skip(call, "lookup_busy")
         except (EmbedderAway, RowsAway):
             self.counts.away += 1
-            self._skip(call, "away")
+            self._skip(call, "lookup_away")
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("find", error)
-            self._skip(call, "failed")
+            self._skip(call, "lookup_failed")
         return NOTHING
 
     async def add(
@@ -140,15 +146,19 @@ class SemanticCache:
             kept = None
             if text is not None:
                 kept = await self._in_thread(self._work.put, await self._question(call, scope, text), answer, ttl_s)
+                self._note_filled(scope)
             if near is not None and self._grading < _GRADINGS:  # others teach as well, and use the same embedder
                 same, spent = await self._same(pair, referee)
                 await self._in_thread(self._work.learn, near, same, None, kept, {"judge_cost": spent})
         except EmbedderBusy:
             self.counts.busy += 1
+            self._skip(call, "keeping_busy")
         except (EmbedderAway, RowsAway):
             self.counts.away += 1
+            self._skip(call, "keeping_away")
         except Exception as error:  # noqa: BLE001 - caches fail open
             self._failed("add", error)
+            self._skip(call, "keeping_failed")
 
     async def grade_hit(
         self, near: Near, fresh: StoredAnswer | None, *, cost: Nano, referee: Referee | None = None
@@ -195,6 +205,21 @@ class SemanticCache:
         turn = last_turn(call.endpoint, call.body)
         return None if turn is None else turn.text
 
+    async def _is_empty(self, call: Call, scope: bytes, rules: SemanticRules) -> bool:
+        """Nothing is embedded to look among nothing: the scope of a conversation is new with every turn, and embedding
+        it to be kept can wait until it is answered."""
+        if scope in self._filled:
+            return False
+        empty = await self._in_thread(self._work.find_none, call, scope, rules, self._clock.wall_ns())
+        if not empty:
+            self._note_filled(scope)
+        return empty
+
+    def _note_filled(self, scope: bytes) -> None:
+        self._filled[scope] = None
+        if len(self._filled) > _FILLED:
+            self._filled.popitem(last=False)
+
     async def _question(self, call: Call, scope: bytes, text: str) -> Question:
         # By tenant: that another has asked the very same must not be told by how fast the answer comes.
         key = (call.tags.tenant, text)
@@ -216,8 +241,8 @@ class SemanticCache:
         with suppress(RuntimeError):  # it was closed meanwhile: the cost is on the books in any case
             self._thread.submit(self._work.note_embedded, feature, cost)
 
-    def _skip(self, call: Call, reason: str) -> None:
-        self._skipped[call.tags.feature, reason] += 1
+    def _skip(self, call: Call, name: str) -> None:
+        self._skipped[call.tags.feature, name] += 1
         if self._telling is None or self._telling.done():  # one at a time, however long the thread is held up
             self._tell_skipped()
 

@@ -35,6 +35,15 @@ class SemanticWork:
         self._flushed_ns = 0
         self.due: list[Domain] = []
 
+    def find_none(self, call: Call, scope: bytes, rules: SemanticRules, now_ns: int) -> bool:
+        """True where the scope has no entries, which is a request that found nothing."""
+        if not self._shelf.is_empty(scope, now_ns):
+            return False
+        self._flush_now_and_then(now_ns)
+        self.counts.empty += 1
+        self._note_request(self._domain(call, rules, now_ns), Decision(None, None), None)
+        return True
+
     def look_up(
         self, call: Call, question: Question, rules: SemanticRules, max_age_s: int | None, until: float
     ) -> Finding:
@@ -77,9 +86,9 @@ class SemanticWork:
             self.due.append(domain)
 
     def note_skipped(self, skipped: Mapping[tuple[str, str], int]) -> None:
-        """Lookups that were not made, by feature and reason."""
-        for (feature, reason), times in skipped.items():
-            self._sums[feature][reason] += times
+        """What was not done, by feature and the name of its sum (`cache.published`)."""
+        for (feature, name), times in skipped.items():
+            self._sums[feature][name] += times
         self._flush_now_and_then(self._clock.wall_ns())
 
     def note_embedded(self, feature: str, cost: Nano) -> None:

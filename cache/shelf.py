@@ -40,6 +40,10 @@ class Shelf:
         self._max_entries = max_entries
         self._swept_ns = 0
 
+    def is_empty(self, scope: bytes, now_ns: int) -> bool:
+        """True where the scope has no live rows."""
+        return self._nearby.is_empty(scope, now_ns)
+
     def near(self, question: Question, floor: float) -> list[Neighbour]:
         """The nearest live rows of the scope whose cosine is `floor` at least, nearest first."""
         self.sweep(question.now_ns)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from cache.published import SKIPS, FeatureReport
+from cache.published import FeatureReport
 from gateway.exposition import Family, Kind, Unit, value_lines
 
 _MILLION: Final = 1_000_000
@@ -36,8 +36,8 @@ PROOF: Final = _family(
 EMBEDDING: Final = _family(
     "embedding_cost_usd_total", Kind.COUNTER, "USD spent on a provider's embeddings of questions.", unit=Unit.USD
 )
-SKIPPED: Final = _family(
-    "skips_total", Kind.COUNTER, "Lookups that were not made, or not waited for, by the reason.", "reason"
+SKIPS: Final = _family(
+    "skips_total", Kind.COUNTER, "Questions not looked up, or not waited for, or not kept.", "step", "reason"
 )
 ENTRIES: Final = _family("entries_total", Kind.COUNTER, "Entries that grading admitted or evicted.", "change")
 DOMAINS: Final = _family("domains", Kind.GAUGE, "Domains of the feature, by what they may serve.", "state")
@@ -52,7 +52,7 @@ SERVER_ERRORS: Final = Family(
     help="Questions of this worker that the server of cache.semantic.url did not answer, or not in time.",
 )
 SEMANTIC_FAMILIES: Final = (
-    *(SERVER_UP, SERVER_ERRORS, REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, EMBEDDING, SKIPPED, ENTRIES, DOMAINS),
+    *(SERVER_UP, SERVER_ERRORS, REQUESTS, HITS, GRADES, WRONG, SAVED, PROOF, EMBEDDING, SKIPS, ENTRIES, DOMAINS),
 )
 
 Sample = tuple[tuple[str, ...], int]
@@ -110,7 +110,7 @@ _READ: Final[tuple[tuple[Family, Callable[[FeatureReport], dict[tuple[str, ...],
     (SAVED, lambda report: {(): report.saved}),
     (PROOF, lambda report: {("shadow",): report.shadow_cost, ("judge",): report.judge_cost}),
     (EMBEDDING, lambda report: {(): report.embedding_cost}),
-    (SKIPPED, lambda report: {(reason,): report.skipped[reason] for reason in SKIPS}),
+    (SKIPS, lambda report: {tuple(name): times for name, times in report.skipped.items()}),
     (ENTRIES, lambda report: {("admitted",): report.admitted, ("evicted",): report.evicted}),
     (DOMAINS, _domains),
 )

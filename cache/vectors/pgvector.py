@@ -25,6 +25,7 @@ _NEAR: Final = b"""
     SELECT questions.id, prompt, answer, writer, admitted, cosine FROM near JOIN questions ON questions.id = near.id
     WHERE cosine >= %(floor)s::float8 ORDER BY cosine DESC
 """
+_ANY: Final = b"SELECT 1 FROM vectors WHERE scope = %s AND expires_ns > %s LIMIT 1"
 _OLDEST: Final = b"SELECT id FROM vectors WHERE scope = %s ORDER BY id DESC OFFSET %s"
 
 
@@ -39,6 +40,10 @@ class PgvectorNearby:
     def ready(self) -> bool:
         """See the port."""
         return self._link.ready()
+
+    def is_empty(self, scope: bytes, now_ns: int) -> bool:
+        """See the port."""
+        return not self._rows(_ANY, (scope, now_ns))
 
     def near(self, scope: bytes, vector: NDArray[np.float32], *, k: int, floor: float, now_ns: int) -> list[Neighbour]:
         """See the port."""

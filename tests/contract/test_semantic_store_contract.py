@@ -286,6 +286,18 @@ def test_nothing_below_the_floor_is_near(opened: Opened) -> None:
 
 
 @every_finder
+def test_a_scope_is_empty_until_any_process_puts_something_there_that_lives(opener: Open) -> None:
+    (_, nearby), (there, _) = opener(), opener()
+    assert nearby.is_empty(A, 0)
+
+    _put(there, VECTOR, expires_ns=10)
+
+    assert not nearby.is_empty(A, 9)
+    assert nearby.is_empty(B, 9)
+    assert opener()[1].is_empty(A, 10)
+
+
+@every_finder
 def test_what_expired_or_was_deleted_by_another_process_is_not_near(opener: Open) -> None:
     (here, nearby), (there, _) = opener(), opener()
     soon, gone, stays = (_put(here, VECTOR, expires_ns=at) for at in (10, 100, 100))

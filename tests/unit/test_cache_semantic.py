@@ -259,6 +259,7 @@ async def test_a_row_moved_into_another_scope_is_not_served_there(tmp_path: Path
 
 
 async def test_a_broken_embedder_makes_misses_and_never_raises(bench: Bench) -> None:
+    await bench.add(UNLIKE)
     bench.embedder.broken = True
 
     await bench.add(ASKED)
@@ -268,7 +269,8 @@ async def test_a_broken_embedder_makes_misses_and_never_raises(bench: Bench) -> 
 
 
 async def test_an_embedder_that_takes_too_long_makes_a_miss(tmp_path: Path) -> None:
-    async with _bench(tmp_path, deadline_s=0.005) as bench:
+    async with _bench(tmp_path, deadline_s=0.05) as bench:
+        await bench.add(UNLIKE)
         bench.embedder.stuck = True
 
         assert await bench.find(ASKED) is None
@@ -346,6 +348,7 @@ async def test_a_class_that_is_never_served_is_not_even_embedded(
 
 
 async def test_a_full_queue_of_the_embedder_is_a_miss_and_no_failure(bench: Bench) -> None:
+    await bench.add(UNLIKE)
     bench.embedder.busy = True
 
     assert await bench.find(ASKED) is None
@@ -353,6 +356,7 @@ async def test_a_full_queue_of_the_embedder_is_a_miss_and_no_failure(bench: Benc
 
 
 async def test_without_anybody_to_embed_a_lookup_is_a_miss_and_no_failure(bench: Bench) -> None:
+    await bench.add(UNLIKE)
     bench.embedder.away = True
 
     await bench.add(ASKED)
@@ -361,17 +365,28 @@ async def test_without_anybody_to_embed_a_lookup_is_a_miss_and_no_failure(bench:
     assert (bench.cache.counts.away, bench.cache.counts.errors) == (2, 0)
 
 
-async def test_lookups_that_were_not_made_are_published_with_their_reason(tmp_path: Path) -> None:
-    async with _bench(tmp_path, deadline_s=0.005) as bench:
-        for trouble in ("busy", "away", "stuck", "broken"):
+async def test_what_was_not_looked_up_or_kept_is_published_with_its_reason(tmp_path: Path) -> None:
+    async with _bench(tmp_path, deadline_s=0.05) as bench:
+        await bench.add(UNLIKE)
+        for trouble in ("busy", "away", "broken", "stuck"):
             setattr(bench.embedder, trouble, True)
             await bench.find(ASKED)
+            if trouble != "stuck":
+                await bench.add(ASKED)
             setattr(bench.embedder, trouble, False)
         await bench.cache.flush()
 
         (report,) = semantic_report(*read_published(tmp_path / "semantic.db"))
 
-    assert report.skipped == {"busy": 1, "away": 1, "late": 1, "failed": 1}
+    assert {name: times for name, times in report.skipped.items() if times} == {
+        ("lookup", "busy"): 1,
+        ("lookup", "away"): 1,
+        ("lookup", "failed"): 1,
+        ("lookup", "late"): 1,
+        ("keeping", "busy"): 1,
+        ("keeping", "away"): 1,
+        ("keeping", "failed"): 1,
+    }
     assert report.requests == 0
 
 
@@ -389,8 +404,8 @@ async def test_what_embedding_costs_is_told_by_feature_and_taken_from_the_saving
 
 
 async def test_a_text_that_another_tenant_has_asked_is_embedded_anew(bench: Bench) -> None:
-    await bench.cache.find(_call(ASKED, tenant="acme"), A, RULES)
-    await bench.cache.find(_call(ASKED, tenant="globex"), B, RULES)
+    await bench.cache.add(_call(ASKED, tenant="acme"), A, ANSWER, ttl_s=60)
+    await bench.cache.add(_call(ASKED, tenant="globex"), B, ANSWER, ttl_s=60)
 
     assert bench.embedder.texts == [ASKED, ASKED]
 
@@ -419,7 +434,7 @@ async def test_what_another_embedder_has_made_is_compared_with_nothing(tmp_path:
     async with _bench(tmp_path, embedder=shorter) as after:
         # The scope holds the version of the embedder; should that ever fail, the length of the vectors does.
         assert await after.find(ASKED) is None
-        assert (after.cache.counts.below, after.cache.counts.errors) == (1, 0)
+        assert (after.cache.counts.empty, after.cache.counts.errors) == (1, 0)
 
 
 class GatedModel:
@@ -430,6 +445,7 @@ class GatedModel:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.gate.set()
 
     def embed_sync(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.gate.wait(10)
@@ -439,7 +455,9 @@ class GatedModel:
 async def test_a_lookup_waits_for_a_slow_model_no_longer_than_its_deadline(tmp_path: Path) -> None:
     model = GatedModel()
     pool = PooledEmbedder(model)
-    async with _bench(tmp_path, embedder=pool, deadline_s=0.01) as bench:
+    async with _bench(tmp_path, embedder=pool, deadline_s=0.05) as bench:
+        await bench.add(UNLIKE)
+        model.gate.clear()
         found = await bench.find(ASKED)
         model.gate.set()  # only now, so the lookup has not waited for it
         await pool.aclose()
@@ -452,6 +470,8 @@ async def test_a_lookup_behind_a_full_queue_does_not_wait_at_all(tmp_path: Path)
     model = GatedModel()
     pool = PooledEmbedder(model, max_queue=1)
     async with _bench(tmp_path, embedder=pool, deadline_s=30.0) as bench, asyncio.TaskGroup() as group:
+        await bench.add(UNLIKE)
+        model.gate.clear()
         group.create_task(pool.embed(["is embedded"]))
         group.create_task(pool.embed(["waits"]))
         await asyncio.sleep(0)
@@ -473,3 +493,29 @@ async def test_an_embedder_whose_vectors_have_another_length_is_named_and_makes_
 
     assert bench.cache.counts.errors == 1
     assert "the embedder words-1 gave a vector of 32 numbers in place of 64" in caplog.text
+
+
+async def test_nothing_is_embedded_to_look_among_nothing(bench: Bench) -> None:
+    found = await bench.cache.find(_call(ASKED), A, RULES)
+
+    assert (found.hit, found.near) == (None, None)
+    assert bench.embedder.texts == []
+    assert bench.cache.counts.empty == 1
+
+
+async def test_a_lookup_among_nothing_is_a_request_that_found_nothing(bench: Bench, tmp_path: Path) -> None:
+    await bench.find(ASKED)
+    await bench.cache.flush()
+
+    (report,) = semantic_report(*read_published(tmp_path / "semantic.db"))
+
+    assert (report.requests, report.hits, sum(report.skipped.values())) == (1, 0, 0)
+
+
+async def test_a_scope_that_another_process_has_filled_is_not_taken_for_empty(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with _bench(tmp_path, clock) as here, _bench(tmp_path, clock) as there:
+        assert await there.find(ASKED) is None
+        await here.add(ASKED)
+
+        assert await there.find(ASKED) is not None

@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,19 @@ import orjson
 import pytest
 
 from cache.embedders.pooled import EmbedderAway, EmbedderBusy, EmbedderClosed
+from cache.finding import SemanticRules
+from cache.loaded import LoadedScopes
+from cache.semantic import Learning, SemanticCache
+from cache.stores.semantic import SQLiteSemanticRows
+from cache.testing import (
+    FixedCalibration,
+    FixedGrader,
+    FixedScorer,
+    example_answer,
+    example_call,
+    example_question,
+)
+from cache.vectors.memory import MemoryIndex
 from farthing.call import Call
 from farthing.catalog import Deployment, Feature, PriceOverride, Provider
 from farthing.money import Nano
@@ -400,3 +414,62 @@ def test_every_vector_space_has_a_version_of_its_own() -> None:
 
     assert len({one.version for one in spaces}) == len(spaces)
     assert replace(SETTINGS, place=replace(PLACE, provider=at(api_key="new"))).version == SETTINGS.version
+
+
+@pytest.fixture
+async def cached(made: Make, tmp_path: Path) -> AsyncIterator[tuple[Bench, SemanticCache]]:
+    """A semantic cache over a provider's embeddings, with one entry."""
+    bench = made(vectors([1, 0]))
+    learning = Learning(scorer=FixedScorer(), calibrations=FixedCalibration, grader=FixedGrader())
+    rows = SQLiteSemanticRows.open(tmp_path / "semantic.db")
+    nearby = LoadedScopes(rows, MemoryIndex(), dimension=2)
+    cache = SemanticCache(rows, nearby, bench.embedder, bench.stair.clock, learning=learning, deadline_s=0.05)
+    await cache.add(_call("What is the capital of France?"), SCOPE, example_answer(), ttl_s=600)
+    assert cache.counts.stored == 1
+    yield bench, cache
+    await cache.close()
+
+
+SCOPE = b"s" * 32
+RULES = SemanticRules(floor=0.5, max_wrong=0.05)
+
+
+def _call(text: str) -> Call:
+    return example_call(example_question(text))
+
+
+async def test_a_lookup_goes_by_the_providers_vectors(cached: tuple[Bench, SemanticCache]) -> None:
+    bench, cache = cached
+    bench.stair.upstream.add(vectors([0.999, 0.001]), vectors([0, 1]))
+
+    near = await cache.find(_call("What's the capital of France?"), SCOPE, RULES)
+    far = await cache.find(_call("How do I bake bread at home?"), SCOPE, RULES)
+
+    assert near.hit is not None
+    assert far.hit is None
+
+
+async def test_a_lookup_gives_up_at_its_deadline_and_its_vector_is_kept_with_the_answer(
+    cached: tuple[Bench, SemanticCache],
+) -> None:
+    bench, cache = cached
+    bench.stair.upstream.add(vectors([0, 1]))
+    call = _call("How do I bake bread at home?")
+
+    bench.gate.clear()
+    found = await cache.find(call, SCOPE, RULES)  # comes back, although the gate stays shut
+    bench.gate.set()
+    await cache.add(call, SCOPE, example_answer(), ttl_s=600)
+
+    assert found.hit is None
+    assert (cache.counts.late, cache.counts.stored) == (1, 2)
+    assert len(bench.sent) == 2  # that of the fixture, and one
+
+
+async def test_an_outage_with_entries_in_the_scope_is_misses(cached: tuple[Bench, SemanticCache]) -> None:
+    _, cache = cached  # the script is over: nobody is there
+
+    found = [await cache.find(_call(f"Where is {place} on the map?"), SCOPE, RULES) for place in ("Rome", "Oslo")]
+
+    assert [one.hit for one in found] == [None, None]
+    assert (cache.counts.away, cache.counts.errors) == (2, 0)
