@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.gateway import ADMIN_KEY, RunningGateway, change, reached, running_ga
 from tests.valkey import Server
 
 KEY = bytes(range(32))
+SAME = ("127.0.0.1", "127.0.0.1")
 ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
 
 
@@ -35,15 +37,17 @@ async def cache_of(gateway: RunningGateway, content: str) -> str:
 
 
 @asynccontextmanager
-async def two_machines(directory: Path, url: str) -> AsyncIterator[tuple[RunningGateway, RunningGateway]]:
+async def two_machines(
+    directory: Path, url: str, *, secrets: tuple[bytes, bytes] = (b"s" * 32, b"s" * 32), hosts: tuple[str, str] = SAME
+) -> AsyncIterator[tuple[RunningGateway, RunningGateway]]:
     """Two gateways with one secret, one cache server and one provider, and nothing else in common."""
     async with running_mock(MockSettings(chunks=10, duration_ms=200, recording=True)) as mock, AsyncExitStack() as both:
         gateways = []
-        for name in "ab":
+        for name, secret, host in zip("ab", secrets, hosts, strict=True):
             home = directory / name
             (home / "data").mkdir(parents=True)
-            (home / "data" / "secret").write_bytes(b"s" * 32)
-            config = write_tree(home, mock.base_url)
+            (home / "data" / "secret").write_bytes(secret)
+            config = write_tree(home, mock.base_url.replace("127.0.0.1", host))
             change(config, *shared(url))
             gateways.append(await both.enter_async_context(reached(config, mock)))
         yield gateways[0], gateways[1]
@@ -74,6 +78,17 @@ async def test_two_machines_share_answers_and_purges(tmp_path: Path, own_valkey:
         assert await cache_of(there, "one") == "miss"
         await sent(there)
         assert await cache_of(here, "one") == "exact"
+
+
+@pytest.mark.parametrize("different", [{"secrets": (b"a" * 32, b"b" * 32)}, {"hosts": ("127.0.0.1", "localhost")}])
+async def test_machines_with_another_secret_or_address_of_the_provider_share_nothing(
+    tmp_path: Path, own_valkey: Server, different: dict[str, Any]
+) -> None:
+    async with two_machines(tmp_path, own_valkey.url, **different) as (here, there):
+        await cache_of(here, "one")
+        await sent(here)
+
+        assert await cache_of(there, "one") == "miss"
 
 
 async def test_two_machines_ask_the_provider_once(tmp_path: Path, own_valkey: Server) -> None:
