@@ -109,6 +109,21 @@ async def test_free_answers_while_the_server_is_away_are_on_the_books_when_it_re
     assert (totals.avoided_cache, ledger.dropped) == (7 * len(hits), 0)
 
 
+async def test_a_ledger_that_closes_while_the_server_is_away_ends_and_counts_the_free_answers_it_gives_up(
+    own_postgres: "Server",
+) -> None:
+    ledger = await open_ledger(own_postgres.fresh_database(), deadline_s=0.2)
+    await asyncio.to_thread(own_postgres.kill)
+    hit = example_record("", outcome=Outcome.HIT, cache=CacheOutcome.EXACT)
+    hits = [ledger.settle(None, changed(hit, id=f"hit-{number}")) for number in range(2 * PORTION)]
+    await asyncio.gather(*hits, return_exceptions=True)
+
+    async with asyncio.timeout(10):  # of which it needs its deadline
+        await ledger.close()
+
+    assert (ledger.dropped, ledger.made_up) == (2 * PORTION, 0)
+
+
 async def test_settlements_that_a_ledger_closes_on_are_written_when_the_server_returns_within_the_deadline(
     own_postgres: "Server",
 ) -> None:
