@@ -117,6 +117,9 @@ class Nearby(Protocol):
     def forget(self, scope: bytes, ids: Sequence[int]) -> None:
         """Those rows are gone."""
 
+    def close(self) -> None:
+        """Nobody asks any more."""
+
 
 class EvidenceRows(Protocol):
     """What was graded and what was learned from it. Blocking, for one thread at a time."""

@@ -195,8 +195,11 @@ class SemanticCache:
             await self._in_thread(self._work.save)
         except Exception as error:  # noqa: BLE001 - there is nobody to tell but the log
             self._failed("close", error)
+        try:
+            await self._in_thread(self._work.close)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._failed("close", error)
         await asyncio.to_thread(self._thread.shutdown)
-        self._work.close()
 
     def _matched(self, call: Call) -> str | None:
         if reason := eligible(call):

@@ -101,7 +101,10 @@ class Shelf:
 
     def close(self) -> None:
         """Let go of the rows."""
-        self._rows.close()
+        try:
+            self._nearby.close()
+        finally:
+            self._rows.close()
 
     def _own_rows_with_text(self, question: Question) -> list[int]:
         rows = (found.row for found in self._near(question, _SAME))

@@ -20,6 +20,7 @@ from cache.rows import Nearby, SemanticStore
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_domains, read_published
 from cache.vectors.faiss import FaissIndex
+from cache.vectors.snapshots import Snapshots
 from cache.verifier import Verifier
 from farthing.errors import ConfigError
 from farthing.ports import Clock, Embedder
@@ -75,11 +76,19 @@ async def open_semantic(
         return await _on_server(settings, clock, embedder.version, cache)
     rows = SQLiteSemanticRows.open(path)
     return Meanings(
-        cache=cache(rows, LoadedScopes(rows, FaissIndex(embedder.dimension), dimension=embedder.dimension)),
+        cache=cache(rows, _loaded(rows, path, embedder, clock)),
         version=embedder.version,
         figures=lambda: read_figures(path),
         lines=lambda: semantic_lines(read_figures(path).reports),
     )
+
+
+def _loaded(rows: SQLiteSemanticRows, path: Path, embedder: Embedder, clock: Clock) -> LoadedScopes:
+    snapshots = Snapshots(path.with_suffix(".vectors"), version=embedder.version)
+    index = FaissIndex(embedder.dimension)
+    loaded = LoadedScopes(rows, index, dimension=embedder.dimension, snapshots=snapshots)
+    loaded.tidy(clock.wall_ns())
+    return loaded
 
 
 def _packaged(settings: SemanticCacheSettings) -> PooledEmbedder | None:

@@ -19,6 +19,8 @@ _INSERT: Final = "INSERT INTO questions (scope, prompt, vector, answer, writer, 
 _NEWER: Final = """
     SELECT id, vector FROM questions WHERE scope = ? AND id > ? AND expires_ns > ? ORDER BY id LIMIT ?
 """
+_IDS: Final = "SELECT id FROM questions WHERE scope = ? AND id <= ? AND expires_ns > ? ORDER BY id"
+_TOKEN: Final = "SELECT token FROM snapshots WHERE scope = ?"
 _ALIVE: Final = """
     SELECT id, prompt, answer, writer, admitted FROM questions WHERE id = ? AND scope = ? AND expires_ns > ?
 """
@@ -77,6 +79,22 @@ class SQLiteSemanticRows:
     def newer(self, scope: bytes, than: int, now_ns: int, limit: int) -> list[tuple[int, bytes]]:
         """See the port."""
         return self._connection.execute(_NEWER, (scope, than, now_ns, limit)).fetchall()
+
+    def ids(self, scope: bytes, upto: int, now_ns: int) -> list[int]:
+        """See the port."""
+        return [row_id for (row_id,) in self._connection.execute(_IDS, (scope, upto, now_ns)).fetchall()]
+
+    def token(self, scope: bytes) -> bytes | None:
+        """See the port."""
+        row = self._connection.execute(_TOKEN, (scope,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def mark(self, scope: bytes, token: bytes | None) -> None:
+        """See the port."""
+        if token is None:
+            self._connection.execute("DELETE FROM snapshots WHERE scope = ?", (scope,))
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO snapshots (scope, token) VALUES (?, ?)", (scope, token))
 
     def alive(self, scope: bytes, ids: Iterable[int], now_ns: int) -> dict[int, SemanticRow]:
         """See the port."""

@@ -12,8 +12,16 @@ CREATE TABLE IF NOT EXISTS questions (
     admitted INTEGER NOT NULL DEFAULT 0,
     expires_ns INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS questions_by_scope ON questions (scope, id);
+-- With all that tells who is alive: the end of a row lies behind its vector and its answer.
+CREATE INDEX IF NOT EXISTS questions_alive ON questions (scope, id, expires_ns);
+DROP INDEX IF EXISTS questions_by_scope;
 CREATE INDEX IF NOT EXISTS questions_by_expiry ON questions (expires_ns);
+
+-- Which snapshot of a scope's vectors was made last: a file that was begun anew or restored knows none, or an older one.
+CREATE TABLE IF NOT EXISTS snapshots (
+    scope BLOB PRIMARY KEY,
+    token BLOB NOT NULL
+) WITHOUT ROWID;
 
 -- Graded pairs, by domain (cache/domains.py); evidence is a list in JSON (cache/calibration.py). Every process learns from all of them, in the order of their ids.
 CREATE TABLE IF NOT EXISTS samples (

@@ -42,6 +42,14 @@ class FaissIndex:
         cosines, ids = index.search(query, min(k, index.ntotal))
         return list(zip(ids[0].tolist(), cosines[0].tolist(), strict=True))
 
+    def vectors(self, scope: bytes) -> tuple[NDArray[np.int64], Vectors]:
+        """All of a scope that is not empty, in the order in which they were added: a copy."""
+        index = self._scopes[scope]
+        ids = self._faiss.vector_to_array(index.id_map)
+        flat: Any = self._faiss.downcast_index(index.index)
+        held = self._faiss.rev_swig_ptr(flat.get_xb(), index.ntotal * self._dimension)
+        return ids, held.reshape(-1, self._dimension).copy()  # in the order in which they were added
+
     def remove(self, scope: bytes, ids: Sequence[int]) -> None:
         """Forget row ids; a scope without any is let go."""
         index = self._scopes.get(scope)

@@ -23,6 +23,11 @@ class MemoryIndex:
         cosines = [(row, float(held @ vector)) for row, held in self._scopes.get(scope, {}).items()]
         return sorted(cosines, key=lambda found: -found[1])[:k]
 
+    def vectors(self, scope: bytes) -> tuple[NDArray[np.int64], Vectors]:
+        """All of a scope that is not empty, in the order in which they were added."""
+        held = self._scopes[scope].items()
+        return np.array([row for row, _ in held], np.int64), np.stack([vector for _, vector in held])
+
     def remove(self, scope: bytes, ids: Sequence[int]) -> None:
         """Forget row ids; unknown ones are ignored."""
         for row in ids:

@@ -63,6 +63,9 @@ class PgvectorNearby:
     def forget(self, scope: bytes, ids: Sequence[int]) -> None:
         """See the port: the rows are all there is."""
 
+    def close(self) -> None:
+        """See the port: the rows close the link."""
+
     def _rows(self, statement: bytes, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         return self._link.ask(lambda connection: connection.execute(statement, values, binary=True).fetchall())
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cache.loaded import ReadableIndex
 from cache.vectors.faiss import FaissIndex
 from cache.vectors.memory import MemoryIndex
-from farthing.ports import VectorIndex
 
 A, B = b"a" * 32, b"b" * 32
 
 
 @pytest.fixture(params=["memory", "faiss"])
-def index(request: pytest.FixtureRequest) -> VectorIndex:
+def index(request: pytest.FixtureRequest) -> ReadableIndex:
     return MemoryIndex() if request.param == "memory" else FaissIndex(16)
 
 
@@ -22,11 +22,11 @@ def _units(count: int, seed: int = 0) -> NDArray[np.float32]:
     return units
 
 
-def test_an_unknown_scope_has_no_neighbours(index: VectorIndex) -> None:
+def test_an_unknown_scope_has_no_neighbours(index: ReadableIndex) -> None:
     assert index.search(A, _units(1)[0], 5) == []
 
 
-def test_the_nearest_comes_first_with_its_cosine(index: VectorIndex) -> None:
+def test_the_nearest_comes_first_with_its_cosine(index: ReadableIndex) -> None:
     vectors = _units(20)
     index.add(A, range(100, 120), vectors)
 
@@ -38,13 +38,13 @@ def test_the_nearest_comes_first_with_its_cosine(index: VectorIndex) -> None:
     assert found[1][1] == pytest.approx(float(np.sort(vectors @ vectors[7])[-2]), abs=1e-5)
 
 
-def test_fewer_vectors_than_asked_for_are_all_that_come(index: VectorIndex) -> None:
+def test_fewer_vectors_than_asked_for_are_all_that_come(index: ReadableIndex) -> None:
     index.add(A, [1, 2], _units(2))
 
     assert {row for row, _ in index.search(A, _units(1)[0], 5)} == {1, 2}
 
 
-def test_a_scope_never_sees_another_scopes_vectors(index: VectorIndex) -> None:
+def test_a_scope_never_sees_another_scopes_vectors(index: ReadableIndex) -> None:
     vectors = _units(2)
     index.add(A, [1], vectors[:1])
     index.add(B, [2], vectors[1:])
@@ -52,7 +52,7 @@ def test_a_scope_never_sees_another_scopes_vectors(index: VectorIndex) -> None:
     assert [row for row, _ in index.search(A, vectors[1], 5)] == [1]
 
 
-def test_removed_rows_are_found_no_more_and_unknown_ones_are_ignored(index: VectorIndex) -> None:
+def test_removed_rows_are_found_no_more_and_unknown_ones_are_ignored(index: ReadableIndex) -> None:
     vectors = _units(3)
     index.add(A, [1, 2, 3], vectors)
 
@@ -62,7 +62,7 @@ def test_removed_rows_are_found_no_more_and_unknown_ones_are_ignored(index: Vect
     assert {row for row, _ in index.search(A, vectors[1], 5)} == {1, 3}
 
 
-def test_a_scope_emptied_can_be_filled_again(index: VectorIndex) -> None:
+def test_a_scope_emptied_can_be_filled_again(index: ReadableIndex) -> None:
     vectors = _units(2)
     index.add(A, [1], vectors[:1])
     index.remove(A, [1])
@@ -74,9 +74,22 @@ def test_a_scope_emptied_can_be_filled_again(index: VectorIndex) -> None:
     assert [row for row, _ in index.search(A, vectors[0], 5)] == [2]
 
 
-def test_row_ids_as_large_as_a_database_makes_them_are_kept(index: VectorIndex) -> None:
+def test_row_ids_as_large_as_a_database_makes_them_are_kept(index: ReadableIndex) -> None:
     vectors = _units(1)
 
     index.add(A, [2**62], vectors)
 
     assert index.search(A, vectors[0], 1)[0][0] == 2**62
+
+
+def test_vectors_come_back_as_they_were_added(index: ReadableIndex) -> None:
+    vectors = _units(6)
+    index.add(A, [1, 2, 3], vectors[:3])
+    index.add(A, [7, 8], vectors[3:5])
+    index.add(B, [9], vectors[5:])
+    index.remove(A, [2])
+
+    ids, held = index.vectors(A)
+
+    assert ids.tolist() == [1, 3, 7, 8]
+    assert held.tolist() == vectors[[0, 2, 3, 4]].tolist()
