@@ -106,7 +106,7 @@ class SemanticCache:
                 if await self._is_empty(call, scope, rules):
                     found = NOTHING
                 else:
-                    question = await self._question(call, scope, text)
+                    question = await self._question(call, scope, text, waits=True)
                     found = await self._in_thread(self._work.look_up, call, question, rules, max_age_s, until)
             if self._work.due:
                 self._thread.submit(self._work.save_due)
@@ -145,7 +145,8 @@ class SemanticCache:
             text = self._matched(call) if ttl_s > 0 else None
             kept = None
             if text is not None:
-                kept = await self._in_thread(self._work.put, await self._question(call, scope, text), answer, ttl_s)
+                question = await self._question(call, scope, text, waits=False)
+                kept = await self._in_thread(self._work.put, question, answer, ttl_s)
                 self._note_filled(scope)
             if near is not None and self._grading < _GRADINGS:  # others teach as well, and use the same embedder
                 same, spent = await self._same(pair, referee)
@@ -223,12 +224,12 @@ class SemanticCache:
         if len(self._filled) > _FILLED:
             self._filled.popitem(last=False)
 
-    async def _question(self, call: Call, scope: bytes, text: str) -> Question:
+    async def _question(self, call: Call, scope: bytes, text: str, *, waits: bool) -> Question:
         # By tenant: that another has asked the very same must not be told by how fast the answer comes.
         key = (call.tags.tenant, text)
         vector = self._recent.get(key)
         if vector is None:
-            payer = Payer(call.tags, partial(self._note_embedded, call.tags.feature))
+            payer = Payer(call.tags, partial(self._note_embedded, call.tags.feature), waits)
             vector = (await self._embedder.embed([text], payer))[0]
             if len(vector) != self._embedder.dimension:
                 raise WrongVector(len(vector), self._embedder)

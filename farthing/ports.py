@@ -81,10 +81,12 @@ class Store(Protocol):
 
 
 class Payer(NamedTuple):
-    """For whose call a text is embedded; `spent` is told what that cost, nano-dollars, once it is on the books."""
+    """For whose call a text is embedded; `spent` is told what that cost, nano-dollars, once it is on the books. `waits`
+    is False where nobody holds up a call for it."""
 
     tags: Tags
     spent: Callable[[Nano], None]
+    waits: bool = True
 
 
 class Embedder(Protocol):

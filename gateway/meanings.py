@@ -31,6 +31,8 @@ from gateway.settings import EmbedderSettings, SemanticCacheSettings
 from gateway.stores import NO_POSTGRES
 
 _LOG: Final = logging.getLogger("farthing")
+VECTOR_BYTES: Final = 150 * 2**20
+"""Of the vectors that a worker holds in memory: 100,000 of the packaged model, or one scope if that is more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,8 @@ async def open_semantic(
 def _loaded(rows: SQLiteSemanticRows, path: Path, embedder: Embedder, clock: Clock) -> LoadedScopes:
     snapshots = Snapshots(path.with_suffix(".vectors"), version=embedder.version)
     index = FaissIndex(embedder.dimension)
-    loaded = LoadedScopes(rows, index, dimension=embedder.dimension, snapshots=snapshots)
+    most = VECTOR_BYTES // (4 * embedder.dimension)
+    loaded = LoadedScopes(rows, index, dimension=embedder.dimension, max_vectors=most, snapshots=snapshots)
     loaded.tidy(clock.wall_ns())
     return loaded
 

@@ -67,9 +67,9 @@ class PaidEmbedder:
     waited for at the end.
 
     At most `max_queue` texts wait. Who does not wait for a text any more still gets it for nothing later, if it was
-    sent. Where all calls under way are older than `patience_s` seconds (what a lookup waits), or three in a row were,
-    or one failed, nothing is queued: EmbedderBusy in the first case, EmbedderAway for half a minute in the others.
-    `current` are the settings of now: a reload may bring another key.
+    sent. Where all calls under way are older than `patience_s` seconds (what a lookup waits), no lookup queues behind
+    them: EmbedderBusy. After a call that failed, or three in a row that a lookup gave up on, nothing is queued for half
+    a minute: EmbedderAway. `current` are the settings of now: a reload may bring another key.
     """
 
     def __init__(
@@ -140,13 +140,13 @@ class PaidEmbedder:
     def _ask(self, purse: _Purse, text: str, payer: Payer) -> _Wanted:
         wanted = self._wanted.get((purse, text)) or self._kept.get((purse, text))
         if wanted is None:
-            self._check_room()
+            self._check_room(payer)
             wanted = _Wanted(text, payer, asyncio.get_running_loop().create_future())
             self._wanted[purse, text] = wanted
             self._queues.setdefault(purse, deque()).append(wanted)
         return wanted
 
-    def _check_room(self) -> None:
+    def _check_room(self, payer: Payer) -> None:
         if self._closed:
             raise EmbedderClosed(_CLOSED)
         now = self._clock.monotonic()
@@ -154,7 +154,7 @@ class PaidEmbedder:
             raise EmbedderAway(self._why)
         if len(self._sent_at) < AT_ONCE:
             return
-        stuck = now - self._sent_at[-1] > self._patience_s
+        stuck = payer.waits and now - self._sent_at[-1] > self._patience_s
         if stuck or self.queued >= self._max_queue:
             raise EmbedderBusy(self.queued, self._max_queue)
 
@@ -183,7 +183,7 @@ class PaidEmbedder:
     async def _run(self, purse: _Purse, batch: Sequence[_Wanted], sent_at: float) -> None:
         try:
             vectors = await self._vectors(purse, batch)
-            self._note_time(self._clock.monotonic() - sent_at)
+            self._note_time(self._clock.monotonic() - sent_at, batch)
             self._hand_out(purse, batch, list(vectors))
         except EmbedderAway as error:
             self._rest(str(error))
@@ -267,8 +267,9 @@ class PaidEmbedder:
 
     # --- when it does not pay to ask -------------------------------------------------------------
 
-    def _note_time(self, seconds: float) -> None:
-        self._late = self._late + 1 if seconds > self._patience_s else 0
+    def _note_time(self, seconds: float, batch: Sequence[_Wanted]) -> None:
+        given_up = any(not wanted.waiting for wanted in batch)
+        self._late = self._late + 1 if given_up and seconds > self._patience_s else 0
         if self._late >= LATE_IN_A_ROW:
             self._rest(f"calls take longer than cache.semantic.deadline ({self._patience_s:g} s)")
 

@@ -85,16 +85,16 @@ class Bench:
         await self.gate.wait()
         return await serve_aside(call, destination, cap, page, runtime)
 
-    def payer(self, tenant: str = "acme", feature: str = "search") -> Payer:
+    def payer(self, tenant: str = "acme", feature: str = "search", *, waits: bool = True) -> Payer:
         def spent(cost: Nano) -> None:
             self.costs.append((feature, cost))
 
-        return Payer(Tags(tenant=tenant, key_id="k", feature=feature, environment="test"), spent)
+        return Payer(Tags(tenant=tenant, key_id="k", feature=feature, environment="test"), spent, waits)
 
-    async def embed(self, *texts: str, tenant: str = "acme", feature: str = "search") -> list[list[float]]:
-        return (await self.embedder.embed(texts, self.payer(tenant, feature))).tolist()
+    async def embed(self, *texts: str, **who: Any) -> list[list[float]]:
+        return (await self.embedder.embed(texts, self.payer(**who))).tolist()
 
-    async def ask(self, *texts: str, **who: str) -> "asyncio.Task[list[list[float]]]":
+    async def ask(self, *texts: str, **who: Any) -> "asyncio.Task[list[list[float]]]":
         """The same, begun and not waited for."""
         task = asyncio.ensure_future(self.embed(*texts, **who))
         self.waits.append(task)
@@ -256,13 +256,24 @@ async def test_a_full_queue_refuses_at_once(made: Make) -> None:
     assert (busy.value.queued, busy.value.limit) == (2, 2)
 
 
-async def test_nobody_queues_behind_calls_that_are_all_later_than_a_lookup_waits(made: Make) -> None:
+async def test_no_lookup_queues_behind_calls_that_are_all_later_than_it_waits(made: Make) -> None:
     bench = made()
     await bench.fill()
     bench.stair.clock.advance(PATIENCE_S + 0.01)
 
     with pytest.raises(EmbedderBusy):
         await bench.embed("a")
+
+
+async def test_what_is_only_to_be_kept_may_queue_there(made: Make) -> None:
+    bench = made()
+    await bench.fill()
+    bench.stair.clock.advance(PATIENCE_S + 0.01)
+    keeping = await bench.ask("a", waits=False)
+    bench.stair.upstream.add(vectors([0, 1]))
+    bench.gate.set()
+
+    assert await keeping == [[0, 1]]
 
 
 async def test_who_leaves_before_his_text_is_sent_pays_nothing(made: Make) -> None:
@@ -333,14 +344,30 @@ async def test_what_a_failed_call_has_cost_is_told_and_booked(made: Make) -> Non
     assert bench.costs == [("search", 10_000)]
 
 
-async def test_calls_that_are_late_again_and_again_are_not_made_for_a_while(made: Make) -> None:
-    bench = made(*[vectors([1, 0])] * LATE_IN_A_ROW)
+async def _late(bench: Bench, *, gives_up: bool) -> None:
     for number in range(LATE_IN_A_ROW):
         bench.gate.clear()
-        await bench.ask(f"late {number}")
+        lookup = await bench.ask(f"late {number}")
         bench.stair.clock.advance(PATIENCE_S + 0.01)
+        if gives_up:
+            lookup.cancel()
+            await asyncio.sleep(0)
         bench.gate.set()
-        await asyncio.gather(*bench.waits)
+        await bench.tasks.settle()
+
+
+async def test_late_calls_for_which_all_have_waited_go_on(made: Make) -> None:
+    bench = made(*[vectors([1, 0])] * (LATE_IN_A_ROW + 1))
+
+    await _late(bench, gives_up=False)
+
+    assert await bench.embed("next") == [[1, 0]]
+
+
+async def test_after_calls_that_lookups_gave_up_on_again_and_again_none_is_made_for_a_while(made: Make) -> None:
+    bench = made(*[vectors([1, 0])] * LATE_IN_A_ROW)
+
+    await _late(bench, gives_up=True)
 
     with pytest.raises(EmbedderAway, match=r"longer than cache\.semantic\.deadline \(0\.25 s\)"):
         await bench.embed("next")
