@@ -1,7 +1,7 @@
 """Cache books: what each cache did for each feature, and what that saved after what it cost itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from operator import attrgetter
@@ -191,7 +191,7 @@ def read_cache_books(
             figures,
             caching.get(name),
         )
-        for name in names - {SHADOW, CACHE, ""}
+        for name in names - {""}
     ]
     told = [one for one in found if one.effects or one.asked]
     return CacheBooks(
@@ -230,7 +230,7 @@ def _of_feature(
         Kind.EXACT: _effect(texts, CacheOutcome.EXACT),
         Kind.COALESCED: _effect(texts, CacheOutcome.COALESCED),
         Kind.SEMANTIC: _effect(texts, CacheOutcome.SEMANTIC, own_cost=own_cost),
-        Kind.EMBEDDING: _effect(vectors, CacheOutcome.EXACT, CacheOutcome.COALESCED),
+        Kind.EMBEDDING: _embedding_effect(vectors),
         Kind.PROMPT: _prompt_effect(prompts),
     }
     used = {Kind.EXACT: uses.exact, Kind.COALESCED: False, Kind.SEMANTIC: uses.max_wrong is not None}
@@ -260,14 +260,19 @@ def _requests(rows: Iterable[SpendRow]) -> int:
 
 def _effect(rows: Sequence[SpendRow], *outcomes: CacheOutcome, own_cost: Nano = ZERO) -> Effect:
     hits = [row for row in rows if row.keys[2] in outcomes]
-    in_part = [row for row in rows if row.keys[2] == CacheOutcome.PARTIAL]
     return Effect(
         requests=_requests(row for row in rows if row.keys[2] != CacheOutcome.BYPASS),
         hits=_requests(hits),
-        partial=_requests(in_part),
-        saved=Nano(sum(row.avoided_cache for row in (*hits, *in_part))),
+        saved=Nano(sum(row.avoided_cache for row in hits)),
         own_cost=own_cost,
     )
+
+
+def _embedding_effect(rows: Sequence[SpendRow]) -> Effect:
+    """Whatever the outcome: a call that asks for one input twice saves money also where nothing was known."""
+    whole = _effect(rows, CacheOutcome.EXACT, CacheOutcome.COALESCED)
+    partial = _requests(row for row in rows if row.keys[2] == CacheOutcome.PARTIAL)
+    return replace(whole, partial=partial, saved=Nano(sum(row.avoided_cache for row in rows)))
 
 
 def _prompt_effect(prompts: Iterable[PromptSavings]) -> Effect:

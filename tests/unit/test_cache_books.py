@@ -153,6 +153,14 @@ async def test_embeddings_stand_apart_with_what_was_known_in_part(engine: Engine
     assert mail.effects == {Kind.EMBEDDING: Effect(requests=3, hits=1, partial=1, saved=Nano(2_030_000))}
 
 
+async def test_an_input_that_was_asked_for_twice_in_one_call_saves_as_well(engine: Engine) -> None:
+    twice = make_record("twice", tags=tagged("mail"), endpoint="embeddings", avoided_cache=Nano(7))
+
+    mail = feature_of(await books_of(engine, [twice]), "mail")
+
+    assert mail.effects == {Kind.EMBEDDING: Effect(requests=1, saved=Nano(7))}
+
+
 async def test_a_cache_that_is_off_and_did_nothing_is_left_out(engine: Engine) -> None:
     caching = {"search": Caching(exact=False, max_wrong=0.01), "mail": Caching(exact=True, max_wrong=None)}
 
