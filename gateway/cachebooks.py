@@ -20,7 +20,7 @@ from ledger.promptsavings import PromptSavings, prompt_savings
 from ledger.reports import SpendRow, spend_in
 
 MOST_RECORDS: Final = 200_000
-"""Requests up to which a page has the records read for what prompt caches saved: a second of a disk's time."""
+"""Requests up to which a page has the records read for what prompt caches saved: 0.4 s of CPU."""
 _MOST_GROUPS: Final = 100_000
 
 

@@ -9,6 +9,7 @@ import orjson
 
 from farthing.money import FEMTO_PER_TOKEN_OF_USD_PER_MTOK, format_usd
 from farthing.record import Attempt, Billed, CacheOutcome, Extra, Outcome, Record
+from farthing.tags import CACHE, SHADOW
 from farthing.usage import TOKEN_CLASSES, UsageSource
 from gateway.ids import made_ns
 from gateway.periods import moment_of
@@ -28,6 +29,12 @@ _ENDINGS: Final = {
     Outcome.GATEWAY_ERROR: "The gateway itself failed",
     Outcome.LOST: "The gateway was killed during the call, so all that was held for it was charged, as an estimate.",
 }
+_PURPOSES: Final = {
+    "shadow": "what the model would have said, to compare it with a cached answer",
+    "judge": "whether two answers say the same, one of them a cached one",
+    "embed": "for the vector of a question",
+}
+"""By the purpose in the task of such a call."""
 SOURCES: Final = {
     UsageSource.PROVIDER: "as the provider counted them",
     UsageSource.COMPUTED: "known without counting",
@@ -38,7 +45,11 @@ SOURCES: Final = {
 
 def tell(record: Record) -> list[str]:
     """Sentences in the order of the path: who asked, where it went and why, how it ended, what it cost."""
-    return [sentence for sentence in (_asked(record), _routed(record), _ended(record), _paid(record)) if sentence]
+    return [
+        sentence
+        for sentence in (_asked(record), _own(record), _routed(record), _ended(record), _paid(record))
+        if sentence
+    ]
 
 
 def tell_corrections(adjustments: Iterable[Adjustment]) -> list[str]:
@@ -66,6 +77,16 @@ def _asked(record: Record) -> str:
         source = f" (named by the {record.task_source})" if record.task_source else ""
         text += f", task '{tags.task}'{source}"
     return text + (f", in run '{tags.run}'." if tags.run else ".")
+
+
+def _own(record: Record) -> str:
+    """What a call of the gateway's own was for; empty for a client's."""
+    tags = record.tags
+    purpose, _, feature = tags.task.partition(":")
+    if tags.feature not in (SHADOW, CACHE) or tags.key_id != tags.feature or purpose not in _PURPOSES:
+        return ""
+    what = f"{_PURPOSES[purpose]} of feature '{feature}'"
+    return f"The gateway asked on its own account: {what}, whose cache bears the cost."
 
 
 def _routed(record: Record) -> str:

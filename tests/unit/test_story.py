@@ -7,6 +7,7 @@ import pytest
 
 from farthing.money import FEMTO_PER_NANO, Nano, Rates
 from farthing.record import Attempt, Extra, Outcome
+from farthing.tags import CACHE, SHADOW, Tags
 from farthing.usage import Usage
 from gateway.story import charges, tell
 from ledger.testing import example_record
@@ -25,6 +26,26 @@ def test_a_refusal_names_the_budget_and_its_scope() -> None:
         "It was refused by budget 'monthly' (feature=search), and nothing was sent to a model (budget_exceeded, "
         "HTTP 402)." in told
     )
+
+
+@pytest.mark.parametrize(
+    ("feature", "task", "words"),
+    [
+        (
+            SHADOW,
+            "shadow:search",
+            "what the model would have said, to compare it with a cached answer of feature 'search'",
+        ),
+        (SHADOW, "judge:search", "whether two answers say the same, one of them a cached one of feature 'search'"),
+        (CACHE, "embed:search", "for the vector of a question of feature 'search', whose cache bears the cost."),
+    ],
+)
+def test_a_call_of_the_gateways_own_says_what_it_was_for(feature: str, task: str, words: str) -> None:
+    own = example_record("r", tags=Tags(tenant="acme", key_id=feature, feature=feature, task=task))
+    strangers = example_record("r", tags=Tags(tenant="acme", key_id="app", feature=feature, task=task))
+
+    assert words in " ".join(tell(own))
+    assert "on its own account" not in " ".join(tell(strangers))
 
 
 def test_a_stream_that_was_stopped_was_not_left_by_its_client() -> None:
