@@ -33,6 +33,11 @@ from gateway.stores import NO_POSTGRES
 _LOG: Final = logging.getLogger("farthing")
 VECTOR_BYTES: Final = 150 * 2**20
 """Of the vectors that a worker holds in memory: 100,000 of the packaged model, or one scope if that is more."""
+_ENTRIES: Final = 50_000
+"""Of a scope, compared in some 4 ms here."""
+_SCOPE_BYTES_ON_SERVER: Final = 30 * 2**20
+"""Of a scope's vectors in a database, compared in 6 to 20 ms there: 20,000 of the packaged model
+(docs/adr/0012-vectors-in-postgresql.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +74,15 @@ async def open_semantic(
     learning = _learning(packaged, measured=embedder is packaged)
 
     def cache(rows: SemanticStore, nearby: Nearby) -> SemanticCache:
-        deadline_s = settings.deadline_ms / 1000
-        made = SemanticCache(rows, nearby, embedder, clock, learning=learning, deadline_s=deadline_s)
+        made = SemanticCache(
+            rows,
+            nearby,
+            embedder,
+            clock,
+            learning=learning,
+            deadline_s=settings.deadline_ms / 1000,
+            max_entries=min(_ENTRIES, _SCOPE_BYTES_ON_SERVER // (4 * embedder.dimension)) if settings.url else _ENTRIES,
+        )
         open_things.push_async_callback(made.close)
         return made
 
