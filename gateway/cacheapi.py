@@ -17,7 +17,7 @@ from gateway.adminview import AdminView
 from gateway.apibodies import Members, read_members, tag
 from gateway.cachebooks import read_cache_books
 from gateway.cachedesk import CacheDesk
-from gateway.cachemembers import books_members
+from gateway.cachemembers import books_members, store_members
 from gateway.periods import parse_moment
 from gateway.spendquery import check_ledger
 
@@ -88,10 +88,6 @@ def _books_members(view: AdminView, since_ns: int, until_ns: int) -> dict[str, A
 
 async def cache_members(caches: CacheDesk) -> dict[str, Any]:
     """What lies in the caches for JSON."""
-    try:
-        entries, size = await caches.exact.store.size()
-        store: dict[str, Any] = {"entries": entries, "bytes": size}
-    except Exception as error:  # noqa: BLE001 - the page must tell what else there is
-        store = {"problem": type(error).__name__}
+    store = await store_members(caches.exact.store)
     worker = {**asdict(caches.exact.counts), "flights": len(caches.flights), "purge_errors": caches.epochs.errors}
     return {"store": store, "purges": caches.epochs.purges, "worker": worker}

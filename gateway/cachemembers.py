@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cache.published import FeatureReport, Interval
 from farthing.money import format_usd
+from farthing.ports import Store
 from gateway.cachebooks import CacheBooks, Effect, FeatureBooks
 from gateway.periods import moment_of
 
@@ -77,6 +78,15 @@ def _interval_members(found: FeatureReport, interval: Interval) -> Mapping[str, 
     if not found.graded:
         return None
     return {name: round(getattr(interval, name), 6) for name in ("estimate", "low", "high")}
+
+
+async def store_members(store: Store) -> dict[str, Any]:
+    """What lies in the store of the exact cache, or why that is not known: the rest is worth telling all the same."""
+    try:
+        entries, size = await store.size()
+    except Exception as error:  # noqa: BLE001 - whatever a store raises
+        return {"problem": type(error).__name__}
+    return {"entries": entries, "bytes": size}
 
 
 # --- tables --------------------------------------------------------------------------------------

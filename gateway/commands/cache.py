@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -57,7 +57,7 @@ def cache_stats(
     config: ConfigOption = None,
 ) -> None:
     """What each cache did for each feature: hits, what they saved, what that cost, how many were wrong."""
-    from gateway.cachemembers import HEADS, bare_lines, books_members
+    from gateway.cachemembers import HEADS, bare_lines, books_members, store_members
 
     settings, now_ns = load_settings(config), CLOCK.wall_ns()
     since_ns = parse_moment(since, now_ns)
@@ -67,16 +67,13 @@ def cache_stats(
         typer.echo(as_csv(HEADS, bare_lines(books)), nl=False)
         return
 
-    async def size(stores: "Stores") -> tuple[int, int]:
-        return await stores.store.size()
-
-    entries, kept = _with_stores(settings, size)
+    store = _with_stores(settings, lambda stores: store_members(stores.store))
     if format_ is Format.JSON:
         members = books_members(books, since_ns=since_ns, until_ns=until_ns)
-        typer.echo(json.dumps({**members, "store": {"entries": entries, "bytes": kept}}, indent=2))
+        typer.echo(json.dumps({**members, "store": store}, indent=2))
     else:
         _print(books)
-        typer.echo(f"answers in the exact cache: {entries:,}\nbytes: {kept:,}")
+        typer.echo(_kept(store))
 
 
 def _books(settings: "Settings", since_ns: int, until_ns: int) -> "CacheBooks":
@@ -91,6 +88,12 @@ def _books(settings: "Settings", since_ns: int, until_ns: int) -> "CacheBooks":
     figures = read_figures(Files.below(settings.data_dir).meanings, settings.cache.semantic.url)
     caching = caching_of(settings.catalog.features.values(), cache_rules_of(settings.cache))
     return read_cache_books(database, figures, caching, since_ns=since_ns, until_ns=until_ns)
+
+
+def _kept(store: Mapping[str, Any]) -> str:
+    if "problem" in store:
+        return f"The exact cache cannot be reached ({store['problem']}): what lies in it is not known."
+    return f"answers in the exact cache: {store['entries']:,}\nbytes: {store['bytes']:,}"
 
 
 def _print(books: "CacheBooks") -> None:
@@ -118,7 +121,7 @@ def _with_stores(settings: "Settings", work: Callable[["Stores"], Awaitable[T]])
         stores = open_stores(settings, CLOCK, background.start, workers=False)
         try:
             return await work(stores)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store raises
             raise ConfigError(f"The cache cannot be reached ({type(error).__name__}); nothing was done.") from None
         finally:
             await stores.close()

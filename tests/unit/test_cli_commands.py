@@ -339,3 +339,15 @@ def test_cache_stats_tell_what_each_cache_did_and_what_lies_in_the_store(config:
 
 def test_cache_stats_without_a_ledger_say_so(config: Path) -> None:
     assert "There is no ledger" in run("cache", "stats", "--config", config, code=2)
+
+
+def test_a_cache_server_that_is_away_is_told_in_words(config: Path, data: Path) -> None:
+    pytest.importorskip("redis", reason="the client is not installed: scripts/install redis")
+    config.write_text(f'{CONFIG}data_dir: {data}\ncache: {{url: "redis://127.0.0.1:1/0"}}\n', encoding="utf-8")
+
+    stats = run("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
+    purge = run("cache", "purge", "--everything", "--config", config, code=2)
+
+    assert "search" in stats
+    assert "The exact cache cannot be reached" in stats
+    assert "The cache cannot be reached (ConnectionError); nothing was done." in purge
