@@ -12,7 +12,7 @@ from gateway.periods import moment_of
 
 HEADS: Final = ("feature", "cache", "requests", "hits", "hit_rate", "saved_usd", "own_cost_usd", "net_usd")
 QUALITY_HEADS: Final = (
-    *("feature", "looked_up", "hits", "graded", "wrong", "open"),
+    *("feature", "looked_up", "hits", "graded", "wrong", "undecided"),
     *("wrong_per_request", "max_wrong", "verdict", "wrong_per_hit", "domains"),
 )
 

@@ -11,7 +11,10 @@ import pytest
 pytest.importorskip("redis", reason="the client is not installed: scripts/install redis")
 
 from bench.mock_upstream import MockSettings, running_mock
-from cache.stores.redis import Away, RedisLeases, RedisLink
+from cache.stores.redis import DEADLINE_S, Away, RedisLeases, RedisLink, RedisStore
+from gateway.embeddings import AT_ONCE, LOOKUP_S
+from gateway.tasks import Background
+from ledger.testing import ManualClock
 from tests.gateway import ADMIN_KEY, RunningGateway, change, reached, running_gateway, write_tree
 from tests.valkey import Server
 
@@ -151,6 +154,37 @@ async def test_a_server_that_hangs_is_waited_for_a_moment_and_then_no_more(own_v
     assert await link.probe(lambda client: client.ping())
     assert await link.ask(lambda client: client.ping())
     await link.close()
+
+
+class NotingLink:
+    """In place of `RedisLink`: a server that has nothing, and the deadlines of what it was asked."""
+
+    is_up = True
+
+    def __init__(self) -> None:
+        self.deadlines: list[float] = []
+
+    async def ask(self, question: Any, deadline_s: float) -> list[None]:
+        self.deadlines.append(deadline_s)
+        keys: list[bytes] = []
+
+        class Client:
+            def mget(self, asked: list[bytes]) -> None:
+                keys.extend(asked)
+
+        question(Client())
+        return [None] * len(keys)
+
+
+async def test_many_values_may_take_longer_than_one_but_less_than_an_embedding_call_waits() -> None:
+    link, background = NotingLink(), Background()
+    store = RedisStore(link, ManualClock(), background.start)  # type: ignore[arg-type]
+
+    for count in (1, AT_ONCE):
+        await store.read([bytes([number]) * 32 for number in range(count)], 0)
+
+    assert link.deadlines[0] == DEADLINE_S
+    assert DEADLINE_S < link.deadlines[1] < LOOKUP_S
 
 
 async def test_a_lease_is_held_by_one_until_it_lets_go(valkey_url: str) -> None:
