@@ -148,7 +148,7 @@ class PostgresLink:
     def _reach_again(self) -> None:
         try:
             self._reach()
-        except ConfigError as error:
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread; it is tried again
             self._wait_for_it(error)
         finally:
             self._connects = False

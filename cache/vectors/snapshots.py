@@ -41,7 +41,8 @@ class Snapshots:
         with suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for draft in directory.glob(f"*{_SUFFIX}.*"):
-                draft.unlink(missing_ok=True)
+                if not _runs(draft.suffix[1:]):
+                    draft.unlink(missing_ok=True)
 
     def load(self, scope: bytes, token: bytes) -> Snapshot | None:
         """What was saved last, if it was with this token."""
@@ -85,6 +86,17 @@ class Snapshots:
 
     def _path(self, scope: bytes) -> Path:
         return self._directory / f"{scope.hex()}{_SUFFIX}"
+
+
+def _runs(pid: str) -> bool:
+    """True for the process that writes a draft: workers start while others end."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _parts(snapshot: Snapshot, of: dict[str, str]) -> Iterator[bytes | memoryview]:

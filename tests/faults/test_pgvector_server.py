@@ -102,6 +102,34 @@ async def test_a_server_that_ends_makes_misses_and_is_used_again_when_it_is_back
                 await asyncio.sleep(0.02)
 
 
+async def test_connections_that_were_ended_are_made_anew(postgres: Server, postgres_url: str) -> None:
+    database = postgres_url.rpartition("/")[2]
+    async with caching(postgres_url) as cache:
+        await add(cache)
+        postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+
+        assert not await is_served(cache)
+
+        async with asyncio.timeout(20):
+            while not await is_served(cache):  # noqa: ASYNC110 - it is tried again once in a while
+                await asyncio.sleep(0.01)
+    assert cache.counts.errors == 1
+
+
+def test_what_is_logged_about_a_refused_password_does_not_hold_it(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = f"postgresql://farthing:hunter2@{postgres_url.partition('@')[2]}"
+
+    link = PostgresLink(wrong, ManualClock(), prepare, late_s=1)
+    link.open()
+
+    assert not link.is_up
+    assert "semantic cache server: no answer (connection failed" in caplog.text
+    assert "hunter2" not in caplog.text
+    link.close()
+
+
 async def test_a_server_that_hangs_is_waited_for_no_longer_than_the_deadline_and_then_no_more(
     own_postgres: Server,
 ) -> None:

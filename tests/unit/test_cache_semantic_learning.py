@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from cache.deciding import Rule
 from cache.finding import Finding, Pair, Ruling, SemanticRules
 from cache.loaded import LoadedScopes
-from cache.published import FeatureReport, semantic_report
+from cache.published import Domains, FeatureReport, Totals, semantic_report
+from cache.rows import Nearby, SemanticStore
 from cache.semantic import Learning, SemanticCache
 from cache.stores.semantic import SQLiteSemanticRows, read_published
 from cache.testing import (
@@ -39,11 +40,48 @@ ANSWER = example_answer()
 RULES = SemanticRules(floor=0.5, max_wrong=0.05)
 
 
-class Bench:
-    """A cache over a file whose grader says what the test wants."""
+class Store(Protocol):
+    """Where a cache keeps what it learns; a second `open` is that of another process."""
 
-    def __init__(self, path: Path, clock: ManualClock, after: int) -> None:
-        self.path, self.clock = path / "semantic.db", clock
+    def open(self, dimension: int) -> tuple[SemanticStore, Nearby]: ...
+
+    def published(self) -> tuple[Totals, Domains]: ...
+
+
+class Files:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, dimension: int) -> tuple[SemanticStore, Nearby]:
+        rows = SQLiteSemanticRows.open(self.path)
+        return rows, LoadedScopes(rows, MemoryIndex(), dimension=dimension)
+
+    def published(self) -> tuple[Totals, Domains]:
+        return read_published(self.path)
+
+
+class Database:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def open(self, dimension: int) -> tuple[SemanticStore, Nearby]:
+        from cache.stores.pgvector import PgvectorRows
+        from cache.vectors.pgvector import PgvectorNearby
+
+        rows = PgvectorRows.open(self.url, ManualClock(), late_s=5)
+        return rows, PgvectorNearby(rows.link)
+
+    def published(self) -> tuple[Totals, Domains]:
+        from cache.stores.pgvector import read_figures
+
+        return read_figures(self.url)[:2]
+
+
+class Bench:
+    """A cache whose grader says what the test wants."""
+
+    def __init__(self, store: Store, clock: ManualClock, after: int) -> None:
+        self.store, self.clock = store, clock
         self.grader = FixedGrader()
         self.calibrations: list[FixedCalibration] = []
         embedder = WordEmbedder()
@@ -52,10 +90,10 @@ class Bench:
             self.calibrations.append(FixedCalibration(max_wrong, state, after=after))
             return self.calibrations[-1]
 
-        rows = SQLiteSemanticRows.open(self.path)
+        rows, nearby = store.open(embedder.dimension)
         self.cache = SemanticCache(
             rows,
-            LoadedScopes(rows, MemoryIndex(), dimension=embedder.dimension),
+            nearby,
             embedder,
             clock,
             learning=Learning(scorer=FixedScorer(), calibrations=calibration, grader=self.grader),
@@ -86,7 +124,7 @@ class Bench:
 
     async def report(self) -> FeatureReport:
         await self.cache.flush()
-        (report,) = semantic_report(*read_published(self.path))
+        (report,) = semantic_report(*self.store.published())
         return report
 
 
@@ -96,15 +134,22 @@ def _call(text: str, key: str = "key-1") -> Call:
 
 
 @asynccontextmanager
-async def _opened(path: Path, clock: ManualClock | None = None, *, after: int = 10) -> AsyncIterator[Bench]:
-    bench = Bench(path, clock or ManualClock(), after)
+async def _opened(store: Store, clock: ManualClock | None = None, *, after: int = 10) -> AsyncIterator[Bench]:
+    bench = Bench(store, clock or ManualClock(), after)
     yield bench
     await bench.cache.close()
 
 
+@pytest.fixture(params=["files", "database"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "files":
+        return Files(tmp_path / "semantic.db")
+    return Database(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with _opened(tmp_path) as made:
+async def bench(store: Store) -> AsyncIterator[Bench]:
+    async with _opened(store) as made:
         yield made
 
 
@@ -144,8 +189,8 @@ async def test_a_pair_that_cannot_be_decided_teaches_nothing(bench: Bench) -> No
     assert (await bench.report()).undecided == 1
 
 
-async def test_with_evidence_the_calibrated_threshold_decides(tmp_path: Path) -> None:
-    async with _opened(tmp_path, after=1) as bench:
+async def test_with_evidence_the_calibrated_threshold_decides(store: Store) -> None:
+    async with _opened(store, after=1) as bench:
         await bench.add(ASKED)
         await bench.miss(GREY, same=True)
 
@@ -255,8 +300,8 @@ async def test_the_published_estimate_weighs_sampled_hits_and_counts_what_proof_
     assert report.net_saved == 4 * ANSWER.cost - 28
 
 
-async def test_where_too_little_can_be_compared_the_conservative_rule_stays(tmp_path: Path) -> None:
-    async with _opened(tmp_path, after=1) as bench:
+async def test_where_too_little_can_be_compared_the_conservative_rule_stays(store: Store) -> None:
+    async with _opened(store, after=1) as bench:
         await bench.add(ASKED)
         await bench.miss(GREY, same=True)
         for _ in range(20):
@@ -288,32 +333,32 @@ async def test_a_referee_decides_what_the_grader_leaves_open_and_its_cost_is_cou
     assert (report.graded_misses, report.undecided, report.judge_cost) == (1, 0, 5)
 
 
-async def test_what_was_learned_survives_a_restart_and_is_learned_once(tmp_path: Path) -> None:
+async def test_what_was_learned_survives_a_restart_and_is_learned_once(store: Store) -> None:
     clock = ManualClock()
-    async with _opened(tmp_path, clock) as before:
+    async with _opened(store, clock) as before:
         await before.add(ASKED)
         for same in (True, False, True):
             await before.miss(GREY, same=same)
 
-    async with _opened(tmp_path, clock) as after:
+    async with _opened(store, clock) as after:
         await after.find(SAME)
 
         assert [label[2] for label in after.calibrations[0].labels] == [True, False, True]
 
 
-async def test_a_state_that_cannot_be_read_is_learned_anew_from_the_samples(tmp_path: Path) -> None:
+async def test_a_state_that_cannot_be_read_is_learned_anew_from_the_samples(store: Store) -> None:
     clock = ManualClock()
-    async with _opened(tmp_path, clock) as before:
+    async with _opened(store, clock) as before:
         await before.add(ASKED)
         await before.miss(GREY, same=False)
-    rows = SQLiteSemanticRows.open(tmp_path / "semantic.db")
+    rows, _ = store.open(0)
     domain = "acme\0search\0\0words-1|fixed-1"
     saved = rows.load(domain)
     assert saved is not None
     rows.save(domain, type(saved)(**{**_fields(saved), "state": b"another version"}))
     rows.close()
 
-    async with _opened(tmp_path, clock) as after:
+    async with _opened(store, clock) as after:
         await after.find(SAME)
 
         assert [label[2] for label in after.calibrations[-1].labels] == [False]
@@ -323,9 +368,9 @@ def _fields(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
 
 
-async def test_another_process_learns_from_the_same_samples(tmp_path: Path) -> None:
+async def test_another_process_learns_from_the_same_samples(store: Store) -> None:
     clock = ManualClock()
-    async with _opened(tmp_path, clock) as here, _opened(tmp_path, clock) as there:
+    async with _opened(store, clock) as here, _opened(store, clock) as there:
         await here.add(ASKED)
         await there.find(GREY)
         await here.miss(GREY, same=False)
