@@ -41,7 +41,8 @@ class SemanticWork:
             return False
         self._flush_now_and_then(now_ns)
         self.counts.empty += 1
-        self._note_request(self._domain(call, rules, now_ns), Decision(None, None), None)
+        if rules.teaches:
+            self._note_request(self._domain(call, rules, now_ns), Decision(None, None), None)
         return True
 
     def look_up(

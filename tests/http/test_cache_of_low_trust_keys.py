@@ -168,6 +168,20 @@ async def test_a_question_of_a_reading_key_is_no_entry(gateway: Gateway) -> None
         assert (outcome(own), outcome(other)) == ("miss", "miss")
 
 
+async def test_questions_of_a_reading_key_that_find_nothing_do_not_dilute_the_share_of_wrong_answers(
+    gateway: Gateway,
+) -> None:
+    """The budget is a share of all requests: idle ones, each in a scope of its own, would buy room for wrong ones."""
+    async with gateway(semantic=True) as running:
+        for number in range(3):
+            system = {"role": "system", "content": f"You are assistant {number}."}
+            await running.chat(messages=[system, {"role": "user", "content": ASKED}], headers=GUEST)
+        await settled(running)
+
+        assert counts_of(running).finds == 3
+        assert [report.requests for report in read_figures(running.application.house.files.meanings).reports] == []
+
+
 async def test_a_reading_key_admits_nothing(gateway: Gateway) -> None:
     async with gateway(semantic=True) as running:
         await running.chat(ASKED)
