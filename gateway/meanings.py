@@ -186,6 +186,7 @@ def _figures_of(url: str) -> SemanticFigures:
         raise ConfigError(NO_POSTGRES) from None
     try:
         totals, counted, domains = pgvector.read_figures(url)
-    except Error:
+    except Error as error:
+        _LOG.warning("the database of the semantic cache does not answer (%s)", type(error).__name__)
         return SemanticFigures()
     return SemanticFigures(reports=semantic_report(totals, counted), domains=domains)

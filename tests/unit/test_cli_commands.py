@@ -20,6 +20,7 @@ from gateway.spendquery import guarded
 from ledger import raises
 from ledger.amendments import Raise
 from ledger.sqlite_file import SQLiteFile
+from ledger.testing import ManualClock
 from tests.http.admin_setup import HIT, make_record, write_ledger
 
 RUNNER = CliRunner()
@@ -351,3 +352,43 @@ def test_a_cache_server_that_is_away_is_told_in_words(config: Path, data: Path) 
     assert "search" in stats
     assert "The exact cache cannot be reached" in stats
     assert "The cache cannot be reached (ConnectionError); nothing was done." in purge
+
+
+def _in_a_database(config: Path, data: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed: scripts/install postgres")
+    monkeypatch.setenv("MEANINGS", url)
+    text = f"{CONFIG}data_dir: {data}\ncache: {{semantic: {{url: '${{MEANINGS}}'}}}}\n"
+    config.write_text(text, encoding="utf-8")
+
+
+def test_a_semantic_cache_in_a_database_is_told_of_and_purged(
+    config: Path, data: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cache.stores.pgvector import PgvectorRows
+
+    _in_a_database(config, data, postgres_url, monkeypatch)
+    before = run("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
+    rows = PgvectorRows.open(postgres_url, ManualClock(), late_s=5)
+    rows.tally("search", {"requests": 4, "hits": 1, "graded": 1, "weight": 1, "squares": 1})
+    rows.close()
+
+    after = run("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
+    purged = run("cache", "purge", "--feature", "search", "--config", config)
+
+    assert "Wrong answers of the semantic cache" not in before
+    assert "Wrong answers of the semantic cache" in after
+    assert "purged: feature=search" in purged
+
+
+def test_a_semantic_cache_whose_database_is_away_is_told_in_words_and_without_its_password(
+    config: Path, data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _in_a_database(config, data, "postgresql://me:hunter2@127.0.0.1:1/answers", monkeypatch)
+
+    stats = run("cache", "stats", "--config", config, "--since", "2026-11-01", "--until", "2026-12-01")
+    purge = run("cache", "purge", "--everything", "--config", config, code=2)
+
+    assert "search" in stats
+    assert "The cache cannot be reached (RowsAway); nothing was done." in purge
+    assert "the database of the semantic cache does not answer (OperationalError)" in caplog.text
+    assert "hunter2" not in stats + purge + caplog.text
