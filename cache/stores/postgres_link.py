@@ -27,6 +27,8 @@ PREPARE_S: Final = 10.0
 _MOST_LATE: Final = 3
 _REST_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.05
+_BROKEN: Final = (psycopg.OperationalError, psycopg.errors.UndefinedTable, psycopg.errors.ReadOnlySqlTransaction)
+"""After these a new connection helps: to a server that answers, with its tables, and that is no standby."""
 _ALIVE: Final[Mapping[str, Any]] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -107,7 +109,7 @@ class PostgresLink:
             answer = question(connection)
         except psycopg.Error as error:
             self.errors += 1
-            if isinstance(error, psycopg.OperationalError) or connection.closed:
+            if isinstance(error, _BROKEN) or connection.closed:
                 self._drop(connection, error)
             raise
         self._failures = 0

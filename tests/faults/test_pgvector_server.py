@@ -116,6 +116,19 @@ async def test_connections_that_were_ended_are_made_anew(postgres: Server, postg
     assert cache.counts.errors == 1
 
 
+async def test_tables_that_somebody_has_removed_are_made_anew(postgres_url: str) -> None:
+    async with caching(postgres_url) as cache:
+        await add(cache)
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute("DROP SCHEMA farthing_cache_1 CASCADE")
+
+        assert not await is_served(cache)
+
+        await until(cache._nearby.ready)
+        await add(cache)
+        assert await is_served(cache)
+
+
 def test_what_is_logged_about_a_refused_password_does_not_hold_it(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
