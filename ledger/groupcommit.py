@@ -8,6 +8,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 from farthing.errors import BudgetExceeded, LedgerUnavailable
@@ -149,11 +150,11 @@ class GroupCommit(ABC):
         """Undo a reservation. Nobody waits for that, so nobody else would take notice of its error."""
         self._ask(Release(intent)).add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _next_batch(self) -> list[Entry]:
-        """All that is waiting, or one operation that has to go alone."""
+    def _next_batch(self, most: float = inf) -> list[Entry]:
+        """All that is waiting, up to so many, or one operation that has to go alone."""
         queue = self._queue
         batch: list[Entry] = []
-        while queue and not (batch and queue[0].alone):
+        while queue and len(batch) < most and not (batch and queue[0].alone):
             entry = queue.popleft()
             if not entry.abandoned:
                 batch.append(entry)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, Final
 
 import psycopg
@@ -62,6 +63,9 @@ class PostgresLedger(GroupCommit):
         self._awake = asyncio.Event()
         self._beaten = self._down_since = self._closing_since = 0.0
         self._silent = self._in_doubt = False
+        self._most = inf
+        """Operations in a batch. A server that is merely slow would never be done with all that has been waiting for it
+        within the deadline, so half as many are tried after each failure, and twice as many after each success."""
         self._writer: asyncio.Task[None] | None = None
 
     @classmethod
@@ -130,7 +134,7 @@ class PostgresLedger(GroupCommit):
             if self._loop.time() >= self._beaten + self._beat_s:
                 await self._watched(self._say_alive(), ())
             self._take_up()
-            batch = self._next_batch()
+            batch = self._next_batch(self._most)
             if batch:
                 await self._watched(self._commit(batch), batch)
             elif not self._queue and not self._closed:
@@ -195,6 +199,7 @@ class PostgresLedger(GroupCommit):
                 self._isolate(batch, error)
             else:
                 self._down_since = 0.0
+                self._most *= 2
                 self._resolve(batch, committed)
             return
         if isinstance(failure, errors.UniqueViolation):  # not the others: they were seen when it was decided anew
@@ -224,6 +229,7 @@ class PostgresLedger(GroupCommit):
         if self._line.is_broken or isinstance(error, errors.ReadOnlySqlTransaction):  # a standby: there is another now
             await self._line.hang_up()
         now = self._loop.time()
+        self._most = max(1, len(batch) // 2)
         self._down_since = self._down_since or now
         patience = 0.0 if now - self._down_since > self._deadline_s else self._deadline_s
         told = [entry for entry in batch if now - max(entry.since, self._closing_since) >= patience]

@@ -312,6 +312,29 @@ def limit_files(server: "Server", most: int | str) -> None:
         subprocess.run(["prlimit", f"--pid={pid}", f"--fsize={most}:"], check=False, cwd="/", **identity)
 
 
+SLOWLY = """
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.02); RETURN new; END$$;
+    CREATE TRIGGER slowly BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION slowly();
+"""
+
+
+async def test_what_is_owed_is_written_in_portions_where_a_server_is_too_slow_for_all_of_it(postgres_url: str) -> None:
+    ledger = await open_ledger(postgres_url, deadline_s=DEADLINE_S)
+    held = [await ledger.reserve(example_intent(f"answered-{n}", HELD, ROOMY)) for n in range(40)]
+    with closing(psycopg.connect(postgres_url, autocommit=True)) as connection:
+        connection.execute("SET search_path TO farthing")
+        connection.execute(SLOWLY.encode())  # all at once take 0.8 s
+
+    settled = [ledger.settle(hold, example_record(hold.intent.id, cost=Nano(7))) for hold in held]
+    told = await asyncio.gather(*settled, return_exceptions=True)
+    unsettled = sum(one is not True for one in told)
+    await until(lambda: ledger.made_up == unsettled, wait_s=PATIENT_S)
+    await ledger.close()
+
+    assert unsettled > 0
+    assert costs(postgres_url) == {hold.intent.id: 7 for hold in held}
+
+
 def bulky(id_: str) -> Record:
     """Half a megabyte that cannot be compressed."""
     return example_record(id_, cost=Nano(7), route_reason=secrets.token_hex(250_000))
