@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from math import inf
 from typing import Any, Final
 
 import psycopg
@@ -28,6 +27,8 @@ _STUCK: Final = 3
 """A server that has said nothing for so many deadlines is given up, and another connection is tried."""
 _TRIES: Final = 10
 """How often a batch is decided anew before it is given up."""
+_MOST: Final = 100_000
+"""More than ever wait."""
 _LOOK_S: Final = 0.1
 """How often whoever waits for a server that is slow is looked at."""
 
@@ -63,9 +64,9 @@ class PostgresLedger(GroupCommit):
         self._awake = asyncio.Event()
         self._beaten = self._down_since = self._closing_since = 0.0
         self._silent = self._in_doubt = False
-        self._most = inf
+        self._most = _MOST
         """Operations in a batch. A server that is merely slow would never be done with all that has been waiting for it
-        within the deadline, so half as many are tried after each failure, and twice as many after each success."""
+        within the deadline, so half as many are tried when it gave one up, and twice as many after each success."""
         self._writer: asyncio.Task[None] | None = None
 
     @classmethod
@@ -199,7 +200,7 @@ class PostgresLedger(GroupCommit):
                 self._isolate(batch, error)
             else:
                 self._down_since = 0.0
-                self._most *= 2
+                self._most = min(2 * self._most, _MOST)
                 self._resolve(batch, committed)
             return
         if isinstance(failure, errors.UniqueViolation):  # not the others: they were seen when it was decided anew
@@ -229,7 +230,8 @@ class PostgresLedger(GroupCommit):
         if self._line.is_broken or isinstance(error, errors.ReadOnlySqlTransaction):  # a standby: there is another now
             await self._line.hang_up()
         now = self._loop.time()
-        self._most = max(1, len(batch) // 2)
+        if isinstance(error, errors.QueryCanceled):  # not where it is away: then all are to be told at once
+            self._most = max(1, len(batch) // 2)
         self._down_since = self._down_since or now
         patience = 0.0 if now - self._down_since > self._deadline_s else self._deadline_s
         told = [entry for entry in batch if now - max(entry.since, self._closing_since) >= patience]

@@ -88,6 +88,27 @@ async def test_a_server_that_stays_away_refuses_in_time_and_is_told_the_true_cos
     assert spent_and_held(url) == (sum(range(20)) + 7, 0)
 
 
+async def test_nobody_waits_for_a_server_that_is_known_to_be_away_whatever_is_owed_to_it(
+    own_postgres: "Server",
+) -> None:
+    url = own_postgres.fresh_database()
+    ledger = await open_ledger(url, deadline_s=1.5)
+    held = [await ledger.reserve(example_intent(f"answered-{number}", HELD, ROOMY)) for number in range(20)]
+    await asyncio.to_thread(own_postgres.kill)
+    settled = [ledger.settle(hold, example_record(hold.intent.id, cost=Nano(7))) for hold in held]
+    await asyncio.gather(*settled, return_exceptions=True)
+    await until(lambda: ledger.failures > 8)
+
+    asked = [ledger.reserve(example_intent(f"new-{number}", HELD, ROOMY)) for number in range(20)]
+    refused = await asyncio.gather(*asked, return_exceptions=True)
+    await asyncio.to_thread(own_postgres.start)
+    await until(lambda: ledger.made_up == 20)
+    await ledger.close()
+
+    # Told with the batch that failed, and not when their own patience was over.
+    assert [error for error in map(str, refused) if "cannot be written" not in error] == []
+
+
 async def test_free_answers_while_the_server_is_away_are_on_the_books_when_it_returns(own_postgres: "Server") -> None:
     url, late = own_postgres.fresh_database(), list[Record]()
     ledger = await open_ledger(url, on_late=late.append, deadline_s=0.2)
