@@ -80,11 +80,9 @@ class CalibratedRule:
 
 # --- vCache ----------------------------------------------------------------------------------------
 
-_LEAST: Final = 6
-"""Observations of an entry before it may serve."""
-_SLOPES: Final = np.array([2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
-_THRESHOLDS: Final = np.linspace(0.3, 1.1, 81)
-_EPSILONS: Final = np.linspace(0.01, 0.5, 20)
+SLOPES: Final = (16.0, 32.0, 64.0, 128.0)
+_THRESHOLDS: Final = np.linspace(0.3, 1.0, 71)
+_EPSILONS: Final = np.linspace(0.001, 0.5, 50)
 
 
 @dataclass(slots=True)
@@ -99,14 +97,18 @@ class VCacheRule:
     Each entry has P(right | s) = 1/(1 + exp(-g (s - t))). With confidence 1 - e in t and g its likelihood of being
     right is at least a(e) = (1 - e) L(s, t_e, g_e); a request explores (asks upstream) with probability
     min_e (1 - d - a(e))/(1 - a(e)). The bounds of the confidence sets are taken from the posterior over a grid, where
-    the paper has a table of variances.
+    the paper has a table of variances. How well it does in some thousands of requests depends on how much is known of
+    the slopes beforehand, so there are two: g anything from 16 to 128, and g known.
     """
 
-    def __init__(self, delta: float, seed: int) -> None:
-        self._delta = delta
+    def __init__(self, delta: float, seed: int, slopes: Sequence[float] = SLOPES, least: int = 1) -> None:
+        """`least`: observations of an entry before it may serve."""
+        self._delta, self._least = delta, least
         self._dice = random.Random(seed)
         self._observed: dict[int, _Observed] = {}
         self._posteriors: dict[int, NDArray[np.float64]] = {}
+        grid = np.array(list(product(slopes, _THRESHOLDS)))
+        self._slopes, self._thresholds = grid[:, 0], grid[:, 1]
 
     def serve(self, asked: int, near: Sequence[Near], right: Right) -> Near | None:
         """See the port."""
@@ -123,29 +125,23 @@ class VCacheRule:
 
     def _exploring(self, near: Near) -> float:
         seen = self._observed.get(near.entry)
-        if seen is None or len(seen.cosines) < _LEAST:
+        if seen is None or len(seen.cosines) < self._least:
             return 1.0
         posterior = self._posteriors.get(near.entry)
         if posterior is None:
-            posterior = self._posteriors[near.entry] = _posterior(seen)
-        chances = 1 / (1 + np.exp(-_GRID_SLOPES * (near.cosine - _GRID_THRESHOLDS)))
+            posterior = self._posteriors[near.entry] = self._posterior(seen)
+        chances = 1 / (1 + np.exp(-self._slopes * (near.cosine - self._thresholds)))
         order = np.argsort(chances)
         cumulated = np.cumsum(posterior[order])
         # The chance that all but e of the posterior exceeds.
         bounds = chances[order][np.minimum(np.searchsorted(cumulated, _EPSILONS), len(order) - 1)]
-        right_at_least = (1 - _EPSILONS) * bounds
+        right_at_least = np.minimum((1 - _EPSILONS) * bounds, 1 - 1e-9)
         explore = (1 - self._delta - right_at_least) / (1 - right_at_least)
         return float(max(0.0, explore.min()))
 
-
-_GRID: Final = np.array(list(product(_SLOPES, _THRESHOLDS)))
-_GRID_SLOPES: Final = _GRID[:, 0]
-_GRID_THRESHOLDS: Final = _GRID[:, 1]
-
-
-def _posterior(seen: _Observed) -> NDArray[np.float64]:
-    """Over the grid, from a flat prior."""
-    odds = _GRID_SLOPES[:, None] * (np.array(seen.cosines)[None, :] - _GRID_THRESHOLDS[:, None])
-    likelihood = -np.logaddexp(0, np.where(seen.same, -odds, odds)).sum(axis=1)
-    weights: NDArray[np.float64] = np.exp(likelihood - likelihood.max())
-    return np.asarray(weights / weights.sum(), np.float64)
+    def _posterior(self, seen: _Observed) -> NDArray[np.float64]:
+        """Over the grid, from a flat prior."""
+        odds = self._slopes[:, None] * (np.array(seen.cosines)[None, :] - self._thresholds[:, None])
+        likelihood = -np.logaddexp(0, np.where(seen.same, -odds, odds)).sum(axis=1)
+        weights = np.exp(likelihood - likelihood.max())
+        return np.asarray(weights / weights.sum(), np.float64)

@@ -1,7 +1,8 @@
 """How much semantic caches save, and how often they are wrong. `python -m bench.semantic_cache`.
 
 Reads the labelled data beside the project (`train.data.HOME`), writes docs/results/semantic_cache*.json and the plot
-docs/semantic_cache.svg. Embedding all questions takes minutes once; they are kept under build/.
+docs/semantic_cache.svg. Embedding all questions takes minutes once; they are kept under build/. `--part` makes a part
+of it, so that an interruption loses little.
 """
 
 import argparse
@@ -38,7 +39,11 @@ from train.traps import Pair, make_traps
 from train.verifier import train_without
 
 COMMAND: Final = "python -m bench.semantic_cache"
-SEEDS: Final = range(5)
+SEEDS: Final = range(10)
+HOSTILE_SEEDS: Final = range(5)
+"""Fewer, for each has thousands of traps to embed."""
+SNAPSHOT_EVERY: Final = 2000
+"""Requests."""
 BUDGETS: Final = (0.005, 0.01, 0.02)
 SHARES: Final = (0.01, 0.02, 0.05)
 QQP_PAIRS: Final = 4000
@@ -124,13 +129,21 @@ def order_of(stream: Stream, seed: int) -> list[int]:
     return order
 
 
-def stream_rows(streams: Streams, points: list[Point]) -> Rows:
-    """Each rule on each stream."""
+def rule_rows(streams: Streams) -> Rows:
+    """Rules of others, and ours before there is evidence, on each stream."""
     rows = []
     for name, stream in streams.all.items():
         for label, seeds, make in _rules():
             tallies = [play(stream, order_of(stream, seed), make(seed)) for seed in seeds]
             rows.append({"stream": name, "rule": label} | _summed(tallies))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def stream_rows(streams: Streams, points: list[Point]) -> Rows:
+    """Ours on each stream."""
+    rows = []
+    for name, stream in streams.all.items():
         for budget in BUDGETS:
             tallies = [_calibrated(name, stream, budget, seed, points) for seed in SEEDS]
             rows.append({"stream": name, "rule": f"Farthing, budget {100 * budget:g} %"} | _summed(tallies))
@@ -145,7 +158,10 @@ def _rules() -> Iterator[tuple[str, Sequence[int], Callable[[int], Rule]]]:
             yield label, (0,), lambda _, t=threshold, g=guards: StaticRule(t, g)  # type: ignore[misc]
     yield f"verifier {Verifier.certain:g} (before evidence)", (0,), lambda _: CertainRule(Verifier.certain)
     for delta in (0.01, 0.02, 0.05):
-        yield f"per entry, after vCache's paper, {100 * delta:g} %", (0, 1), lambda seed, d=delta: VCacheRule(d, seed)  # type: ignore[misc]
+        label = f"per entry, after vCache's paper, {100 * delta:g} %"
+        yield label, (0, 1), lambda seed, d=delta: VCacheRule(d, seed)  # type: ignore[misc]
+        label = f"the same, slope of 64 known, {100 * delta:g} %"
+        yield label, (0, 1), lambda seed, d=delta: VCacheRule(d, seed, (64.0,), least=2)  # type: ignore[misc]
 
 
 def _calibrated(name: str, stream: Stream, budget: float, seed: int, points: list[Point]) -> Tally:
@@ -157,7 +173,7 @@ def _calibrated(name: str, stream: Stream, budget: float, seed: int, points: lis
         nonlocal hits, wrong
         hits += hit
         wrong += hit and not right
-        if (number + 1) % 2000 == 0:
+        if (number + 1) % SNAPSHOT_EVERY == 0 or number + 1 == len(stream.questions):
             told = rule.calibration.estimate().wrong_per_request
             points.append(
                 Point(name, budget, seed, number + 1, wrong / (number + 1), told.estimate, told.low, told.high)
@@ -184,9 +200,9 @@ def hostile_rows(streams: Streams) -> Rows:
     """The first half as it was, then a second half of another kind."""
     rows = []
     for name in ("Banking77", "CLINC150"):
-        for kind, turn in (("no answer serves another", _all_own), ("traps", _traps), ("answers changed", _renewed)):
+        for kind, turn in TURNS.items():
             for budget in BUDGETS[:2]:
-                tallies = [_hostile(streams, name, turn, budget, seed) for seed in SEEDS]
+                tallies = [_hostile(streams, name, turn, budget, seed) for seed in HOSTILE_SEEDS]
                 rows.append({"stream": name, "second half": kind, "budget %": 100 * budget} | _summed(tallies))
                 print(rows[-1], flush=True)
     return rows
@@ -207,6 +223,11 @@ def _hostile(streams: Streams, name: str, turn: Turn, budget: float, seed: int) 
 def _all_own(streams: Streams, stream: Stream, early: Sequence[int], late: Sequence[int]) -> tuple[Stream, list[int]]:
     """Questions as near as ever, but every one wants an answer of its own."""
     return _relabelled(stream, late, lambda at, _: f"own {at}"), [*early, *late]
+
+
+def _creeping(streams: Streams, stream: Stream, early: Sequence[int], late: Sequence[int]) -> tuple[Stream, list[int]]:
+    """One question in twenty wants an answer of its own: too few to be seen at once."""
+    return _relabelled(stream, late, lambda at, intent: intent if at % 20 else f"own {at}"), [*early, *late]
 
 
 def _renewed(streams: Streams, stream: Stream, early: Sequence[int], late: Sequence[int]) -> tuple[Stream, list[int]]:
@@ -231,55 +252,94 @@ def _traps(streams: Streams, stream: Stream, early: Sequence[int], late: Sequenc
     return stream.of(questions, streams.embedded), list(range(len(questions)))
 
 
+TURNS: Final[dict[str, Turn]] = {
+    "no answer serves another": _all_own,
+    "traps": _traps,
+    "answers changed": _renewed,
+    "one answer in 20 serves no other": _creeping,
+}
+
+
 # --- all -----------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Run all, or say why not."""
-    argparse.ArgumentParser(prog=COMMAND, description=__doc__).parse_args()
+    """Run all or a part, or say why not."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--part", choices=sorted(PARTS), help="all of them in turn, if none is named")
+    part = parser.parse_args().part
     if not HOME.is_dir():
         raise SystemExit(f"The labelled data is not on this machine: {HOME.name} was looked for beside the project.")
-    embedded = Embedded()
-    write_result(
-        DIRECTORY / "semantic_cache_pairs.json",
-        name="Semantic cache: pairs",
-        command=COMMAND,
-        figures=pair_rows(embedded),
-    )
-    streams = Streams(embedded)
+    streams = Streams(Embedded())
+    for name, write in PARTS.items():
+        if part in (None, name):
+            write(streams)
+
+
+def _write_pairs(streams: Streams) -> None:
+    _write("_pairs", "pairs", pair_rows(streams.embedded))
+
+
+def _write_rules(streams: Streams) -> None:
+    _write("_rules", "streams, other rules", rule_rows(streams))
+
+
+def _write_streams(streams: Streams) -> None:
     points: list[Point] = []
-    write_result(
-        DIRECTORY / "semantic_cache.json", name="Semantic cache: streams", command=COMMAND,
-        figures=stream_rows(streams, points),
-    )  # fmt: skip
+    _write("", "streams", stream_rows(streams, points))
+    _write("_estimates", "published estimates against labels", estimate_rows(points))
     PLOT.write_text(plot(points))
+
+
+def _write_hostile(streams: Streams) -> None:
+    _write("_hostile", "streams that turn hostile halfway", hostile_rows(streams))
+
+
+def _write(suffix: str, name: str, rows: Rows) -> None:
     write_result(
-        DIRECTORY / "semantic_cache_estimates.json", name="Semantic cache: published estimates against labels",
-        command=COMMAND, figures=estimate_rows(points),
-    )  # fmt: skip
-    write_result(
-        DIRECTORY / "semantic_cache_hostile.json", name="Semantic cache: streams that turn hostile halfway",
-        command=COMMAND, figures=hostile_rows(streams),
-    )  # fmt: skip
+        DIRECTORY / f"semantic_cache{suffix}.json", name=f"Semantic cache: {name}", command=COMMAND, figures=rows
+    )
+
+
+PARTS: Final[dict[str, Callable[[Streams], None]]] = {
+    "pairs": _write_pairs,
+    "rules": _write_rules,
+    "streams": _write_streams,
+    "hostile": _write_hostile,
+}
 
 
 def estimate_rows(points: Sequence[Point]) -> Rows:
-    """How often the interval that is published holds the truth, and how far the estimate is off on average."""
+    """At the end of each stream and seed, which are independent: how often the interval that is published holds the
+    truth, and how far the estimate is off on average. The same stream's earlier snapshots are told apart."""
+    ends = [max(some, key=lambda point: point.requests) for some in _by(points, lambda p: (p.stream, p.budget, p.seed))]
     rows = []
-    for name in dict.fromkeys(point.stream for point in points):
-        for budget in BUDGETS:
-            some = [point for point in points if point.stream == name and point.budget == budget]
-            rows.append(
-                {
-                    "stream": name,
-                    "budget %": 100 * budget,
-                    "estimates": len(some),
-                    "true wrong % of all": round(100 * fmean(point.true for point in some), 2),
-                    "estimated %": round(100 * fmean(point.told for point in some), 2),
-                    "interval holds the truth %": round(100 * fmean(p.low <= p.true <= p.high for p in some), 1),
-                }
-            )
-    return rows
+    for some in _by(ends, lambda p: (p.stream, p.budget)):
+        early = [p for p in points if (p.stream, p.budget) == (some[0].stream, some[0].budget) and p not in some]
+        rows.append({"stream": some[0].stream, "budget %": 100 * some[0].budget} | _agreement(some, early))
+    return [*rows, {"stream": "all", "budget %": None} | _agreement(ends, [p for p in points if p not in ends])]
+
+
+def _by(points: Sequence[Point], key: Callable[[Point], object]) -> list[list[Point]]:
+    found: dict[object, list[Point]] = {}
+    for point in points:
+        found.setdefault(key(point), []).append(point)
+    return list(found.values())
+
+
+def _agreement(ends: Sequence[Point], early: Sequence[Point]) -> dict[str, Any]:
+    return {
+        "seeds": len(ends),
+        "true wrong % of all": round(100 * fmean(point.true for point in ends), 2),
+        "estimated %": round(100 * fmean(point.told for point in ends), 2),
+        "intervals that hold the truth": sum(_holds(point) for point in ends),
+        "upper ends above it": sum(point.high >= point.true for point in ends),
+        "earlier snapshots %": round(100 * fmean(_holds(point) for point in early), 1) if early else None,
+    }
+
+
+def _holds(point: Point) -> bool:
+    return point.low <= point.true <= point.high
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cache.secondstage import SecondStage
 
 NEVER: Final = 2.0
 """A threshold that no probability reaches."""
-VERSION: Final = 1
+VERSION: Final = 2
 LABELS: Final = 6000
 """Graded pairs that count: the newest."""
 FIRST_FIT: Final = 200
@@ -43,6 +43,11 @@ SHADOW_SHARE: Final = 0.05
 LEAST_SHADOW: Final = 0.02
 YOUNG: Final = 300
 """Graded hits up to which all hits are to be graded: what misses cannot tell is how right the surest pairs are."""
+SPENT_ERROR: Final = 0.5
+"""Of the budget: the standard error of what is known to be spent if all of it is. Small budgets are graded more."""
+SPENT_Z: Final = 1.0
+"""Standard errors by which more is taken to be spent than is known (chosen, as these are, on streams that are not
+reported: docs/caching.md)."""
 HEAVIEST: Final = 20.0
 """Weight of a label in the fit: one graded hit may not outvote a day of misses."""
 CHANGED: Final = 10.0
@@ -117,7 +122,8 @@ class Calibration:
 
     @property
     def tau(self) -> float | None:
-        """The least probability that is served; None while there is no evidence, NEVER while the stream has changed."""
+        """The least probability that is served; None while there is no evidence, NEVER while the stream has changed or
+        the budget is spent."""
         return self._tau
 
     @property
@@ -143,7 +149,7 @@ class Calibration:
         return Evidence(candidate.cosine, candidate.score, lead, len(candidates) - len(others) - 1)
 
     def p(self, entry_id: int, s: float | Evidence) -> float:
-        """How likely the entry's answer is right, told a standard error low; 0 before the first fit."""
+        """How likely the entry's answer is right, told two standard errors low; 0 before the first fit."""
         if self._weights is None:
             return 0.0
         return self._second.p(self._log_odds(entry_id, _features(s)))
@@ -152,7 +158,7 @@ class Calibration:
         """A request whose best candidate had this probability, 0 without one. `hit`: if not the same as p >= tau."""
         self._requests += 1
         served = hit if hit is not None else self._tau is not None and p >= self._tau
-        self._evidence.request(p, hit=served)
+        self._evidence.request(hit=served)
         if self._weights is None:
             return
         if served:
@@ -164,10 +170,12 @@ class Calibration:
             self._set_tau()
 
     def grading_share(self, p: float) -> float:
-        """The share of hits of this probability that should be graded: more of those that may be wrong."""
+        """The share of hits of this probability that should be graded: more of those that may be wrong, and enough to
+        know what is spent. Counting B wrong answers from a share r of them has the variance B (1/r - 1)."""
         if self._graded_hits < YOUNG:
             return 1.0
-        return min(1.0, max(LEAST_SHADOW, SHADOW_SHARE * sqrt(1 - p) / max(self._unsure, 1e-3)))
+        known = 1 / (1 + SPENT_ERROR**2 * self._max_wrong * self._evidence.requests)
+        return min(1.0, max(LEAST_SHADOW, known, SHADOW_SHARE * sqrt(1 - p) / max(self._unsure, 1e-3)))
 
     def learn(
         self, entry_id: int, s: float | Evidence, same: bool, weight: float = 1.0, *,
@@ -179,17 +187,18 @@ class Calibration:
         """
         features = _features(s)
         told = self._log_odds(entry_id, features) if self._weights is not None else None
-        weight = min(weight, HEAVIEST)
+        if served:
+            self._evidence.graded(same=same, weight=weight)
+            if self._tau is not None and self._is_spent():
+                self._tau = NEVER
         if told is not None:
-            if served:
-                self._graded_hits += 1
-                self._evidence.graded(self._second.p(told), same=same)
+            self._graded_hits += served
             if self._second.sure and self._has_changed(told, same):
                 self._forget()
                 return
-            self._second.learn(told, same, weight)
+            self._second.learn(told, same, min(weight, HEAVIEST))
             self._groups.learn(entry_id, same, sigmoid(self._first_stage(features)))
-        self._labels.append(_Label(features, same, weight, told))
+        self._labels.append(_Label(features, same, min(weight, HEAVIEST), told))
         if len(self._labels) > LABELS + REFIT_EVERY:
             del self._labels[:REFIT_EVERY]
         if same and kept is not None:
@@ -236,13 +245,17 @@ class Calibration:
         if not self._second.sure:
             self._tau = None if self._changed_at is None else NEVER
             return
-        if not self._second.tells:
+        if not self._second.tells or self._is_spent():
             self._tau = NEVER
             return
         likely = np.sort(np.array(self._window[-WINDOW:]))[::-1]
         wrong = np.cumsum(1 - likely) / len(likely)
         allowed = np.nonzero(wrong <= self._allowed())[0]
         self._tau = max(LEAST_TAU, float(likely[allowed[-1]])) if len(allowed) else NEVER
+
+    def _is_spent(self) -> bool:
+        """One more wrong answer may be more than the budget of all requests so far."""
+        return self._evidence.spent(SPENT_Z) + 1 / max(1, self._evidence.requests) > self._max_wrong
 
     def _allowed(self) -> float:
         """Wrong answers per request to aim at: less where graded hits say that more was spent."""

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Final, Self
 
-from cache.published import Interval, wilson
+from cache.published import Interval, share_of_grades, wilson
 
-BOUNDS: Final = (0.8, 0.9, 0.95, 0.98, 0.99, inf)
-"""Upper ends of the strata, by the probability that was given to a hit."""
+FADES_AT: Final = 20_000
+"""Requests at which all sums are halved: what was served long ago neither lends to what is served now nor takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of one scope. `wrong_per_hit` and `wrong_per_request` are shares with their intervals of 95 %."""
+    """Of one scope and its last 10,000 to 20,000 requests. `wrong_per_hit` and `wrong_per_request` are shares with
+    their intervals of 95 %."""
 
     requests: int
     hits: int
@@ -23,72 +23,67 @@ class Estimate:
     wrong_per_request: Interval
 
 
+@dataclass(slots=True)
 class HitEvidence:
-    """Hits by stratum, those that were graded and those that were wrong.
+    """Hits, and sums over those that were graded.
 
-    Unlikely hits are graded more often than sure ones, so a stratum's share of wrong ones counts as much as the stratum
-    has hits: sum W_h w_h/n_h. The interval is Wilson's, for the number of trials that a simple sample would need to be
-    as sure.
+    Unlikely hits are graded more often than sure ones, early ones more often than late ones, so a grade weighs one over
+    the share that was graded when it was given: the same estimate that is published (`cache.published`).
     """
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self._hits = [0] * len(BOUNDS)
-        self._graded = [0] * len(BOUNDS)
-        self._wrong = [0] * len(BOUNDS)
+    requests: int = 0
+    hits: int = 0
+    _graded: int = 0
+    _wrong: int = 0
+    _weight: float = 0.0
+    _squares: float = 0.0
+    _wrong_weight: float = 0.0
 
-    def request(self, p: float, *, hit: bool) -> None:
-        """One request came by; `p` is the probability of its best candidate."""
+    def request(self, *, hit: bool) -> None:
+        """One request came by."""
         self.requests += 1
-        if hit:
-            self._hits[_stratum(p)] += 1
+        self.hits += hit
+        if self.requests >= FADES_AT:
+            self._fade()
 
-    def graded(self, p: float, *, same: bool) -> None:
-        """One of the hits was graded."""
-        at = _stratum(p)
-        self._graded[at] += 1
-        self._wrong[at] += not same
+    def graded(self, *, same: bool, weight: float) -> None:
+        """One of the hits was graded, as one of so many."""
+        self._graded += 1
+        self._weight += weight
+        self._squares += weight * weight
+        if not same:
+            self._wrong += 1
+            self._wrong_weight += weight
 
     def estimate(self) -> Estimate:
-        """What all hits so far are worth."""
-        hits, graded, wrong = sum(self._hits), sum(self._graded), sum(self._wrong)
-        per_hit = self._per_hit()
-        share = hits / self.requests if self.requests else 0.0
-        per_request = Interval(per_hit.estimate * share, per_hit.low * share, per_hit.high * share)
-        return Estimate(self.requests, hits, graded, wrong, per_hit, per_request)
+        """How often hits were wrong."""
+        per_hit = share_of_grades(self._weight, self._squares, self._wrong_weight)
+        share = self.hits / self.requests if self.requests else 0.0
+        return Estimate(self.requests, self.hits, self._graded, self._wrong, per_hit, per_hit.times(share))
 
-    def _per_hit(self) -> Interval:
-        # A stratum of which nothing was graded says nothing; the others stand for it.
-        strata = [row for row in zip(self._hits, self._graded, self._wrong, strict=True) if row[0] and row[1]]
-        hits = sum(row[0] for row in strata)
-        if not hits:
-            return Interval(0.0, 0.0, 1.0)
-        share = sum(in_all * wrong / graded for in_all, graded, wrong in strata) / hits
-        low, high = wilson(share, _trials(strata, hits))
-        return Interval(share, low, high)
+    def spent(self, z: float) -> float:
+        """Wrong answers per request that were served, at most: so many standard errors above the estimate. Where all
+        hits were graded this is known, so sums count only as far as grades stand for more than themselves."""
+        if not self._weight or not self.requests:
+            return 0.0
+        estimate = self._wrong_weight / self._weight
+        beyond = self._squares - self._weight
+        upper = wilson(estimate, self._weight**2 / beyond, z)[1] if beyond > 0 else estimate
+        return upper * self.hits / self.requests
 
-    def state(self) -> list[list[int]]:
-        """All of it."""
-        return [[self.requests], self._hits, self._graded, self._wrong]
+    def _fade(self) -> None:
+        self.requests, self.hits = self.requests // 2, self.hits // 2
+        self._graded, self._wrong = self._graded // 2, self._wrong // 2
+        self._weight, self._squares, self._wrong_weight = self._weight / 2, self._squares / 2, self._wrong_weight / 2
+
+    def state(self) -> list[float]:
+        """All of it, in the order of its fields."""
+        return [
+            self.requests, self.hits, self._graded, self._wrong, self._weight, self._squares, self._wrong_weight,
+        ]  # fmt: skip
 
     @classmethod
-    def of_state(cls, state: Sequence[Sequence[int]]) -> Self:
-        """That of a state; raises ValueError where it is of other strata."""
-        found = cls()
-        (found.requests,), *counts = state
-        found._hits, found._graded, found._wrong = (list(map(int, row)) for row in counts)
-        if any(len(row) != len(BOUNDS) for row in counts):
-            raise ValueError("evidence of other strata")
-        return found
-
-
-def _stratum(p: float) -> int:
-    return next(at for at, bound in enumerate(BOUNDS) if p < bound)
-
-
-def _trials(strata: Sequence[tuple[int, int, int]], hits: int) -> float:
-    """Of a simple sample with the same variance. Shares are smoothed by half a wrong one: none seen is not none."""
-    smoothed = [(in_all / hits, (wrong + 0.5) / (graded + 1), graded) for in_all, graded, wrong in strata]
-    share = sum(weight * p for weight, p, _ in smoothed)
-    variance = sum(weight * weight * p * (1 - p) / graded for weight, p, graded in smoothed)
-    return share * (1 - share) / variance
+    def of_state(cls, state: Sequence[float]) -> Self:
+        """That of a state; raises TypeError where it is none."""
+        requests, hits, graded, wrong, *sums = state
+        return cls(int(requests), int(hits), int(graded), int(wrong), *sums)

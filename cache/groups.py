@@ -55,7 +55,10 @@ class Groups:
 
     def state(self) -> list[Any]:
         """All of it."""
-        return [list(self._parents.items()), [(group, *sums) for group, sums in self._sums.items()]]
+        return [
+            list(self._parents.items()),
+            [(group, round(own, 4), round(variance, 4)) for group, (own, variance) in self._sums.items()],
+        ]
 
     @classmethod
     def of_state(cls, variance: float, state: Sequence[Any]) -> Self:

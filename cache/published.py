@@ -66,6 +66,10 @@ class Interval:
     low: float
     high: float
 
+    def times(self, share: float) -> "Interval":
+        """The same of a whole of which it was this share."""
+        return Interval(self.estimate * share, self.low * share, self.high * share)
+
 
 def wilson(share: float, number: float, z: float = Z_95) -> tuple[float, float]:
     """Wilson's interval of a share that was seen in `number` trials, which need not be whole (with unequal weights
@@ -115,9 +119,7 @@ class FeatureReport:
     @property
     def wrong_per_request(self) -> Interval:
         """The estimate for all requests that were looked up, hits or not: what `max_wrong` bounds."""
-        share = self.hits / self.requests if self.requests else 0.0
-        found = self.wrong_per_hit
-        return Interval(found.estimate * share, found.low * share, found.high * share)
+        return self.wrong_per_hit.times(self.hits / self.requests if self.requests else 0.0)
 
 
 def semantic_report(totals: Totals, domains: Domains) -> list[FeatureReport]:
@@ -143,7 +145,7 @@ def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int
         undecided_hits=number("undecided_hits"),
         evicted=number("evicted"),
         admitted=number("admitted"),
-        wrong_per_hit=_share(sums.get("weight", 0.0), sums.get("squares", 0.0), sums.get("wrong_weight", 0.0)),
+        wrong_per_hit=share_of_grades(sums.get("weight", 0.0), sums.get("squares", 0.0), sums.get("wrong_weight", 0.0)),
         saved=Nano(number("saved")),
         shadow_cost=Nano(number("shadow_cost")),
         judge_cost=Nano(number("judge_cost")),
@@ -155,7 +157,9 @@ def _of_feature(feature: str, sums: Mapping[str, float], domains: tuple[int, int
     )
 
 
-def _share(weight: float, squares: float, wrong: float) -> Interval:
+def share_of_grades(weight: float, squares: float, wrong: float) -> Interval:
+    """The share of wrong ones among hits, from sums over those that were graded: of their weights (one over the share
+    of such hits that is graded), of the squares of these, and of the weights of wrong ones."""
     if weight <= 0:
         return Interval(0.0, 0.0, 1.0)
     share = min(1.0, wrong / weight)

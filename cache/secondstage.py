@@ -13,7 +13,7 @@ Told = tuple[float, bool, float]
 RECENT: Final = 3000
 """Grades that count: the newest."""
 SECOND_STAGE_EVERY: Final = 100
-_Z: Final = 1.5
+_Z: Final = 2.0
 """Standard errors by which probabilities are told lower than they seem."""
 _BENDS: Final = (1.0, 2.5)
 """Log odds at which the second stage may bend: what is told to be right in 73 % and 92 %."""
@@ -28,7 +28,7 @@ _TOLD: Final = np.arange(_LEAST_TOLD * _PER_UNIT, 9 * _PER_UNIT + 1) / _PER_UNIT
 
 
 class SecondStage:
-    """Platt's scaling, with bends, of the log odds that were told before each grade, less its standard error.
+    """Platt's scaling, with bends, of the log odds that were told before each grade, less two standard errors.
 
     It corrects what the first stage, fitted to all pairs, gets wrong about those near the threshold and above it, and
     what groups' own terms overdo.
@@ -59,7 +59,7 @@ class SecondStage:
             self._fit()
 
     def log_odds(self, told: float) -> float:
-        """Corrected, and a standard error or so low; never falls where what was told rises."""
+        """Corrected, and two standard errors low; never falls where what was told rises."""
         at = (told - _LEAST_TOLD) * _PER_UNIT
         place = min(len(self._table) - 2, max(0, int(at)))
         low, high = self._table[place], self._table[place + 1]

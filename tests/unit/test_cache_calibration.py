@@ -8,11 +8,14 @@ from cache.calibration import (
     FIRST_FIT,
     LEAST_SHADOW,
     LEAST_WINDOW,
+    NEVER,
+    SPENT_ERROR,
+    YOUNG,
     Calibration,
     Candidate,
     Evidence,
 )
-from cache.evidence import HitEvidence
+from cache.evidence import FADES_AT, HitEvidence
 from cache.secondstage import SECOND_STAGE_EVERY
 
 
@@ -29,10 +32,11 @@ class Traffic:
         self.dice = random.Random(seed)
         self.requests = self.hits = self.wrong = 0
 
-    def run(self, requests: int, *, hostile: bool = False) -> None:
+    def run(self, requests: int, *, hostile: bool = False, creeping: float = 0.0) -> None:
+        """`creeping`: a share of requests that nobody's answer serves, however near."""
         for _ in range(requests):
             score = self.dice.random()
-            same = not hostile and self.dice.random() < sigmoid_chance(score)
+            same = not hostile and self.dice.random() < sigmoid_chance(score) * (1 - creeping)
             self.request(self.requests, score, same)
             self.requests += 1
 
@@ -118,6 +122,48 @@ def test_a_stopped_calibration_goes_on_when_it_has_learned_anew() -> None:
     assert traffic.wrong <= 0.01 * traffic.requests
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_stream_that_turns_worse_by_little_is_held_to_the_budget_too(seed: int) -> None:
+    traffic = Traffic(Calibration(0.01), seed)
+    traffic.run(2000)
+
+    traffic.run(2000, creeping=0.1)
+
+    assert traffic.wrong <= 0.01 * traffic.requests
+
+
+def test_a_spent_budget_serves_nothing_until_requests_have_made_up_for_it() -> None:
+    traffic = Traffic(Calibration(0.01))
+    traffic.run(1500)
+    calibration = traffic.calibration
+    assert calibration.p(-1, 0.99) >= (calibration.tau or 0)
+
+    for number in range(6):
+        calibration.note_request(0.99, hit=True)
+        calibration.learn(-2 - number, 0.99, False, served=True)
+    spent = calibration.tau
+    for _ in range(3000):
+        calibration.note_request(0.0, hit=False)
+        calibration.learn(-100, 0.2, False)
+
+    assert spent == NEVER
+    assert calibration.tau is not None
+    assert calibration.tau < 1
+
+
+def test_a_small_budget_has_more_of_its_hits_graded() -> None:
+    shares = []
+    for budget in (0.002, 0.02):
+        traffic = Traffic(Calibration(budget))
+        traffic.run(4000)
+        for number in range(YOUNG):
+            traffic.calibration.learn(-number, 0.95, True, served=True)
+        shares.append(traffic.calibration.grading_share(0.9999))
+
+    assert shares[0] == pytest.approx(1 / (1 + SPENT_ERROR**2 * 0.002 * 4000))
+    assert shares[1] < shares[0] / 2
+
+
 def test_wrong_grades_lower_an_entry_and_right_ones_raise_it() -> None:
     traffic = Traffic(Calibration(0.01))
     traffic.run(1000)
@@ -190,18 +236,16 @@ def test_all_hits_are_graded_at_first_and_then_sure_ones_less_often_than_doubtfu
 # --- evidence ------------------------------------------------------------------------------------
 
 
-def test_the_estimate_weighs_strata_by_their_hits() -> None:
+def test_the_estimate_counts_every_grade_as_so_many_hits() -> None:
     evidence = HitEvidence()
-    for _ in range(900):
-        evidence.request(0.97, hit=True)
-    for _ in range(100):
-        evidence.request(0.85, hit=True)
     for _ in range(1000):
-        evidence.request(0.1, hit=False)
-    for number in range(45):
-        evidence.graded(0.97, same=number > 0)  # 1 of 45
-    for number in range(50):
-        evidence.graded(0.85, same=number >= 10)  # 10 of 50
+        evidence.request(hit=True)
+    for _ in range(1000):
+        evidence.request(hit=False)
+    for number in range(45):  # 900 sure hits
+        evidence.graded(same=number > 0, weight=20)  # 1 of 45
+    for number in range(50):  # 100 doubtful ones
+        evidence.graded(same=number >= 10, weight=2)  # 10 of 50
 
     found = evidence.estimate()
 
@@ -211,11 +255,11 @@ def test_the_estimate_weighs_strata_by_their_hits() -> None:
     assert found.wrong_per_hit.low < 0.04 < found.wrong_per_hit.high
 
 
-def test_with_one_stratum_the_interval_is_about_wilsons() -> None:
+def test_where_all_grades_weigh_the_same_the_interval_is_wilsons() -> None:
     evidence = HitEvidence()
     for number in range(400):
-        evidence.request(0.97, hit=True)
-        evidence.graded(0.97, same=number >= 8)
+        evidence.request(hit=True)
+        evidence.graded(same=number >= 8, weight=1)
 
     found = evidence.estimate().wrong_per_hit
 
@@ -224,8 +268,64 @@ def test_with_one_stratum_the_interval_is_about_wilsons() -> None:
     assert found.high == pytest.approx(0.0389, abs=2e-4)
 
 
+def test_grades_that_stand_for_more_hits_weigh_more() -> None:
+    evidence = HitEvidence()
+    for number in range(300):
+        evidence.request(hit=True)
+        if number < 100:  # at first all are graded
+            evidence.graded(same=True, weight=1)
+        elif number % 20 == 0:  # later one of 20: 2 of 10 are wrong
+            evidence.graded(same=number % 100 > 0, weight=20)
+
+    assert evidence.estimate().wrong_per_hit.estimate == pytest.approx(2 * 20 / (100 + 10 * 20))
+
+
+def test_what_was_spent_is_known_where_all_hits_were_graded() -> None:
+    evidence = HitEvidence()
+    for number in range(200):
+        evidence.request(hit=number % 2 == 0)
+        if number % 2 == 0:
+            evidence.graded(same=number >= 4, weight=1)
+
+    assert evidence.spent(2.0) == 0.01
+
+
+def test_what_was_spent_is_bounded_where_some_hits_were_graded() -> None:
+    evidence = HitEvidence()
+    for number in range(2000):
+        evidence.request(hit=True)
+        if number % 10 == 0:
+            evidence.graded(same=number >= 20, weight=10)
+
+    # 2 of 200 of 2,000: 20, with the standard error sqrt(2 * 10 * 9) = 13.4
+    assert evidence.spent(0) == pytest.approx(20 / 2000)
+    assert (20 + 13.4) / 2000 < evidence.spent(1.0) < (20 + 20) / 2000  # Wilson's bound lies above
+
+
+def test_grades_of_other_processes_alone_spend_nothing() -> None:
+    evidence = HitEvidence()
+    evidence.graded(same=False, weight=1)
+
+    assert evidence.spent(1.0) == 0
+
+
+def test_what_was_served_long_ago_fades() -> None:
+    evidence = HitEvidence()
+    for _ in range(FADES_AT - 1):
+        evidence.request(hit=True)
+        evidence.graded(same=True, weight=1)
+    for _ in range(FADES_AT // 2):
+        evidence.request(hit=True)
+        evidence.graded(same=False, weight=1)
+
+    found = evidence.estimate()
+
+    assert found.requests < FADES_AT
+    assert found.wrong_per_hit.estimate == pytest.approx(1 / 2, abs=0.01)
+
+
 def test_nothing_graded_is_no_knowledge() -> None:
     evidence = HitEvidence()
-    evidence.request(0.97, hit=True)
+    evidence.request(hit=True)
 
     assert (evidence.estimate().wrong_per_hit.low, evidence.estimate().wrong_per_hit.high) == (0, 1)
