@@ -182,7 +182,7 @@ class RunningGateway:
         )
 
 
-async def until(happened: Callable[[], bool], *, wait_s: float = 5.0, every_s: float = 0.005) -> None:
+async def until(happened: Callable[[], bool], *, wait_s: float = 20.0, every_s: float = 0.005) -> None:
     """Wait, up to a bound, for something that happens elsewhere."""
     async with asyncio.timeout(wait_s):
         while not happened():  # noqa: ASYNC110 - it happens in another task, thread or process

@@ -108,6 +108,7 @@ def spawn(config: Path, *arguments: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--config", str(config), *arguments],
             cwd=ROOT,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},  # half of a start is compiling where somebody forbade it
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

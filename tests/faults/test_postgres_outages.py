@@ -30,6 +30,8 @@ from tests.gateway import until
 if TYPE_CHECKING:
     from tests.postgres import Server
 
+PATIENT_S = 30.0
+
 
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 async def test_restarts_under_load_neither_lose_nor_double_nor_invent_a_call(
@@ -74,7 +76,7 @@ async def test_a_server_that_stays_away_refuses_in_time_and_is_told_the_true_cos
         await ledger.reserve(example_intent("newer", HELD, ROOMY))
     waited_again = loop.time() - again
     await asyncio.to_thread(own_postgres.start)
-    await until(lambda: ledger.made_up == 20)
+    await until(lambda: ledger.made_up == 20, wait_s=PATIENT_S)
     later = await ledger.reserve(example_intent("later", HELD, ROOMY))
     await ledger.settle(later, example_record("later", cost=Nano(7)))
     await ledger.close()
@@ -97,12 +99,12 @@ async def test_nobody_waits_for_a_server_that_is_known_to_be_away_whatever_is_ow
     await asyncio.to_thread(own_postgres.kill)
     settled = [ledger.settle(hold, example_record(hold.intent.id, cost=Nano(7))) for hold in held]
     await asyncio.gather(*settled, return_exceptions=True)
-    await until(lambda: ledger.failures > 8)
+    await until(lambda: ledger.failures > 8, wait_s=PATIENT_S)
 
     asked = [ledger.reserve(example_intent(f"new-{number}", HELD, ROOMY)) for number in range(20)]
     refused = await asyncio.gather(*asked, return_exceptions=True)
     await asyncio.to_thread(own_postgres.start)
-    await until(lambda: ledger.made_up == 20)
+    await until(lambda: ledger.made_up == 20, wait_s=PATIENT_S)
     await ledger.close()
 
     # Told with the batch that failed, and not when their own patience was over.
@@ -121,7 +123,7 @@ async def test_free_answers_while_the_server_is_away_are_on_the_books_when_it_re
     with pytest.raises(LedgerUnavailable):
         await refused
     await asyncio.to_thread(own_postgres.start)
-    await until(lambda: ledger.made_up == len(hits))
+    await until(lambda: ledger.made_up == len(hits), wait_s=PATIENT_S)
     await ledger.close()
 
     assert all(isinstance(one, LedgerUnavailable) for one in told)
