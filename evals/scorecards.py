@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,8 @@ from farthing.routing import Scorecard, Verdict
 
 BUSY_MS: Final = 5_000
 HERE: Final = Path(__file__).parent
+_TRIES: Final = 1_000
+_PAUSE_S: Final = 0.005
 LATEST: Final = (HERE / "latest.sql").read_text(encoding="utf-8")
 
 
@@ -27,7 +30,7 @@ class ScorecardStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
         try:
-            self._database.execute("PRAGMA journal_mode = WAL")
+            _keep_a_log(self._database)
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("PRAGMA foreign_keys = ON")
             migrate(self._database)
@@ -189,6 +192,21 @@ def _card_row(card: Scorecard) -> dict[str, Any]:
         "decided_ns": card.decided_ns,
         "valid_until_ns": card.valid_until_ns,
     }
+
+
+def _keep_a_log(database: sqlite3.Connection) -> None:
+    """Turn the file to write-ahead logging. Who meets another process that writes is told at once, whatever its
+    patience: two that waited for one another would wait for ever."""
+    for _ in range(_TRIES):
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    database.execute("PRAGMA journal_mode = WAL")
 
 
 def _card(row: tuple[Any, ...]) -> Scorecard:

@@ -1,12 +1,15 @@
 """The SQLite file of a cache: losing it costs only money, so speed comes first and a damaged file is begun anew."""
 
 import sqlite3
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 VERSION: Final = 1
 """Of the schemas beside this module; a file with another one is begun anew."""
+_TRIES: Final = 1_000
+_PAUSE_S: Final = 0.005
 
 
 def open_file(path: Path, schema: str) -> None:
@@ -36,11 +39,26 @@ def _prepare(path: Path, schema: str) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise _AnotherVersion
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_a_log(connection)
         statements = files("cache.stores").joinpath(schema).read_text("utf-8")
         connection.executescript(f"BEGIN IMMEDIATE;\n{statements}\nPRAGMA user_version = {VERSION};\nCOMMIT;")
     finally:
         connection.close()
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Turn the file to write-ahead logging. Who meets another process that writes is told at once, whatever its
+    patience: two that waited for one another would wait for ever."""
+    for _ in range(_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def connect(path: Path, *, busy_s: float) -> sqlite3.Connection:

@@ -1,7 +1,9 @@
 """The file of eval results."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,3 +152,16 @@ def test_a_file_of_a_newer_farthing_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(sqlite3.DatabaseError, match="update Farthing"):
         ScorecardStore(path)
+
+
+def test_a_store_opens_while_another_process_begins_it(tmp_path: Path) -> None:
+    path = tmp_path / "evals.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE of_another (a)")
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.05, other.close).start()
+
+    ScorecardStore(path).close()
+
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
