@@ -95,7 +95,7 @@ async def store_members(store: Store) -> dict[str, Any]:
 def lines(books: CacheBooks) -> Iterator[tuple[str, ...]]:
     """A line for each cache of each feature, then one for all, under `HEADS`, for people."""
     for feature, cache, effect in _effects(books):
-        rate = "—" if effect.rate is None else f"{effect.rate:.1%}"
+        rate = "-" if effect.rate is None else f"{effect.rate:.1%}"
         yield feature, cache, f"{effect.requests:,}", f"{effect.hits:,}", rate, *_amounts(effect)
 
 
@@ -126,7 +126,7 @@ def quality_lines(books: CacheBooks) -> Iterator[tuple[str, ...]]:
         budget = "off" if feature.max_wrong is None else share(feature.max_wrong)
         if found is None:
             if feature.max_wrong is not None:
-                yield feature.feature, *("0",) * 5, "—", budget, "—", "—", "—"
+                yield feature.feature, *("0",) * 5, "-", budget, "-", "-", "-"
             continue
         counts = (found.requests, found.hits, found.graded, found.wrong, found.undecided_hits)
         yield (
@@ -134,9 +134,9 @@ def quality_lines(books: CacheBooks) -> Iterator[tuple[str, ...]]:
             *(f"{count:,}" for count in counts),
             interval_text(found, found.wrong_per_request),
             budget,
-            feature.verdict or "—",
+            feature.verdict or "-",
             interval_text(found, found.wrong_per_hit),
-            states(feature) or "—",
+            states(feature) or "-",
         )
 
 

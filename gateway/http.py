@@ -144,10 +144,11 @@ class Door:
             return
         if _ASKS_FOR_A_STREAM.search(request.body) is None:
             # A plain call whose client leaves is finished and kept, since the provider bills it anyway.
-            async with await serve(request, runtime) as answer:
-                if not answer.streams:
-                    await _send_whole(answer, scope, send)
-                    return
+            answer = await serve(request, runtime)
+            if not answer.streams:
+                await _send_whole(answer, scope, send)
+                return
+            async with answer:
                 with HangUpWatch(receive) as watch:  # JSON can spell "stream" in many ways
                     await _send(answer, send, watch)
             return

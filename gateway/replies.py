@@ -13,7 +13,7 @@ from farthing.answer import Hit
 from farthing.call import Call
 from farthing.catalog import Replay
 from farthing.errors import FarthingError, MoneyError, UpstreamBroken, UpstreamError
-from farthing.money import format_usd
+from farthing.money import ZERO, format_usd
 from farthing.ports import Clock, UpstreamResponse
 from farthing.record import CacheOutcome, Outcome
 from gateway.answer import Answer, Header
@@ -30,6 +30,12 @@ from gateway.streams import StreamEnding
 JSON: Final = (b"content-type", b"application/json")
 EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 _PASSED_ON: Final = ("retry-after", "retry-after-ms", "x-should-retry", "openai-processing-ms")
+_ANSWERED: Final = {
+    outcome: (b"x-farthing-route", b"answered by the %b cache" % outcome.encode())
+    for outcome in CacheOutcome
+    if outcome.is_hit
+}
+_FREE: Final = (b"x-farthing-cost-usd", format_usd(ZERO).encode())
 _NOT_IN_HEADERS: Final = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -49,12 +55,12 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
         headers.append((b"x-farthing-model", _header_text(page.model)))
     if page.tier:
         headers.append((b"x-farthing-tier", _header_text(page.tier)))
-    if page.cache.is_hit:
-        headers.append((b"x-farthing-route", b"answered by the %b cache" % page.cache.encode()))
+    if (answered := _ANSWERED.get(page.cache)) is not None:
+        headers.append(answered)
     elif page.route is not None:
         headers.append((b"x-farthing-route", _header_text(page.route.reason)))
     if with_cost:
-        headers.append((b"x-farthing-cost-usd", format_usd(page.total_cost).encode()))
+        headers.append((b"x-farthing-cost-usd", format_usd(cost).encode()) if (cost := page.total_cost) else _FREE)
     if page.hold is not None and page.hold.remaining is not None:
         headers.append((b"x-farthing-budget-remaining-usd", format_usd(max(page.hold.remaining, 0)).encode()))
         if page.tags.run and (run_left := page.hold.left_of("run")) is not None:

@@ -6,7 +6,6 @@ many values as there are runs.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from operator import add as plus
 from operator import itemgetter
 from typing import Any, Final
 
@@ -144,18 +143,21 @@ class Added:
     __slots__ = ("costs", "hours")
 
     def __init__(self, rows: Iterable[Row], find: Callable[[tuple[str, ...]], Key]) -> None:
-        hours: dict[int, tuple[int, ...]] = {}
+        found: dict[int, list[tuple[int, ...]]] = {}
         costs: list[int] = []
         for row in rows:
             hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
             id_, group, counts_all = find(dimensions_of(row))
             cell = hour << KEY_BITS | id_
-            before = hours.get(cell)
-            hours[cell] = (1, *figures) if before is None else (before[0] + 1, *map(plus, before[1:], figures))
+            if cell in found:
+                found[cell].append(figures)
+            else:
+                found[cell] = [figures]
             cost = figures[0]
             if cost > 0 or counts_all:
                 costs.append((hour // 24 << _DAY_SHIFT) + group + bucket_of(cost))
-        self.hours, self.costs = hours, Counter(costs)
+        self.hours = {cell: (len(rows), *map(sum, zip(*rows, strict=True))) for cell, rows in found.items()}
+        self.costs = Counter(costs)
 
     def hour_rows(self) -> list[Row]:
         """Rows of rollup_hours, in an order that is the same for everybody who locks some of them."""

@@ -302,7 +302,7 @@ async def test_the_table_has_a_line_for_each_cache_and_one_for_all(engine: Engin
         ("search", "coalesced", "5", "1", "20.0%"),
         ("search", "semantic", "5", "1", "20.0%"),
         ("mail", "exact", "2", "1", "50.0%"),
-        ("(unknown)", "semantic", "0", "0", "—"),
+        ("(unknown)", "semantic", "0", "0", "-"),
         ("total", "", "7", "5", "71.4%"),
     ]
     (line,) = quality_lines(books)
