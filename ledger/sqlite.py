@@ -57,6 +57,7 @@ class SQLiteLedger(GroupCommit):
         self._timer: asyncio.Handle | None = None
         self._busy_since: float | None = None
         self._busy_deadline_s, self._wait_s = DEADLINE_S, _FIRST_WAIT_S
+        self._recovers_late = False
         self.busy_retries = 0
 
     @classmethod
@@ -85,19 +86,28 @@ class SQLiteLedger(GroupCommit):
         ledger._checkpointer.start()
         try:
             await ledger.recover()
-        except LedgerUnavailable:
-            await ledger.close()
-            raise
+        except LedgerUnavailable as error:
+            if not isinstance(error.__cause__, sqlite3.Error) or not _is_busy(error.__cause__):
+                await ledger.close()
+                raise
+            # Another process writes for long: until it is done calls are refused, and that must not end their siblings.
+            ledger._recovers_late = True
         return ledger
+
+    @property
+    def recovery_is_due(self) -> bool:
+        """See GroupCommit: or the file was locked when it was opened."""
+        return self._recovers_late
 
     async def recover(self) -> int:
         """See GroupCommit."""
         now_ns = self._clock.wall_ns()
         try:
             self._check_file()
-            lost = await asyncio.to_thread(_recover, self._path, self._instance, now_ns)
+            lost = await asyncio.to_thread(_recover, self._path, self._instance, now_ns, self._busy_deadline_s)
         except (sqlite3.Error, OSError) as error:
             raise _unavailable(self._path, error) from error
+        self._recovers_late = False
         return self._tell_lost(lost)
 
     async def close(self) -> None:
@@ -215,9 +225,9 @@ def _connect_patiently(path: Path, connect: sqlite_file.Connect) -> FileSession:
     return connect(path)
 
 
-def _recover(path: Path, instance: str, now_ns: int) -> list[Record]:
+def _recover(path: Path, instance: str, now_ns: int, wait_s: float) -> list[Record]:
     """Waits for the disk and other writers: for threads, not for the event loop."""
-    with closing(sqlite_file.connect_waiting(path)) as session:
+    with closing(sqlite_file.connect_waiting(path, wait_s)) as session:
         others = recovery.holders(session) - {instance}
         with leases.leases_of_the_dead(sqlite_file.instances(path), others) as dead:
             lost = recovery.charge_orphans(session, dead, now_ns)

@@ -189,6 +189,27 @@ async def test_a_ledger_opens_while_another_process_has_the_file_locked_for_a_mo
     assert hold.remaining == 9_900
 
 
+async def test_a_ledger_opens_while_another_process_writes_for_long_and_recovers_when_that_is_done(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    dead = await SQLiteLedger.open(path, ManualClock())
+    await dead.reserve(example_intent("a", 100, DAY))
+    dead._let_go()  # as after a SIGKILL: the lease is free, the hold is there
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    ledger = await SQLiteLedger.open(path, ManualClock(), busy_deadline_s=0.05)
+    was_due = ledger.recovery_is_due
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        await ledger.reserve(example_intent("b", 100, DAY))
+    other.close()
+    recovered = await ledger.recover()
+    await ledger.close()
+
+    assert (was_due, recovered, ledger.recovery_is_due) == (True, 1, False)
+
+
 class Unplugged(FileSession):
     """A connection whose disk is gone while `unplugged` is set; commits fail as the last moment they can."""
 
