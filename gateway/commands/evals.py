@@ -3,13 +3,13 @@
 import asyncio
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from farthing.errors import ConfigError
 from farthing.money import format_usd
-from gateway.commands.surroundings import CLOCK, ConfigOption, environment, load_settings, print_table, progress_bar
+from gateway.commands.surroundings import CLOCK, Bars, ConfigOption, environment, load_settings, print_table
 from gateway.files import Files
 from gateway.periods import moment_of
 
@@ -83,23 +83,12 @@ async def _run(suite: "Suite", base_url: str, key: str, options: "RunOptions") -
     from evals.runner import run_suite
 
     async with connect(base_url, key) as client:
-        with Bar() as bar:
+        with TierBars() as bar:
             return await run_suite(suite, client, options, clock=CLOCK, progress=bar)
 
 
-class Bar:
+class TierBars(Bars):
     """A progress bar for each tier, on standard error."""
-
-    def __init__(self) -> None:
-        self._progress = progress_bar()
-        self._turn: Any = None
-
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
     def began(self, tier: str, role: "Role", items: int) -> None:
         """A tier's turn."""

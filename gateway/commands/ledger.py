@@ -1,12 +1,12 @@
 """Ledger: whether the books add up, and where they are moved to: the old to files, all to PostgreSQL."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from farthing.errors import InvalidParameter
-from gateway.commands.surroundings import CLOCK, ConfigOption, DataOption, find_ledger, load_settings, progress_bar
+from gateway.commands.surroundings import CLOCK, Bars, ConfigOption, DataOption, find_ledger, load_settings
 from gateway.files import Files
 from gateway.periods import moment_of, parse_moment
 
@@ -119,7 +119,7 @@ def ledger_move(
     target = server_at(url)
     from ledger.move import move
 
-    with Bar() as bar:
+    with TableBars() as bar:
         moved = move(file, target, bar)
     for table in moved:
         typer.echo(f"{table.table}: {table.rows:,} rows")
@@ -132,19 +132,8 @@ def ledger_move(
         raise typer.Exit(DIFFERENT)
 
 
-class Bar:
+class TableBars(Bars):
     """A progress bar for each table, on standard error."""
-
-    def __init__(self) -> None:
-        self._progress = progress_bar()
-        self._turn: Any = None
-
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
     def began(self, table: str, rows: int) -> None:
         """A table's turn."""

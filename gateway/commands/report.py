@@ -95,13 +95,8 @@ def report_inference(
     report = costs(database, by=names, since_ns=parse_moment(since, now_ns), until_ns=until_ns)
     heads = (*names, "inferences", "median_usd", "p99_usd")
     figures = [(*row.keys, row.inferences, format_usd(row.median), format_usd(row.p99)) for row in report.rows]
-    lines = [tuple(map(str, line)) for line in figures]
-    if format_ is Format.JSON:
-        typer.echo(json.dumps([dict(zip(heads, line, strict=True)) for line in figures], indent=2))
-    elif format_ is Format.CSV:
-        typer.echo(as_csv(heads, lines), nl=False)
-    else:
-        print_table(heads, lines, right=heads[-3:])
+    _write(format_, heads, figures, right=heads[-3:])
+    if format_ is Format.TABLE:
         typer.echo(_how_exact(report))
 
 
@@ -128,19 +123,24 @@ def report_prompts(
         )
         for one in found
     ]
-    lines = [tuple(map(str, line)) for line in figures]
-    if format_ is Format.JSON:
-        typer.echo(json.dumps([dict(zip(_PROMPT_HEADS, line, strict=True)) for line in figures], indent=2))
-    elif format_ is Format.CSV:
-        typer.echo(as_csv(_PROMPT_HEADS, lines), nl=False)
-    else:
-        print_table(_PROMPT_HEADS, lines, right=_PROMPT_HEADS[3:])
+    _write(format_, _PROMPT_HEADS, figures, right=_PROMPT_HEADS[3:])
 
 
 _PROMPT_HEADS = (
     *("feature", "provider", "model", "calls", "tokens_in", "read", "written", "read_share"),
     *("saved_usd", "premium_usd", "net_usd"),
 )
+
+
+def _write(format_: Format, heads: Sequence[str], figures: Sequence[Sequence[object]], *, right: Sequence[str]) -> None:
+    """One object, line or row for each of the figures; in a table the columns in `right` stand there."""
+    lines = [tuple(map(str, line)) for line in figures]
+    if format_ is Format.JSON:
+        typer.echo(json.dumps([dict(zip(heads, line, strict=True)) for line in figures], indent=2))
+    elif format_ is Format.CSV:
+        typer.echo(as_csv(heads, lines), nl=False)
+    else:
+        print_table(heads, lines, right=right)
 
 
 def as_csv(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 import typer
 
@@ -89,8 +89,22 @@ def ledger_of(settings: "Settings") -> "Database":
     return LedgerEngine(settings.ledger, Files.below(settings.data_dir).ledger).database
 
 
-def progress_bar() -> "Progress":
-    """A progress bar on standard error, with a line for each task."""
+class Bars:
+    """Progress bars on standard error, one below the other; a subclass says whose turn it is."""
+
+    def __init__(self) -> None:
+        self._progress = _progress_bar()
+        self._turn: Any = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _progress_bar() -> "Progress":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
