@@ -8,7 +8,7 @@ from typing import Final
 
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
-from farthing.catalog import HangUp, VirtualKey
+from farthing.catalog import HangUp, Replay, VirtualKey
 from farthing.errors import FarthingError
 from farthing.record import CacheOutcome, Outcome
 from gateway.admission import admit, authenticate, known_task
@@ -153,10 +153,14 @@ async def _hot(known: Understood, answer: StoredAnswer, request: Request, page: 
     call, hit = known.again(request), Hit(kind=CacheOutcome.EXACT, answer=answer)
     page.know_call(call)
     page.tags, page.task_source, page.reference_tier = known.tags, known.task_source, known.reference_tier
+    return await _replayed(call, hit, known.replay, page, runtime)
+
+
+async def _replayed(call: Call, hit: Hit, replay: Replay, page: Page, runtime: Runtime) -> Answer:
     page.know_hit(hit)
-    reply = hit_answer(call, hit, page, runtime.clock, known.replay)
+    answer = hit_answer(call, hit, page, runtime.clock, replay)  # first: what cannot be replayed was no hit
     await page.close(Outcome.HIT, 200)
-    return reply
+    return answer
 
 
 async def _hit(
@@ -164,10 +168,8 @@ async def _hit(
 ) -> Answer:
     if isinstance(hit, Following):
         return follow_answer(call, hit, page, runtime.clock)
-    page.know_hit(hit)
     page.cache_reason = lookup.reason if hit.kind is CacheOutcome.SEMANTIC else ""
-    answer = hit_answer(call, hit, page, runtime.clock, lookup.replay)  # first: what cannot be replayed was no hit
-    await page.close(Outcome.HIT, 200)
+    answer = await _replayed(call, hit, lookup.replay, page, runtime)
     if hit.kind is CacheOutcome.SEMANTIC and lookup.near is not None:
         runtime.shadows.follow(call, lookup.near, destination, runtime)
     return answer

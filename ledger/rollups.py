@@ -149,10 +149,7 @@ class Added:
             hour, figures = row[_RECEIVED] // HOUR_NS, _summed_of(row)
             id_, group, counts_all = find(dimensions_of(row))
             cell = hour << KEY_BITS | id_
-            if cell in found:
-                found[cell].append(figures)
-            else:
-                found[cell] = [figures]
+            found.setdefault(cell, []).append(figures)
             cost = figures[0]
             if cost > 0 or counts_all:
                 costs.append((hour // 24 << _DAY_SHIFT) + group + bucket_of(cost))
