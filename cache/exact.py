@@ -57,7 +57,7 @@ class ExactCache:
         until_ns = now_ns + min_fresh_s * NS
 
         def will_do(entry: Entry) -> bool:
-            return entry.expires_ns > until_ns and _young(entry, now_ns, max_age_s)
+            return entry.expires_ns > until_ns and entry.answer.is_young(now_ns, max_age_s)
 
         held = {key: entry.answer for key in keys if (entry := self._live(key, now_ns)) and will_do(entry)}
         self.counts.memory_hits += len(held)
@@ -167,10 +167,6 @@ def lifetime_ns(key: bytes, ttl_s: int) -> int:
     moment does not expire in one, and never more, for that was promised. The same in every process."""
     share = int.from_bytes(key[:4], "big")  # of 2^32; keys are hashes
     return ttl_s * NS - ttl_s * NS // 10 * share // 2**32
-
-
-def _young(entry: Entry, now_ns: int, max_age_s: int | None) -> bool:
-    return max_age_s is None or now_ns - entry.answer.stored_ns <= max_age_s * NS
 
 
 def _weight(entry: Entry) -> int:

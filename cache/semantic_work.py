@@ -67,7 +67,7 @@ class SemanticWork:
 
     def _hit(self, question: Question, served: Weighed | None, max_age_s: int | None) -> Hit | None:
         answer = self._shelf.answer(question.scope, served.row) if served is not None else None
-        if served is None or answer is None or not _young(answer, question.now_ns, max_age_s):
+        if served is None or answer is None or not answer.is_young(question.now_ns, max_age_s):
             return None
         return Hit(kind=CacheOutcome.SEMANTIC, answer=answer, score=served.evidence.score)
 
@@ -205,7 +205,3 @@ def _near(call: Call, question: Question, rules: SemanticRules, weighed: Weighed
         would=weighed.would,
         share=domain.grading_share(weighed.p, rules.shadow_share) if rules.teaches else 0.0,
     )
-
-
-def _young(answer: StoredAnswer, now_ns: int, max_age_s: int | None) -> bool:
-    return max_age_s is None or now_ns - answer.stored_ns <= max_age_s * _NS

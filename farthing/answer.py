@@ -21,6 +21,10 @@ class StoredAnswer(Value, frozen=True, kw_only=True):
     stored_ns: int
     seconds: float = 0.0
 
+    def is_young(self, now_ns: int, max_age_s: int | None) -> bool:
+        """True where it is no older than so many seconds; None bounds nothing."""
+        return max_age_s is None or now_ns - self.stored_ns <= max_age_s * 1_000_000_000
+
 
 class Hit(Value, frozen=True, kw_only=True):
     """An answer found. `score` is the cosine of a semantic hit (trusted callers only), None for an exact one."""

@@ -89,14 +89,7 @@ class Asides:
             self._running -= 1
 
     async def _ask(self, call: Call, destination: Destination, cap: int, runtime: Runtime) -> Aside:
-        request = Request(
-            id=call.id,
-            endpoint=call.endpoint,
-            body=call.raw,
-            received_ns=call.received_ns,
-            started=call.started,
-        )
-        page = runtime.books.open(request)
+        page = open_page(call, runtime)
         answer = await self._serve(call, destination, cap, page, runtime)
         if answer.status != 200:
             self._paused_until = self._clock.monotonic() + _PAUSE_S
@@ -104,6 +97,14 @@ class Asides:
         parsed = parse_answer(answer.body)
         worth = parsed is not None and storable(call.endpoint, parsed) is Storable.SEMANTIC
         return Aside(page.stored(answer.body) if worth else None, page.total_cost)
+
+
+def open_page(call: Call, runtime: Runtime) -> Page:
+    """The page of a call of the gateway's own, which no request has brought."""
+    request = Request(
+        id=call.id, endpoint=call.endpoint, body=call.raw, received_ns=call.received_ns, started=call.started
+    )
+    return runtime.books.open(request)
 
 
 def aside_of(call: Call, body: dict[str, Any], clock: Clock, purpose: str) -> Call:

@@ -22,11 +22,10 @@ from farthing.catalog import Deployment
 from farthing.money import Nano
 from farthing.ports import Clock, Payer
 from farthing.tags import CACHE, Tags
-from gateway.asides import EMBEDDING, Serve, aside_task
+from gateway.asides import EMBEDDING, Serve, aside_task, open_page
 from gateway.destination import HONOURED, Destination
 from gateway.ids import new_request_id
 from gateway.reading import parse_answer
-from gateway.request import Request
 from gateway.runtime import Runtime
 from gateway.settings import EmbedderSettings
 
@@ -201,15 +200,7 @@ class PaidEmbedder:
         """Unit vectors of the batch, whose cost is told to those who pay. Raises EmbedderAway."""
         runtime, texts = self._runtime(), [wanted.text for wanted in batch]
         call = self._call(purse, texts)
-        page = runtime.books.open(
-            Request(
-                id=call.id,
-                endpoint=call.endpoint,
-                body=call.raw,
-                received_ns=call.received_ns,
-                started=call.started,
-            )
-        )
+        page = open_page(call, runtime)
         answer = await self._serve(call, _destination(self._place), 0, page, runtime)
         for wanted, cost in zip(batch, shares(page.total_cost, weights(texts)), strict=True):
             wanted.payer.spent(Nano(cost))
