@@ -8,6 +8,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+from evals.gate import ALPHA, ALPHA_FAIL, Rule
+
 DAY_S = 86_400
 
 
@@ -79,7 +81,12 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A task's eval: a tier passes with a mean score of `bar` or more. `name` is the file's, without its suffix."""
+    """A task's eval. `name` is the file's, without its suffix.
+
+    A tier passes where it shows that its mean score is above `bar` (0: no floor) and that it is worse than the
+    reference by less than `margin` (None: they are not compared). `alpha` is the probability with which any candidate
+    at all may be promoted wrongly, `alpha_fail` that with which one may be failed wrongly.
+    """
 
     name: str
     task: str
@@ -89,11 +96,27 @@ class Suite:
     items: tuple[Item, ...]
     description: str = ""
     limits: Limits = field(default_factory=Limits)
+    margin: float | None = None
+    alpha: float = ALPHA
+    alpha_fail: float = ALPHA_FAIL
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 (hex) of the task, the bar and the items, in whatever order: what a verdict belongs to."""
-        return _digest([self.task, self.bar, sorted(item.hash for item in self.items)])
+        """SHA-256 (hex) of the task, what is to be shown and the items in any order: what a verdict belongs to."""
+        shown = [self.bar, self.margin, self.alpha, self.alpha_fail]
+        return _digest([self.task, shown, sorted(item.hash for item in self.items)])
+
+    @property
+    def rule(self) -> Rule:
+        """What the gate is to hold every candidate to, with as many items as a run may use."""
+        return Rule(
+            items=len(self.sample()),
+            bar=self.bar or None,
+            margin=self.margin,
+            candidates=len(self.candidates),
+            alpha=self.alpha,
+            alpha_fail=self.alpha_fail,
+        )
 
     def sample(self) -> tuple[Item, ...]:
         """The items in the order in which they are asked, at most `limits.max_samples`.

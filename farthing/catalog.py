@@ -133,12 +133,17 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass."""
+    """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass.
+
+    `bar` is the least share that a tier must get right (0: none), `margin` the most that it may be worse than the
+    reference (None: it need not be compared). One of them is given.
+    """
 
     name: str
     bar: Decimal
     reference: str
     candidates: tuple[str, ...] = ()
+    margin: Decimal | None = None
 
 
 class HangUp(StrEnum):

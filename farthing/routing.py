@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from farthing.catalog import Catalog, Deployment, Feature, Task
+from farthing.money import ZERO, Nano
 from farthing.value import Value
 
 
@@ -17,8 +18,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorecard:
-    """The standing of a tier for a task. `score` and `bar` are shares in [0, 1]; `models` the deployment ids that
-    were tested: a tier whose deployments changed since has no valid pass. Times in wall ns."""
+    """The standing of a tier for a task, and what it rests on. Shares in [0, 1], times in wall ns.
+
+    `score` is the mean over `items`, `low` to `high` its interval, valid at 95% whenever one looked. `bar` is the floor
+    that was tested (0: none), `margin` the loss against the tier `reference` that was accepted (None: not compared),
+    `difference` the mean difference to it. `e_value` is the evidence for the tier, `e_needed` what promotes; `cost`
+    what the run spent on it. Versions: `suite_hash`, `prompt_hash`, `grader`, and `models`, the deployment ids that
+    were tested, with `fingerprints` of their providers: where one of these changes, a pass is no longer valid.
+    """
 
     task: str
     tier: str
@@ -32,6 +39,35 @@ class Scorecard:
     run_id: str
     decided_ns: int
     valid_until_ns: int | None = None
+    low: float = 0.0
+    high: float = 1.0
+    margin: float | None = None
+    reference: str = ""
+    difference: float | None = None
+    e_value: float = 0.0
+    e_needed: float = 0.0
+    cost: Nano = ZERO
+    prompt_hash: str = ""
+    grader: str = ""
+    fingerprints: tuple[str, ...] = ()
+    rule: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demotion:
+    """A tier that lost a task: no pass decided before `until_ns` counts any more, unless it was decided after `at_ns`
+    for another suite or other deployments than `suite_hash` and `models`. `cause` is `drift`, `fingerprint` or
+    `operator`, `detail` a phrase that completes "TIER was demoted: "."""
+
+    task: str
+    tier: str
+    at_ns: int
+    until_ns: int
+    cause: str
+    detail: str
+    suite_hash: str = ""
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +80,8 @@ class RouteQuestion:
     scorecards: tuple[Scorecard, ...]
     """Those of the task, latest for each tier."""
     now_ns: int
+    demotions: tuple[Demotion, ...] = ()
+    """Those of the task, latest for each tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

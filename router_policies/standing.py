@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from farthing.catalog import Task, Tier
-from farthing.routing import RouteQuestion, Scorecard, Verdict
+from farthing.routing import Demotion, RouteQuestion, Scorecard, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,12 @@ def standing(question: RouteQuestion, task: Task, tier: Tier) -> Standing:
     card = _card(question.scorecards, task.name, tier.name)
     if card is None:
         return Standing(passes=False, why=f"has no eval on record for {task.name}")
-    fault = _fault(card, task, tier, question.now_ns)
+    fault = (
+        _verdict_fault(card)
+        or _change_fault(card, task, tier)
+        or _age_fault(card, question.now_ns)
+        or _demotion_fault(card, question.demotions)
+    )
     if fault:
         return Standing(passes=False, why=fault)
     return Standing(passes=True, why=f"scored {_figures(card)}")
@@ -35,19 +40,39 @@ def _card(cards: tuple[Scorecard, ...], task: str, tier: str) -> Scorecard | Non
     return max(mine, key=lambda card: card.decided_ns, default=None)
 
 
-def _fault(card: Scorecard, task: Task, tier: Tier, now_ns: int) -> str:
+def _verdict_fault(card: Scorecard) -> str:
     """What is wrong with the card as a pass; empty if nothing."""
-    bar = float(task.bar)
     if card.verdict is Verdict.UNDECIDED:
-        return f"is undecided for {task.name}"
-    if card.verdict is not Verdict.PASS:
-        return f"failed: scored {_figures(card)}"
+        return f"is undecided for {card.task}"
+    return "" if card.verdict is Verdict.PASS else f"failed: scored {_figures(card)}"
+
+
+def _change_fault(card: Scorecard, task: Task, tier: Tier) -> str:
+    """What changed since the pass, such that another one is needed."""
+    bar = float(task.bar)
     if sorted(card.models) != sorted(deployment.id for deployment in tier.deployments):
         return f"passed {task.name} with other deployments than it has now"
     if card.bar < bar:
         return f"passed a bar of {card.bar:.2f}, and the bar of {task.name} is {bar:.2f} now"
-    if card.valid_until_ns is not None and now_ns >= card.valid_until_ns:
-        return f"passed {task.name}, but that pass has expired"
+    if task.margin is not None and (card.margin is None or card.margin > float(task.margin)):
+        return f"passed {task.name} without showing a margin of {task.margin:f} against {task.reference}"
+    return ""
+
+
+def _age_fault(card: Scorecard, now_ns: int) -> str:
+    expired = card.valid_until_ns is not None and now_ns >= card.valid_until_ns
+    return f"passed {card.task}, but that pass has expired" if expired else ""
+
+
+def _demotion_fault(card: Scorecard, demotions: tuple[Demotion, ...]) -> str:
+    """The demotion that outweighs the pass. A pass soon after it counts only for another suite or other deployments:
+    trying the same again until it passes by luck is no evidence."""
+    for demotion in demotions:
+        if (demotion.task, demotion.tier) != (card.task, card.tier) or card.decided_ns >= demotion.until_ns:
+            continue
+        is_another = (card.suite_hash, sorted(card.models)) != (demotion.suite_hash, sorted(demotion.models))
+        if card.decided_ns <= demotion.at_ns or not is_another:
+            return f"passed {card.task}, but was demoted: {demotion.detail}"
     return ""
 
 

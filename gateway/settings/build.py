@@ -234,7 +234,13 @@ def _deployment(name: str, form: ModelDeploymentForm, providers: Mapping[str, Pr
 
 
 def _task(name: str, form: TaskForm) -> Task:
-    return Task(name=name, bar=form.bar, reference=form.reference, candidates=tuple(form.candidates))
+    return Task(
+        name=name,
+        bar=form.bar or Decimal(0),
+        margin=form.margin,
+        reference=form.reference,
+        candidates=tuple(form.candidates),
+    )
 
 
 def _feature(name: str, form: FeatureForm) -> Feature:

@@ -180,9 +180,16 @@ class TierForm(Form):
 class TaskForm(Form):
     """One kind of task."""
 
-    bar: Share = required("Share of a suite that a tier must get right, above 0 up to 1.")
+    bar: Share | None = setting(None, "Least share of a suite that a tier must get right, above 0 up to 1.")
+    margin: Share | None = setting(None, "Most that a tier may be worse than the reference, such as 0.03.")
     reference: Name = required("The tier that is trusted, and answers until a cheaper one has passed.")
     candidates: list[Name] = setting([], "Cheaper tiers that may take over once they have passed.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TaskForm":
+        if self.bar is None and self.margin is None:
+            raise fault("give `bar`, `margin` or both: what does a tier have to show?", "bar")
+        return self
 
 
 class FeatureCacheForm(Form):

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from farthing.catalog import Catalog, Deployment, Feature, Provider, Task, Tier
-from farthing.routing import RouteQuestion, Scorecard, Verdict
+from farthing.routing import Demotion, RouteQuestion, Scorecard, Verdict
 from router_policies.cheapest_passing import CheapestPassing
 from router_policies.explain import explain
 
@@ -135,3 +135,34 @@ def test_the_explanation_without_a_task_marks_the_default_tier() -> None:
 
     assert [step.tier for step in steps if step.taken] == ["large"]
     assert steps[0].why == "no task given, so no evidence"
+
+
+def test_a_demoted_tier_is_not_taken_until_a_later_pass() -> None:
+    demotion = Demotion(
+        task="sentiment",
+        tier="tiny",
+        at_ns=200,
+        until_ns=400,
+        cause="drift",
+        detail="its live answers fell below the bar",
+        suite_hash="h",
+        models=TINY.models,
+    )
+
+    def taken(card: Scorecard) -> str:
+        return CheapestPassing().choose(replace(question(SMALL, card), demotions=(demotion,))).tier
+
+    assert taken(TINY) == "small"
+    assert taken(replace(TINY, decided_ns=300)) == "small"  # soon after, the same test once more
+    assert taken(replace(TINY, decided_ns=300, suite_hash="another")) == "tiny"
+    assert taken(replace(TINY, decided_ns=400)) == "tiny"
+
+
+def test_a_task_with_a_margin_wants_a_pass_that_showed_one_as_small() -> None:
+    task = replace(TASK, margin=Decimal("0.03"))
+
+    def taken(margin: float | None) -> str:
+        card = replace(TINY, margin=margin)
+        return CheapestPassing().choose(question(card, task=task)).tier
+
+    assert (taken(None), taken(0.05), taken(0.03), taken(0.02)) == ("large", "large", "tiny", "tiny")
