@@ -1,23 +1,27 @@
 """Scorecards: the SQLite file in which eval runs, their items and their verdicts are kept."""
 
 import json
-import sqlite3
-import time
-from collections.abc import Sequence
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from evals.evalfile import HERE, Transaction, insert, open_file
 from evals.report import EvalReport, ItemOutcome, TierResult
 from farthing.money import Nano
-from farthing.routing import Scorecard, Verdict
+from farthing.routing import Demotion, Scorecard, Verdict
 
-BUSY_MS: Final = 5_000
-HERE: Final = Path(__file__).parent
-_TRIES: Final = 1_000
-_PAUSE_S: Final = 0.005
 LATEST: Final = (HERE / "latest.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A run that somebody asked for: why, and when (wall ns)."""
+
+    task: str
+    tier: str
+    reason: str
+    asked_ns: int
 
 
 class ScorecardStore:
@@ -27,16 +31,7 @@ class ScorecardStore:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
-        try:
-            _keep_a_log(self._database)
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute("PRAGMA foreign_keys = ON")
-            migrate(self._database)
-        except BaseException:
-            self._database.close()
-            raise
+        self._database = open_file(path)
 
     def __enter__(self) -> Self:
         return self
@@ -55,28 +50,68 @@ class ScorecardStore:
 
         Raises sqlite3.IntegrityError if the run id is taken.
         """
-        with _Transaction(self._database) as database:
-            _insert(database, "runs", [_run_row(report)])
+        with Transaction(self._database) as database:
+            insert(database, "runs", [_run_row(report)])
             for result in report.tiers:
                 rows = [_item_row(report.run_id, number, outcome) for number, outcome in enumerate(result.outcomes)]
-                _insert(database, "items", rows)
+                insert(database, "items", rows)
             cards = zip(report.scorecards(), report.tiers, strict=True)
-            _insert(database, "scorecards", [_evidence(result) | _card_row(card) for card, result in cards])
+            insert(database, "scorecards", [_evidence(result) | _card_row(card) for card, result in cards])
 
     def add(self, card: Scorecard, *, reason: str = "recorded without its items") -> None:
         """Keep a card that came from elsewhere; its interval is unknown, so it is the widest."""
         unknown = {"role": "candidate", "reason": reason, "low": 0.0, "high": 1.0, "cost_nano": 0}
-        with _Transaction(self._database) as database:
-            _insert(database, "scorecards", [_card_row(card) | unknown | {"planned": card.items}])
+        with Transaction(self._database) as database:
+            insert(database, "scorecards", [_card_row(card) | unknown | {"planned": card.items}])
 
     def latest(self, task: str | None = None) -> tuple[Scorecard, ...]:
         """The newest decided card of each (task, tier), or the newest undecided one where none was ever decided."""
         return tuple(_card(row) for row in self._database.execute(LATEST, {"task": task}))
 
     def version(self) -> int:
-        """A number that rises whenever a card is added, by whatever process; a few microseconds."""
-        (highest,) = self._database.execute("SELECT coalesce(max(id), 0) FROM scorecards").fetchone()
-        return int(highest)
+        """A number that rises whenever a card or a demotion is added, by whatever process; a few microseconds."""
+        cards, demotions = self._database.execute(
+            "SELECT (SELECT coalesce(max(id), 0) FROM scorecards), (SELECT coalesce(max(id), 0) FROM demotions)"
+        ).fetchone()
+        return int(cards) + int(demotions)
+
+    def demote(self, demotion: Demotion) -> None:
+        """Keep that a tier lost a task; those who look at `version` see it at once."""
+        with Transaction(self._database) as database:
+            insert(database, "demotions", [_demotion_row(demotion)])
+
+    def demotions(self, task: str | None = None) -> tuple[Demotion, ...]:
+        """The newest demotion of each (task, tier)."""
+        rows = self._database.execute(
+            "SELECT task, tier, max(at_ns), until_ns, cause, detail, suite_hash, models FROM demotions"
+            " WHERE :task IS NULL OR task = :task GROUP BY task, tier ORDER BY task, tier",
+            {"task": task},
+        )
+        return tuple(_demotion(row) for row in rows)
+
+    def enqueue(self, task: str, tier: str, *, reason: str, asked_ns: int) -> None:
+        """Ask for a run; where one is asked for already, the first reason stays."""
+        with Transaction(self._database) as database:
+            database.execute(
+                "INSERT INTO queue (task, tier, reason, asked_ns) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (task, tier, reason, asked_ns),
+            )
+
+    def queue(self) -> tuple[Asked, ...]:
+        """Runs that were asked for and are not done, the oldest first."""
+        rows = self._database.execute(
+            "SELECT task, tier, reason, asked_ns FROM queue WHERE done_ns IS NULL ORDER BY id"
+        )
+        return tuple(
+            Asked(task=task, tier=tier, reason=reason, asked_ns=asked_ns) for task, tier, reason, asked_ns in rows
+        )
+
+    def dequeue(self, task: str, tier: str, *, done_ns: int) -> None:
+        """What was asked for is done."""
+        with Transaction(self._database) as database:
+            database.execute(
+                "UPDATE queue SET done_ns = ? WHERE task = ? AND tier = ? AND done_ns IS NULL", (done_ns, task, tier)
+            )
 
     def items(self, run_id: str) -> tuple[ItemOutcome, ...]:
         """Every outcome of a run, tier by tier in the order in which they came."""
@@ -86,49 +121,6 @@ class ScorecardStore:
             (run_id,),
         )
         return tuple(_outcome(row) for row in rows)
-
-
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring the file to the newest schema; migrations are numbered, and one that ran is never changed."""
-    scripts = sorted((HERE / "migrations").glob("*.sql"))
-    with _Transaction(database):
-        (done,) = database.execute("PRAGMA user_version").fetchone()
-        if done > len(scripts):
-            raise sqlite3.DatabaseError(
-                f"the eval results are at schema {done}, this Farthing knows {len(scripts)}: update Farthing"
-            )
-        for script in scripts[done:]:
-            for statement in _statements(script.read_text(encoding="utf-8")):
-                database.execute(statement)
-        database.execute(f"PRAGMA user_version = {len(scripts)}")
-
-
-def _statements(script: str) -> list[str]:
-    """The statements of a script: executescript() would commit the transaction around them."""
-    return [statement for statement in script.split(";\n") if statement.strip()]
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE, then COMMIT, or ROLLBACK on an error."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._database.execute("BEGIN IMMEDIATE")
-        return self._database
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _insert(database: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows; the table and its columns are named here in the code, never by a caller's data."""
-    if rows:
-        names = ", ".join(rows[0])
-        marks = ", ".join(f":{name}" for name in rows[0])
-        with closing(database.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)):
-            pass
 
 
 def _run_row(report: EvalReport) -> dict[str, Any]:
@@ -194,21 +186,6 @@ def _card_row(card: Scorecard) -> dict[str, Any]:
     }
 
 
-def _keep_a_log(database: sqlite3.Connection) -> None:
-    """Turn the file to write-ahead logging. Who meets another process that writes is told at once, whatever its
-    patience: two that waited for one another would wait for ever."""
-    for _ in range(_TRIES):
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            time.sleep(_PAUSE_S)
-        else:
-            return
-    database.execute("PRAGMA journal_mode = WAL")
-
-
 def _card(row: tuple[Any, ...]) -> Scorecard:
     (task, tier, verdict, score, bar, items, suite, suite_hash, models, run_id, decided_ns, valid_until_ns) = row
     return Scorecard(
@@ -224,6 +201,33 @@ def _card(row: tuple[Any, ...]) -> Scorecard:
         run_id=run_id,
         decided_ns=decided_ns,
         valid_until_ns=valid_until_ns,
+    )
+
+
+def _demotion_row(demotion: Demotion) -> dict[str, Any]:
+    return {
+        "task": demotion.task,
+        "tier": demotion.tier,
+        "at_ns": demotion.at_ns,
+        "until_ns": demotion.until_ns,
+        "cause": demotion.cause,
+        "detail": demotion.detail,
+        "suite_hash": demotion.suite_hash,
+        "models": json.dumps(demotion.models),
+    }
+
+
+def _demotion(row: tuple[Any, ...]) -> Demotion:
+    (task, tier, at_ns, until_ns, cause, detail, suite_hash, models) = row
+    return Demotion(
+        task=task,
+        tier=tier,
+        at_ns=at_ns,
+        until_ns=until_ns,
+        cause=cause,
+        detail=detail,
+        suite_hash=suite_hash,
+        models=tuple(json.loads(models)),
     )
 
 

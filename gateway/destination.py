@@ -8,7 +8,7 @@ from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment, Feature, Step, Task
 from farthing.errors import ModelNotFound
 from farthing.ports import Policy
-from farthing.routing import RouteQuestion, Scorecard
+from farthing.routing import Demotion, RouteQuestion, Scorecard
 from gateway.thresholds import Reached
 from router_policies.lowering import lower
 
@@ -44,11 +44,18 @@ class Destinations:
     """Answers for one catalogue and one set of scorecards; policies are pure, so every answer is kept."""
 
     def __init__(
-        self, catalog: Catalog, policies: Mapping[str, Policy], scorecards: tuple[Scorecard, ...], now_ns: int
+        self,
+        catalog: Catalog,
+        policies: Mapping[str, Policy],
+        scorecards: tuple[Scorecard, ...],
+        now_ns: int,
+        *,
+        demotions: tuple[Demotion, ...] = (),
     ) -> None:
         self._catalog = catalog
         self._policies = policies
         self._scorecards = scorecards
+        self._demotions = demotions
         self._now_ns = now_ns
         self._routed: dict[tuple[str, str], Destination] = {}
         self._named: dict[str, Destination] = {}
@@ -112,8 +119,15 @@ class Destinations:
         )
 
     def _question(self, feature: Feature, task: Task | None) -> RouteQuestion:
-        cards = tuple(card for card in self._scorecards if task is not None and card.task == task.name)
-        return RouteQuestion(catalog=self._catalog, feature=feature, task=task, scorecards=cards, now_ns=self._now_ns)
+        name = task.name if task is not None else None
+        return RouteQuestion(
+            catalog=self._catalog,
+            feature=feature,
+            task=task,
+            scorecards=tuple(card for card in self._scorecards if card.task == name),
+            now_ns=self._now_ns,
+            demotions=tuple(demotion for demotion in self._demotions if demotion.task == name),
+        )
 
     def _by_name(self, name: str) -> Destination:
         if name.startswith(TIER_PREFIX):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from farthing.ports import Policy
-from farthing.routing import Scorecard
+from farthing.routing import Demotion, Scorecard
 from gateway.cachedesk import CacheRules
 from gateway.destination import Destinations
 from gateway.pricing import Pricing
@@ -21,6 +21,7 @@ def new_generation(
     scorecards: tuple[Scorecard, ...],
     *,
     now_ns: int,
+    demotions: tuple[Demotion, ...] = (),
     amendments: Amendments = UNAMENDED,
 ) -> Generation:
     """All that a reload replaces. Raises ConfigError for a price that cannot be used."""
@@ -28,7 +29,7 @@ def new_generation(
         keys=settings.keys,
         catalog=settings.catalog,
         count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
-        destinations=Destinations(settings.catalog, policies, scorecards, now_ns),
+        destinations=Destinations(settings.catalog, policies, scorecards, now_ns, demotions=demotions),
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
         budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=cache_rules_of(settings.cache),

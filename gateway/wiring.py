@@ -154,7 +154,7 @@ class House:
         self.door = Door(self.runtime, limits, admin_app(self._view()))
 
     async def tick(self) -> None:
-        """Once a second: take up changed files and new scorecards; once a minute look for holds of dead workers."""
+        """Once a second: take up changed files and new evidence; once a minute look for holds of dead workers."""
         await self._epochs.refresh()
         if self._leases is not None:
             await self._leases.renew()
@@ -200,7 +200,7 @@ class House:
         _LOG.info("configuration %d is in use", self._number)
 
     def _refresh(self) -> None:
-        """New scorecards, or passes that may have expired, under the same settings."""
+        """New scorecards or demotions, or passes that may have expired, under the same settings."""
         self.runtime.generation = self._generation(self.settings)
 
     def _generation(self, settings: Settings) -> Generation:
@@ -217,6 +217,7 @@ class House:
             policies(),
             self._scorecards.latest(),
             now_ns=self.clock.wall_ns(),
+            demotions=self._scorecards.demotions(),
             amendments=self._budgets.amendments,
         )
 

@@ -12,7 +12,7 @@ from gateway.logs import printable
 
 if TYPE_CHECKING:
     from farthing.catalog import Catalog, Deployment, Feature, Task
-    from farthing.routing import Scorecard
+    from farthing.routing import Demotion, Scorecard
     from ledger.database import Database
 
 
@@ -94,12 +94,14 @@ def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: 
     from router_policies import policies
     from router_policies.explain import explain as explain_choice
 
+    scorecards, demotions = _evidence(files, task)
     question = RouteQuestion(
         catalog=catalog,
         feature=feature,
         task=task,
-        scorecards=_scorecards(files, task),
+        scorecards=scorecards,
         now_ns=CLOCK.wall_ns(),
+        demotions=demotions,
     )
     found = explain_choice(question, policies()[feature.policy])
     yield f"feature {feature.name}, task {task.name if task else '(none)'}, policy {feature.policy}"
@@ -107,11 +109,11 @@ def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: 
     yield f"deployments: {_places(catalog.tier(found.choice.tier).deployments)}"
 
 
-def _scorecards(files: Files, task: "Task | None") -> "tuple[Scorecard, ...]":
-    """The evidence on record; none where no eval ever ran, and no file is made for a question."""
+def _evidence(files: Files, task: "Task | None") -> "tuple[tuple[Scorecard, ...], tuple[Demotion, ...]]":
+    """What is on record; nothing where no eval ever ran, and no file is made for a question."""
     if task is None or not files.scorecards.is_file():
-        return ()
+        return (), ()
     from evals.scorecards import ScorecardStore
 
     with ScorecardStore(files.scorecards) as store:
-        return store.latest(task.name)
+        return store.latest(task.name), store.demotions(task.name)

@@ -10,7 +10,7 @@ import pytest
 
 from evals.scorecards import ScorecardStore
 from farthing.record import Outcome
-from farthing.routing import Scorecard, Verdict
+from farthing.routing import Demotion, Scorecard, Verdict
 from tests.gateway import ADMIN_KEY, OTHER_KEY, RunningGateway, hash_of, running_gateway
 from tests.processes import edit
 
@@ -190,6 +190,25 @@ async def test_a_new_scorecard_changes_the_route_and_old_answers_stay_with_their
     assert trusted == [("large", "miss"), ("large", "exact")]
     assert passed == [("small", "miss"), ("small", "exact")]
     assert failed == ("large", "exact")  # the trusted tier's own answer, still good
+
+
+async def test_a_demotion_takes_a_tier_off_the_task_within_a_tick(gateway: RunningGateway) -> None:
+    record_card(gateway, Verdict.PASS)
+    await gateway.application.house.tick()
+    asked = {"x-farthing-feature": "routed"}
+    passed = await gateway.chat("one", headers=asked)
+
+    now_ns = gateway.application.house.clock.wall_ns()
+    lost = Demotion(
+        task="triage", tier="small", at_ns=now_ns, until_ns=now_ns + 10**12, cause="drift", detail="answers got worse"
+    )
+    with ScorecardStore(gateway.application.house.files.scorecards) as store:
+        store.demote(lost)
+    await gateway.application.house.tick()
+    demoted = await gateway.chat("two", headers=asked)
+
+    assert passed.headers["x-farthing-tier"] == "small"
+    assert demoted.headers["x-farthing-tier"] == "large"
 
 
 async def test_a_storm_of_calls_across_reloads_is_served_whole(gateway: RunningGateway) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from evals.evalfile import HERE
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
 from evals.scorecards import ScorecardStore
 from farthing.money import Nano
-from farthing.routing import Scorecard, Verdict
+from farthing.routing import Demotion, Scorecard, Verdict
 
 OUTCOMES = tuple(
     ItemOutcome(
@@ -165,3 +166,60 @@ def test_a_store_opens_while_another_process_begins_it(tmp_path: Path) -> None:
 
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+DEMOTION = Demotion(
+    task="sentiment",
+    tier="tiny",
+    at_ns=10,
+    until_ns=100,
+    cause="drift",
+    detail="answers got worse",
+    suite_hash="h",
+    models=("local/a",),
+)
+
+
+def test_the_newest_demotion_of_each_task_and_tier_counts_and_raises_the_version(store: ScorecardStore) -> None:
+    before = store.version()
+
+    store.demote(replace(DEMOTION, at_ns=20, detail="and worse"))
+    store.demote(DEMOTION)
+    store.demote(replace(DEMOTION, task="other"))
+
+    assert store.version() == before + 3
+    assert store.demotions("sentiment") == (replace(DEMOTION, at_ns=20, detail="and worse"),)
+    assert [demotion.task for demotion in store.demotions()] == ["other", "sentiment"]
+
+
+def test_a_run_is_asked_for_once_until_it_is_done(store: ScorecardStore) -> None:
+    store.enqueue("sentiment", "tiny", reason="drift", asked_ns=1)
+    store.enqueue("sentiment", "tiny", reason="again", asked_ns=2)
+    store.enqueue("sentiment", "small", reason="drift", asked_ns=3)
+    asked = store.queue()
+
+    store.dequeue("sentiment", "tiny", done_ns=4)
+    left = store.queue()
+    store.enqueue("sentiment", "tiny", reason="later", asked_ns=5)
+
+    assert [(one.tier, one.reason, one.asked_ns) for one in asked] == [("tiny", "drift", 1), ("small", "drift", 3)]
+    assert [one.tier for one in left] == ["small"]
+    assert [one.reason for one in store.queue()] == ["drift", "later"]
+
+
+def test_results_of_an_earlier_farthing_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "evals.db"
+    first = (HERE / "migrations" / "0001_evals.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(first)
+        database.execute(
+            "INSERT INTO scorecards VALUES"
+            " (1, 'r', 't', 'tiny', 'candidate', 'pass', 'why', 0.9, 0.8, 1, 0.85, 40, 40, 7, 's', 'h', '[]', 5, NULL)"
+        )
+        database.execute("PRAGMA user_version = 1")
+        database.commit()
+
+    with ScorecardStore(path) as store:
+        (card,) = store.latest()
+
+    assert (card.task, card.tier, card.verdict, card.score, card.items) == ("t", "tiny", Verdict.PASS, 0.9, 40)
