@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from math import inf
 
 from farthing.money import Nano
 from farthing.tags import Tags
@@ -132,11 +133,23 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerCheck:
+    """What can be seen of an answer without a model: see `router_policies.checks`. Lengths are characters of its text;
+    `json` asks for a JSON value, `regex` must be found in it (empty: none), `refusal` takes a refusal for a fault."""
+
+    json: bool = False
+    regex: str = ""
+    min_chars: int = 0
+    max_chars: int | None = None
+    refusal: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass.
 
     `bar` is the least share that a tier must get right (0: none), `margin` the most that it may be worse than the
-    reference (None: it need not be compared). One of them is given.
+    reference (None: it need not be compared). One of them is given. `check` is what every answer has to be like.
     """
 
     name: str
@@ -144,6 +157,34 @@ class Task:
     reference: str
     candidates: tuple[str, ...] = ()
     margin: Decimal | None = None
+    check: AnswerCheck = AnswerCheck()
+
+
+class Measure(StrEnum):
+    """What of a call's time is bounded."""
+
+    FIRST_BYTE = "first_byte"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule:
+    """A policy with its parameters; `then` is the policy that it asks, None for one that asks none or the default one.
+
+    `tier`: who answers first in a cascade, or is asked besides by a shadow; empty for the cheapest candidate.
+    `p95_s` and `measure` are of latency_bound, seconds. `full_at` is of budget_aware: how far the share of the limit
+    that is spent may run ahead of the share of the window that has passed before the cheapest tier answers.
+    `items` is of canary: graded items for each step. `share` is of shadow: the share of calls that it follows.
+    """
+
+    kind: str
+    tier: str = ""
+    p95_s: float = inf
+    measure: Measure = Measure.TOTAL
+    full_at: float = 0.2
+    items: int = 50
+    share: float = 0.05
+    then: "PolicyRule | None" = None
 
 
 class HangUp(StrEnum):
@@ -184,7 +225,8 @@ class PromptCache(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`.
+    """A registered feature: how it is routed, cached and capped. `tier` is for policy `fixed`. `policy` is the name of
+    a policy, `rule` what is declared under it, None for one that takes no parameters.
 
     `override_model`: route even where the client named a concrete model. `max_output_tokens` is the cap that
     the gateway writes into a request whose client gave none. `semantic_threshold` is the least cosine of a paraphrase,
@@ -196,6 +238,7 @@ class Feature:
     team: str = ""
     task: str = ""
     policy: str = "cheapest_passing"
+    rule: PolicyRule | None = None
     tier: str = ""
     override_model: bool = False
     exact_cache: bool = True

@@ -71,6 +71,27 @@ class Demotion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LiveEvidence:
+    """What graded answers of real calls have shown of a tier for a task since the pass on record (since it is watched,
+    where it has none): `graded` items, and `e_worse`, the e-value for its being worse than it may be."""
+
+    task: str
+    tier: str
+    graded: int
+    e_worse: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """How long a tier's answers took lately: the 95th percentiles of `samples` calls, seconds."""
+
+    tier: str
+    samples: int
+    first_byte_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteQuestion:
     """All that a policy may look at; it looks at nothing else, so a route can be replayed from its row."""
 
@@ -82,14 +103,39 @@ class RouteQuestion:
     now_ns: int
     demotions: tuple[Demotion, ...] = ()
     """Those of the task, latest for each tier."""
+    evidence: tuple[LiveEvidence, ...] = ()
+    """That of the task, one for each tier."""
+    latencies: tuple[Latency, ...] = ()
+    """One for each tier that is known."""
+    pressure: float | None = None
+    """By how much of their limit the budgets that bind the call have run ahead of their window, the worst of them: the
+    share spent or held less the share of the window that has passed. None where no budget tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A part of the calls, as a share of all in (0, 1], and where it goes."""
+
+    tier: str
+    share: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A policy's answer: the tier and one sentence why."""
+    """A policy's answer: the tier and one sentence why.
+
+    `split`: where given, the calls are divided among these, whose shares add up to 1; the first is that of `tier`.
+    `escalation` is the tier that answers where the answer of `tier` fails its check, empty for none. `shadow` is a tier
+    that is asked besides, off the path, for `shadow_share` of the calls; empty for none.
+    """
 
     tier: str
     reason: str
+    split: tuple[Branch, ...] = ()
+    escalation: str = ""
+    shadow: str = ""
+    shadow_share: float = 0.0
 
 
 class Route(Value, frozen=True, kw_only=True):

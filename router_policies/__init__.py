@@ -1,5 +1,5 @@
 """Which tier answers a call, and the sentence that explains why."""
 
-from router_policies.registry import policies
+from router_policies.registry import policies, policy_of
 
-__all__ = ["policies"]
+__all__ = ["policies", "policy_of"]
