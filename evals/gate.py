@@ -6,20 +6,25 @@ or more, that its mean score is above `bar`, or both. It is promoted where every
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, fsum, log
+from math import fsum, log
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from evals.betting import Side, Wealth
+from evals.betting import ALL_ROWS, Floats, Rows, Side, TargetWealth, Wealth, e_value
+from evals.intervals import confidence_sequence
 from farthing.routing import Verdict
 
-RULE: Final = "betting/1"
+RULE: Final = "betting/2"
 ITEMS_MIN: Final = 20
 ALPHA: Final = 0.05
 ALPHA_FAIL: Final = 0.10
-LOG_MOST: Final = 700.0
-"""Logarithms are cut off here: e to more than that is no float."""
+EARLY: Final = 0.3
+"""Share of the capital that bets without an eye on the end: it promotes early what is clearly good."""
+HOPELESS: Final = 0.05
+OPTIMISM: Final = 2.0
+"""A candidate is given up where its chance is below HOPELESS even if it is two standard errors better than it looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,8 @@ class Rule:
     `bar` is the floor of its mean score (None: none), `margin` the loss against the reference that is still accepted
     (None: they are not compared); one of them is given. `candidates` are those of the task: any of them may be promoted
     wrongly with probability `alpha` at most, all taken together. A fail is wrong with probability `alpha_fail` at most.
-    `items` is how many there are to be at most.
+    `items` is how many there are at most, fixed before the first is seen. `gives_up`: stop, undecided, where a
+    promotion has become unlikely; not for a tier that has the task now, of which one wants to know that it fails.
     """
 
     items: int
@@ -39,20 +45,28 @@ class Rule:
     alpha: float = ALPHA
     alpha_fail: float = ALPHA_FAIL
     items_min: int = ITEMS_MIN
+    gives_up: bool = True
 
     @property
     def needed(self) -> float:
         """The e-value from which a candidate is promoted."""
         return self.candidates / self.alpha
 
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The bound of each test: of (1 + candidate - reference) / 2, then of the candidate's own score."""
+        paired = () if self.margin is None else ((1 - self.margin) / 2,)
+        return paired if self.bar is None else (*paired, self.bar)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Where a candidate stands after `items` items. Scores in [0, 1].
 
-    `e_value` is the smaller one of its tests' (with `e_needed` it is promoted), `e_fail` the greater one of those
-    against it. `score` is its mean, `low` to `high` an interval for the true mean that is valid at 95% at all times
-    together; `difference` the mean of candidate minus reference with its interval, None where they are not compared.
+    `e_value` is the smallest of its tests' (with `e_needed` it is promoted), `e_fail` the greatest of those against
+    it. `is_hopeless`: undecided, and not worth another item. `score` is its mean, `low` to `high` an interval for the
+    true mean that is valid at 95% at all times together; `difference` the mean of candidate minus reference with its
+    interval, None where they are not compared. The intervals decide nothing.
     """
 
     verdict: Verdict
@@ -61,12 +75,85 @@ class Evidence:
     e_value: float
     e_needed: float
     e_fail: float
+    is_hopeless: bool
     score: float
-    low: float = 0.0
-    high: float = 1.0
+    low: float
+    high: float
     difference: float | None = None
     difference_low: float = -1.0
     difference_high: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standings:
+    """Where many candidates stand after as many items each: one entry for each of the rows asked for."""
+
+    promoted: npt.NDArray[np.bool_]
+    failed: npt.NDArray[np.bool_]
+    hopeless: npt.NDArray[np.bool_]
+    log_for: Floats
+    log_against: Floats
+
+
+class Trials:
+    """The tests of `rows` independent candidates under one rule, that see their items in step."""
+
+    def __init__(self, rule: Rule, rows: int = 1) -> None:
+        if not rule.bounds:
+            raise ValueError("a rule has a bar, a margin or both")
+        self.rule = rule
+        self.seen = 0
+        self._tests = [_Test(bound, rule, rows) for bound in rule.bounds]
+
+    def see(self, scores: Floats, references: Floats | None = None, rows: Rows = ALL_ROWS) -> None:
+        """One item more of these rows: their scores on it, and the reference's where there is a margin."""
+        tests = list(self._tests)
+        if self.rule.margin is not None:
+            if references is None:
+                raise ValueError("a margin needs the reference's score")
+            tests.pop(0).see((1 + scores - references) / 2, rows)
+        for test in tests:
+            test.see(scores, rows)
+        self.seen += 1
+
+    def standings(self, rows: Rows = ALL_ROWS) -> Standings:
+        """Where these rows stand."""
+        log_for = np.min([test.log_for(rows) for test in self._tests], axis=0)
+        log_against = np.max([test.log_against(rows) for test in self._tests], axis=0)
+        counts = self.seen >= self.rule.items_min
+        promoted = counts & (log_for >= log(self.rule.needed))
+        failed = counts & ~promoted & (log_against >= -log(self.rule.alpha_fail))
+        hopeless = np.zeros_like(promoted)
+        if counts and self.rule.gives_up and self.seen < self.rule.items:
+            hopeless = ~promoted & ~failed & np.any([test.is_hopeless(rows) for test in self._tests], axis=0)
+        return Standings(promoted=promoted, failed=failed, hopeless=hopeless, log_for=log_for, log_against=log_against)
+
+
+class _Test:
+    """One hypothesis: the gamblers for the candidates and those against them."""
+
+    def __init__(self, bound: float, rule: Rule, rows: int) -> None:
+        self._needed = rule.needed
+        self._early = Wealth(bound, Side.ABOVE, rows)
+        self._aimed = TargetWealth(bound, rule.items, rows)
+        self._against = Wealth(bound, Side.BELOW, rows)
+
+    def see(self, values: Floats, rows: Rows) -> None:
+        lacking = np.maximum(self._needed - EARLY * e_value(self._early.log(rows)), 1e-300)
+        self._aimed.see(values, np.log(lacking / (1 - EARLY)), rows)
+        self._early.see(values, rows)
+        self._against.see(values, rows)
+
+    def log_for(self, rows: Rows) -> Floats:
+        early, aimed = self._early.log(rows), self._aimed.log(rows)
+        return np.asarray(np.logaddexp(log(EARLY) + early, log(1 - EARLY) + aimed))
+
+    def log_against(self, rows: Rows) -> Floats:
+        return self._against.log(rows)
+
+    def is_hopeless(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        missing = log(self._needed) - self.log_for(rows)
+        return self._aimed.chance(missing, OPTIMISM, rows) < HOPELESS
 
 
 class Gate:
@@ -76,54 +163,55 @@ class Gate:
     """
 
     def __init__(self, rule: Rule) -> None:
-        if rule.bar is None and rule.margin is None:
-            raise ValueError("a rule has a bar, a margin or both")
         self.rule = rule
-        self._tests = [_Test(bound) for bound in _bounds(rule)]
+        self._trials = Trials(rule)
         self._scores: list[float] = []
         self._references: list[float] = []
 
     def see(self, score: float, reference: float | None = None) -> None:
         """One item more. `reference` is the reference's score on it, needed where there is a margin."""
+        self._trials.see(np.array([score]), None if reference is None else np.array([reference]))
         self._scores.append(score)
-        if self.rule.margin is not None:
-            if reference is None:
-                raise ValueError("a margin needs the reference's score")
+        if reference is not None:
             self._references.append(reference)
-            self._tests[0].see((1 + score - reference) / 2)
-        if self.rule.bar is not None:
-            self._tests[-1].see(score)
 
     @property
     def is_decided(self) -> bool:
         """True where a further item would not be asked."""
-        return self.evidence().verdict is not Verdict.UNDECIDED or len(self._scores) >= self.rule.items
+        now = self._trials.standings()
+        return bool(now.promoted[0] or now.failed[0] or now.hopeless[0]) or self._trials.seen >= self.rule.items
 
     def evidence(self) -> Evidence:
         """Where the candidate stands now."""
-        count = len(self._scores)
-        for_it = min(test.log_for for test in self._tests)
-        against = max(test.log_against for test in self._tests)
-        verdict = self._verdict(count, for_it, against)
-        score = fsum(self._scores) / count if count else 0.0
-        pairs = zip(self._scores, self._references, strict=False)
+        now = self._trials.standings()
+        verdict = Verdict.PASS if now.promoted[0] else Verdict.FAIL if now.failed[0] else Verdict.UNDECIDED
+        for_it, against = float(e_value(now.log_for)[0]), float(e_value(now.log_against)[0])
+        count, is_hopeless = self._trials.seen, bool(now.hopeless[0])
+        low, high = confidence_sequence(self._scores)
+        difference, least, most = self._differences()
         return Evidence(
             verdict=verdict,
-            reason=_reason(self.rule, verdict, count, _e(for_it), _e(against)),
+            reason=_reason(self.rule, verdict, count, for_it, against, is_hopeless=is_hopeless),
             items=count,
-            e_value=_e(for_it),
+            e_value=for_it,
             e_needed=self.rule.needed,
-            e_fail=_e(against),
-            score=score,
-            difference=fsum(c - r for c, r in pairs) / count if self._references else None,
+            e_fail=against,
+            is_hopeless=is_hopeless,
+            score=fsum(self._scores) / count if count else 0.0,
+            low=low,
+            high=high,
+            difference=difference,
+            difference_low=least,
+            difference_high=most,
         )
 
-    def _verdict(self, count: int, for_it: float, against: float) -> Verdict:
-        if count < self.rule.items_min:
-            return Verdict.UNDECIDED
-        if for_it >= log(self.rule.needed):
-            return Verdict.PASS
-        return Verdict.FAIL if against >= -log(self.rule.alpha_fail) else Verdict.UNDECIDED
+    def _differences(self) -> tuple[float | None, float, float]:
+        """The mean of candidate minus reference and its interval."""
+        if not self._references:
+            return None, -1.0, 1.0
+        paired = [(1 + c - r) / 2 for c, r in zip(self._scores, self._references, strict=True)]
+        low, high = confidence_sequence(paired)
+        return 2 * fsum(paired) / len(paired) - 1, 2 * low - 1, 2 * high - 1
 
 
 def judge(rule: Rule, pairs: Iterable[tuple[float, float | None]]) -> Evidence:
@@ -137,41 +225,13 @@ def judge(rule: Rule, pairs: Iterable[tuple[float, float | None]]) -> Evidence:
     return gate.evidence()
 
 
-class _Test:
-    """One hypothesis: both gamblers, for the candidate and against it."""
-
-    def __init__(self, bound: float) -> None:
-        self._up, self._down = Wealth(bound, Side.ABOVE), Wealth(bound, Side.BELOW)
-
-    def see(self, value: float) -> None:
-        values = np.array([value])
-        self._up.see(values)
-        self._down.see(values)
-
-    @property
-    def log_for(self) -> float:
-        return float(self._up.log[0])
-
-    @property
-    def log_against(self) -> float:
-        return float(self._down.log[0])
-
-
-def _bounds(rule: Rule) -> list[float]:
-    """The bound of each test: paired scores as (1 + candidate - reference) / 2, then the candidate's own."""
-    paired = [] if rule.margin is None else [(1 - rule.margin) / 2]
-    return paired if rule.bar is None else [*paired, rule.bar]
-
-
-def _e(logarithm: float) -> float:
-    return exp(min(logarithm, LOG_MOST))
-
-
-def _reason(rule: Rule, verdict: Verdict, count: int, e_value: float, e_fail: float) -> str:
+def _reason(rule: Rule, verdict: Verdict, count: int, for_it: float, against: float, *, is_hopeless: bool) -> str:
     if verdict is Verdict.PASS:
-        return f"promoted: e-value {e_value:.3g} of {rule.needed:.3g} after {count} items"
+        return f"promoted: e-value {for_it:.3g} of {rule.needed:.3g} after {count} items"
     if verdict is Verdict.FAIL:
-        return f"failed: e-value {e_fail:.3g} of {1 / rule.alpha_fail:.3g} against it after {count} items"
+        return f"failed: e-value {against:.3g} of {1 / rule.alpha_fail:.3g} against it after {count} items"
+    if is_hopeless:
+        return f"undecided: given up after {count} of {rule.items} items, a promotion has become unlikely"
     if count < rule.items_min:
         return f"undecided: {count} items, a decision takes {rule.items_min}"
-    return f"undecided: e-value {e_value:.3g} of {rule.needed:.3g} after {count} items"
+    return f"undecided: e-value {for_it:.3g} of {rule.needed:.3g} after {count} items"

@@ -103,7 +103,8 @@ class Suite:
     @cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of the task, what is to be shown and the items in any order: what a verdict belongs to."""
-        shown = [self.bar, self.margin, self.alpha, self.alpha_fail]
+        # The gate's bets hang on how many items there will be and how many candidates: all of it is one test.
+        shown = [self.bar, self.margin, self.alpha, self.alpha_fail, len(self.candidates), self.limits.max_samples]
         return _digest([self.task, shown, sorted(item.hash for item in self.items)])
 
     @property
@@ -124,7 +125,8 @@ class Suite:
         The order is drawn by hash, so it is the same for every tier and run, and a run cut short by its budget has
         still seen an unbiased sample.
         """
-        drawn = sorted(self.items, key=lambda item: _digest([self.hash, item.hash]))
+        whole = _digest(sorted(item.hash for item in self.items))
+        drawn = sorted(self.items, key=lambda item: _digest([whole, item.hash]))
         return tuple(drawn[: self.limits.max_samples])
 
 
