@@ -20,6 +20,8 @@ _LOOK_BACK: Final = 20
 """A provider looks for what it keeps so many blocks before a mark."""
 _BYTES_PER_TOKEN: Final = 4
 """The usual length of an English token; only decides whether a prefix is long enough to be kept."""
+_BEGINNING: Final = 4096
+"""Characters of a first turn by which a conversation is known."""
 _LEADING: Final = ("system", "developer")
 _IN_HEAD: Final = (
     "tools",
@@ -92,6 +94,32 @@ def prefixes_of(secret: bytes, call: Call, place: str) -> Prefixes | None:
     if not digests:
         return Prefixes(head, head)
     return Prefixes(head, Prefix(digests[-1], size // _BYTES_PER_TOKEN, tuple(digests[-_LOOK_BACK - 1 : -1])))
+
+
+def affinity_of(call: Call, least_tokens: int) -> int | None:
+    """A 64-bit hash that calls of a tenant and feature share whose prompts begin alike: with the same head where that
+    has `least_tokens` or more, else with the same first turn after it, by which a conversation is known. None for calls
+    without turns. It says nothing of who may see what: no answer hangs on it."""
+    turns = _turns_of(call)
+    if turns is None:
+        return None
+    leading = _leading(turns)
+    body = call.body
+    before = [body.get("instructions"), *(body[name] for name in _IN_HEAD if body.get(name) is not None)]
+    running = hashlib.blake2b(f"{call.tags.tenant}\0{call.tags.feature}\0".encode(), digest_size=8)
+    size = _take(running, [before, *turns[:leading]])
+    if size // _BYTES_PER_TOKEN < least_tokens and leading < len(turns):
+        running.update(_beginning(turns[leading]).encode())
+    return int.from_bytes(running.digest())
+
+
+def _beginning(turn: Any) -> str:
+    """The first words of a turn: enough to tell it from others, and no more than can be hashed at once."""
+    content = turn.get("content") if type(turn) is dict else turn
+    if type(content) is list:
+        texts = [part["text"] for part in content if type(part) is dict and type(part.get("text")) is str]
+        content = texts[0] if texts else ""
+    return content[:_BEGINNING] if type(content) is str else ""
 
 
 def _take(running: "hashlib.blake2b", values: Sequence[Any]) -> int:

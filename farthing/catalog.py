@@ -123,6 +123,25 @@ class Deployment:
         return f"{self.provider.name}/{self.model}"
 
 
+class Balance(StrEnum):
+    """Which deployment of a tier is tried first."""
+
+    WEIGHTED = "weighted"
+    """They take turns by their weights."""
+    LEAST_OUTSTANDING = "least_outstanding"
+    """The one with the fewest calls under way for its weight."""
+
+
+class Affinity(StrEnum):
+    """Whether calls with the same prompt prefix go to the same deployment, whose provider may have it in its cache."""
+
+    NONE = "none"
+    AUTO = "auto"
+    """Those of features with `prompt_cache: auto` do."""
+    PROMPT = "prompt"
+    """They do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
     """A step of the ladder of models; tiers are ordered cheapest first, `rank` 0 is the cheapest."""
@@ -130,6 +149,8 @@ class Tier:
     name: str
     rank: int
     deployments: tuple[Deployment, ...]
+    balance: Balance = Balance.WEIGHTED
+    affinity: Affinity = Affinity.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from farthing.catalog import Catalog, Deployment, Feature, Task
+from farthing.catalog import Affinity, Balance, Catalog, Deployment, Feature, Task
 from farthing.money import ZERO, Nano
 from farthing.value import Value
 
@@ -138,11 +138,25 @@ class Choice:
     shadow_share: float = 0.0
 
 
+class Pool(Value, frozen=True, kw_only=True):
+    """Deployments of a tier that stand in for one another, and how one of them is chosen. `ids`, `weights` and `seeds`
+    (64-bit hashes of the ids) are theirs, in the same order."""
+
+    tier: str
+    deployments: tuple[Deployment, ...]
+    ids: tuple[str, ...]
+    weights: tuple[int, ...]
+    seeds: tuple[int, ...]
+    balance: Balance = Balance.WEIGHTED
+    affinity: Affinity = Affinity.NONE
+
+
 class Route(Value, frozen=True, kw_only=True):
-    """Where a call goes: deployments in the order in which they are tried, and why.
+    """Where a call goes: all deployments that may be tried, and why; in which order is decided when it is sent.
 
     `reason` is a short phrase for a header (ASCII, no line breaks). `reference_tier` is what it would have been
-    without evidence. `task_source` names the rule that decided the task: header, metadata, key, feature, default.
+    without evidence. `pools` are the deployments again as the tiers have them, in the order in which these are tried;
+    empty where there is one deployment only.
     """
 
     tier: str
@@ -150,3 +164,4 @@ class Route(Value, frozen=True, kw_only=True):
     policy: str
     reason: str
     reference_tier: str = ""
+    pools: tuple[Pool, ...] = ()

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from farthing.call import Call, Endpoint
-from farthing.catalog import Catalog, Deployment, Feature, Step, Task
+from farthing.catalog import Catalog, Deployment, Feature, Step, Task, Tier
 from farthing.errors import ModelNotFound
 from farthing.ports import Policy
-from farthing.routing import Demotion, RouteQuestion, Scorecard
+from farthing.routing import Demotion, Pool, RouteQuestion, Scorecard
 from gateway.thresholds import Reached
+from router_policies.deployments import pool_of
 from router_policies.lowering import lower
 
 AUTO: Final = "auto"
@@ -23,7 +24,7 @@ class Destination:
     """`deployments` that may answer, and why these. `tier` is empty for a concrete model outside all tiers.
 
     `partition` is the text that cache keys carry for it: the same deployments give the same answers. `fails_over` is
-    False where one deployment only may be tried.
+    False where one deployment only may be tried. `pools` are the deployments as the balancer wants them.
     """
 
     tier: str
@@ -33,6 +34,7 @@ class Destination:
     reference_tier: str
     partition: str
     fails_over: bool = True
+    pools: tuple[Pool, ...] = ()
 
     @property
     def is_routed(self) -> bool:
@@ -91,10 +93,10 @@ class Destinations:
                 return destination
             reason = f"{why}, no cheaper tier has a valid pass; {destination.reason}"
             return replace(destination, reason=reason, fails_over=False)
-        deployments = self._catalog.tier(choice.tier).deployments
+        tier = self._catalog.tier(choice.tier)
         lowered = _destination(
-            choice.tier,
-            deployments,
+            tier,
+            tier.deployments,
             policy=destination.policy,
             reason=f"{why}, {choice.reason}",
             reference=destination.reference_tier,
@@ -110,9 +112,10 @@ class Destinations:
 
     def _choose(self, feature: Feature, task: Task | None) -> Destination:
         choice = self._policies[feature.policy].choose(self._question(feature, task))
+        tier = self._catalog.tier(choice.tier)
         return _destination(
-            choice.tier,
-            self._catalog.tier(choice.tier).deployments,
+            tier,
+            tier.deployments,
             policy=feature.policy,
             reason=choice.reason,
             reference=task.reference if task else self._catalog.default_tier,
@@ -135,7 +138,7 @@ class Destinations:
             for known in self._catalog.tiers:
                 if known.name == tier:
                     return _destination(
-                        tier,
+                        known,
                         known.deployments,
                         policy=PINNED,
                         reason=f"pinned to tier {tier}",
@@ -147,25 +150,35 @@ class Destinations:
                 f"No deployment serves the model '{name}': ask GET /v1/models for the list, or send `auto`.",
                 param="model",
             )
-        tier = self._tier_of(deployments[0])
-        return _destination(tier, deployments, policy=HONOURED, reason="the model asked for", reference=tier)
+        within = self._tier_of(deployments[0])
+        reference = within.name if within else ""
+        return _destination(within, deployments, policy=HONOURED, reason="the model asked for", reference=reference)
 
-    def _tier_of(self, deployment: Deployment) -> str:
+    def _tier_of(self, deployment: Deployment) -> Tier | None:
         for tier in self._catalog.tiers:
             if deployment in tier.deployments:
-                return tier.name
-        return ""
+                return tier
+        return None
 
 
 def _destination(
-    tier: str, deployments: tuple[Deployment, ...], *, policy: str, reason: str, reference: str
+    tier: Tier | None, deployments: tuple[Deployment, ...], *, policy: str, reason: str, reference: str
 ) -> Destination:
+    """To deployments of a tier, or (None) of no tier."""
+    name = tier.name if tier else ""
     places = ",".join(sorted(f"{place.id}@{place.provider.base_url}" for place in deployments))
     return Destination(
-        tier=tier,
+        tier=name,
         deployments=deployments,
         policy=policy,
         reason=reason,
         reference_tier=reference,
-        partition=f"{tier}|{places}",
+        partition=f"{name}|{places}",
+        pools=_pools(name, deployments, tier) if len(deployments) > 1 else (),
     )
+
+
+def _pools(name: str, deployments: tuple[Deployment, ...], tier: Tier | None) -> tuple[Pool, ...]:
+    if tier is None:
+        return (pool_of(name, deployments),)
+    return (pool_of(name, deployments, tier.balance, tier.affinity),)

@@ -11,39 +11,23 @@ from farthing.catalog import Deployment, Feature
 from farthing.errors import InvalidParameter, UpstreamError, UpstreamUnreachable
 from farthing.ports import Clock, Upstream, UpstreamResponse
 from farthing.record import Attempt
+from farthing.routing import Route
 from farthing.value import Value
 from gateway.admission import COMPLETIONS_DEFAULT_CAP
+from gateway.balancing import Balancer, Line, Watched
 from gateway.jsonbody import with_changes
+from gateway.retryhints import wait_of
+from router_policies.breaker import Fault
 
 _NO_CHANGES: Final[Mapping[str, Any]] = MappingProxyType({})
-_TRY_ELSEWHERE: Final = frozenset({402, 408, 409, 429, 500, 502, 503, 504, 529})
-"""402: the gateway's own account there is out of money, which is no concern of the caller."""
+_TRY_ELSEWHERE: Final = frozenset({401, 402, 403, 408, 409, 429, 500, 502, 503, 504, 529})
+"""401, 402, 403: the gateway's own key or account there is not good for the call, which is no concern of the caller."""
+_OF_THE_ACCOUNT: Final = frozenset({401, 402})
+"""What every other call to that deployment would get as well. A 403 may be about this prompt."""
 UNFINISHED: Final = "unfinished"
 """The error of an attempt whose end nobody waited for."""
+TOO_MANY: Final = 429
 _CAP_FIELDS: Final = {Endpoint.COMPLETIONS: "max_tokens", Endpoint.RESPONSES: "max_output_tokens"}
-
-
-class Cooldowns:
-    """Deployments that failed a moment ago, by id; they are tried last until the time is over."""
-
-    def __init__(self, clock: Clock, seconds: float) -> None:
-        self._clock = clock
-        self._seconds = seconds
-        self._until: dict[str, float] = {}
-
-    def start(self, deployment: str) -> None:
-        """Rest a deployment."""
-        self._until[deployment] = self._clock.monotonic() + self._seconds
-
-    def end(self, deployment: str) -> None:
-        """It answered: rest it no more."""
-        if self._until:
-            self._until.pop(deployment, None)
-
-    def __contains__(self, deployment: object) -> bool:
-        if not self._until:
-            return False
-        return self._until.get(str(deployment), 0.0) > self._clock.monotonic()
 
 
 def output_cap(call: Call, feature: Feature) -> int:
@@ -117,66 +101,92 @@ class FailureMeter(Protocol):
 
 
 class Forwarder:
-    """Sends calls; fails over before the first byte on connection errors, 429 and 5xx, `max_attempts` in all. `shape`
-    tells what else a body should say to a deployment."""
+    """Sends calls to the deployments that `balancer` names; fails over before the first byte on connection errors, 429,
+    5xx and what concerns the gateway's own account. `shape` tells what else a body should say to a deployment."""
 
     def __init__(
         self,
         upstream: Upstream,
         clock: Clock,
-        cooldowns: Cooldowns,
-        max_attempts: int,
+        balancer: Balancer,
         shape: Callable[[Call, Deployment], Mapping[str, Any]] = lambda _call, _deployment: _NO_CHANGES,
     ) -> None:
         self.upstream = upstream
         self.shape = shape
+        self.balancer = balancer
         self._clock = clock
-        self._cooldowns = cooldowns
-        self._max_attempts = max_attempts
 
-    async def send(
-        self, call: Call, deployments: tuple[Deployment, ...], cap: int, attempts: list[Attempt], meter: FailureMeter
-    ) -> Forwarded:
+    async def send(self, call: Call, route: Route, cap: int, attempts: list[Attempt], meter: FailureMeter) -> Forwarded:
         """The first response worth relaying (the last one, if none is). Appends to `attempts` as they happen; `meter`
         is asked before each further one.
 
         Raises UpstreamUnreachable or UpstreamTimeout where the last attempt had no response, MoneyError where there is
         no money for a further one.
         """
-        tries = deployments[: self._max_attempts]
-        for number, deployment in enumerate(tries, start=1):
-            last = number == len(tries)
+        tries = self.balancer.tries(route, call)
+        for number, (deployment, line, _) in enumerate(tries):
+            if self.balancer.is_passed_over(tries, number):
+                continue
+            last = number + 1 == len(tries)
             body = upstream_body(call, deployment, cap, self.shape(call, deployment))
             started = self._clock.monotonic()
             attempts.append(Attempt(deployment=deployment.id, status=0, error=UNFINISHED, seconds=0.0))
             try:
-                response = await self.upstream.send(deployment, call.endpoint.value, body, stream=call.stream)
+                response = await self._sent(call, deployment, line, body)
             except UpstreamError as error:
                 self._note(attempts, deployment, 0, error.code, started)
-                self._cooldowns.start(deployment.id)
                 # A timeout may have been billed: another try would need a second hold.
                 if last or not isinstance(error, UpstreamUnreachable):
                     raise
-                continue
-            if response.status < 400:
-                self._note(attempts, deployment, response.status, "", started)
-                self._cooldowns.end(deployment.id)
-                return Forwarded(deployment=deployment, response=response, started=started)
-            self._note(attempts, deployment, response.status, f"http_{response.status}", started)
-            if response.status in _TRY_ELSEWHERE:
-                self._cooldowns.start(deployment.id)
-                if not last:
-                    try:
-                        await meter.pay_failure(Forwarded(deployment=deployment, response=response, started=started))
-                    finally:
-                        await response.close()
-                    continue
-            return Forwarded(deployment=deployment, response=response, started=started)
+            else:
+                status = response.status
+                self._note(attempts, deployment, status, "" if status < 400 else f"http_{status}", started)
+                forwarded = Forwarded(deployment=deployment, response=response, started=started)
+                if last or status not in _TRY_ELSEWHERE:
+                    return forwarded
+                try:
+                    await meter.pay_failure(forwarded)
+                finally:
+                    await response.close()
+            if line is not None:
+                line.failovers += 1
         raise UpstreamUnreachable("The tier has no deployment.")
+
+    async def _sent(self, call: Call, deployment: Deployment, line: Line | None, body: bytes) -> UpstreamResponse:
+        """The answer of one deployment, whose line learns what comes of it."""
+        if line is None:
+            return await self.upstream.send(deployment, call.endpoint.value, body, stream=call.stream)
+        passage = self.balancer.enter(line)
+        try:
+            response = await self.upstream.send(deployment, call.endpoint.value, body, stream=call.stream)
+        except UpstreamError as error:
+            passage.fail(_fault_of(error), error.code)
+            passage.leave()
+            raise
+        except BaseException:
+            passage.leave()
+            raise
+        if response.status not in _TRY_ELSEWHERE:
+            passage.answer()
+        else:
+            wait_s = wait_of(response.headers, self._clock.wall_ns()) if response.status == TOO_MANY else None
+            passage.fail(_fault_at(response.status, wait_s), f"http_{response.status}", wait_s)
+        return Watched(response, passage)
 
     def _note(self, attempts: list[Attempt], place: Deployment, status: int, error: str, started: float) -> None:
         seconds = self._clock.monotonic() - started
         attempts[-1] = Attempt(deployment=place.id, status=status, error=error, seconds=seconds)
+
+
+def _fault_of(error: UpstreamError) -> Fault:
+    """A full pool of ours says nothing of the provider, and a gateway that ends says nothing at all."""
+    return Fault.UNREACHABLE if type(error) is UpstreamUnreachable else Fault.ERROR
+
+
+def _fault_at(status: int, wait_s: float | None) -> Fault:
+    if status in _OF_THE_ACCOUNT:
+        return Fault.REFUSED
+    return Fault.LIMITED if wait_s else Fault.ERROR
 
 
 def error_body(status: int, raw: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Generations: from settings and scorecards to the one value that a request sees."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from farthing.ports import Policy
@@ -55,7 +56,7 @@ _SERVER_AT_START: Final = (
     *("host", "port", "workers", "max_body_bytes", "max_header_bytes", "max_headers"),
     *("shutdown_grace_s", "keep_alive_s"),
 )
-_UPSTREAM_AT_START: Final = ("client", "max_connections", "ca_file", "proxy", "http2", "max_attempts", "cooldown_s")
+_UPSTREAM_AT_START: Final = ("client", "max_connections", "ca_file", "proxy", "http2", "max_attempts")
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:
@@ -74,9 +75,11 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
         "cache.semantic.max_queue": (old.cache.semantic.max_queue, new.cache.semantic.max_queue),
     }
     pairs |= {
-        f"upstream.{name.removesuffix('_s')}": (getattr(old.upstream, name), getattr(new.upstream, name))
-        for name in _UPSTREAM_AT_START
+        f"upstream.{name}": (getattr(old.upstream, name), getattr(new.upstream, name)) for name in _UPSTREAM_AT_START
     }
+    pairs["upstream.cooldown"] = (old.upstream.breaker.cooldown_s, new.upstream.breaker.cooldown_s)
+    same_cooldown = replace(new.upstream.breaker, cooldown_s=old.upstream.breaker.cooldown_s)
+    pairs["upstream.breaker"] = (old.upstream.breaker, same_cooldown)
     pairs |= {
         f"server.{name.removesuffix('_s')}": (getattr(old.server, name), getattr(new.server, name))
         for name in _SERVER_AT_START

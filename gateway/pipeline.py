@@ -208,7 +208,7 @@ async def _answer(
     # forward
     assert page.route is not None
     lookup.depart()
-    forwarded = await runtime.forwarder.send(call, page.route.deployments, cap, page.attempts, settlement)
+    forwarded = await runtime.forwarder.send(call, page.route, cap, page.attempts, settlement)
     settlement.begin(forwarded)
 
     # relay, settle, record

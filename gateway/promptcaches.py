@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from cache.prefix_evidence import Evidence, Seen, pays
-from cache.prefixes import Prefix, Prefixes, is_arranged, marked, prefixes_of
+from cache.prefixes import Prefix, Prefixes, affinity_of, is_arranged, marked, prefixes_of
 from farthing.call import Call, Endpoint
-from farthing.catalog import CacheWire, Deployment, PromptCache
+from farthing.catalog import Affinity, CacheWire, Deployment, PromptCache
 from farthing.errors import UnpricedModel
 from farthing.ports import Clock
 
@@ -58,10 +58,24 @@ class PromptCaches:
         try:
             return self._arranged(call, deployment, wire)
         except Exception as error:  # noqa: BLE001 - caches fail open
-            self.errors += 1
-            if self.errors.bit_count() == 1:
-                _LOG.warning("prompt caches: %s, %d failures so far", type(error).__name__, self.errors)
+            self._fail_open(error)
             return {}
+
+    def affinity(self, call: Call, affinity: Affinity) -> int | None:
+        """A hash that calls share which should go to the same deployment, where its tier has that affinity; None for a
+        call that may go anywhere."""
+        if affinity is Affinity.AUTO and self._generation().feature(call.tags.feature).prompt_cache is PromptCache.OFF:
+            return None
+        try:
+            return affinity_of(call, _LEAST_TOKENS)
+        except Exception as error:  # noqa: BLE001 - caches fail open
+            self._fail_open(error)
+            return None
+
+    def _fail_open(self, error: Exception) -> None:
+        self.errors += 1
+        if self.errors.bit_count() == 1:
+            _LOG.warning("prompt caches: %s, %d failures so far", type(error).__name__, self.errors)
 
     def _arranged(self, call: Call, deployment: Deployment, wire: CacheWire) -> dict[str, Any]:
         found = prefixes_of(self._secret, call, deployment.id)

@@ -137,9 +137,12 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     response = forwarded.response
     try:
         await settlement.hold_whole()
-    except MoneyError as error:
-        await page.close(Outcome.ABORTED, error.status, error.code)
-        await response.close()
+    except BaseException as error:  # also where the client leaves meanwhile: whoever got a response closes it
+        try:
+            if isinstance(error, MoneyError):
+                await page.close(Outcome.ABORTED, error.status, error.code)
+        finally:
+            await response.close()
         raise
     raw = await read_whole(response)
     page.first_byte_seconds = settlement.seconds

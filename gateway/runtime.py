@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from farthing.call import Call
@@ -14,12 +13,11 @@ from gateway.books import Books, Page
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
 from gateway.drains import Drains
-from gateway.forward import Cooldowns, Forwarder
+from gateway.forward import Forwarder
 from gateway.outputbounds import OutputBounds
 from gateway.pricing import Pricing
 from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
-from router_policies.deployments import ordered
 
 if TYPE_CHECKING:
     from cache.finding import Near
@@ -66,7 +64,6 @@ class Runtime:
     books: Books
     caches: CacheDesk
     forwarder: Forwarder
-    cooldowns: Cooldowns
     clock: Clock
     drains: Drains = field(default_factory=Drains)
     outputs: OutputBounds = field(default_factory=OutputBounds)
@@ -74,7 +71,6 @@ class Runtime:
     on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
     """Told of each call whose route a threshold has changed, by its feature."""
     shadows: Shadows = field(default_factory=NoShadows)
-    _turns: "count[int]" = field(default_factory=count)
 
     async def lower(
         self, destination: Destination, generation: Generation, page: Page, feature: Feature, task: Task | None
@@ -95,12 +91,13 @@ class Runtime:
         return lowered
 
     def route(self, destination: Destination) -> Route:
-        """The destination with its deployments in the order of this turn."""
-        deployments = ordered(destination.deployments, turn=next(self._turns), cooling=self.cooldowns)
-        return Route(
+        """Where a call for this destination goes; where it may be tried once only, at whom."""
+        route = Route(
             tier=destination.tier,
-            deployments=deployments if destination.fails_over else deployments[:1],
+            deployments=destination.deployments,
             policy=destination.policy,
             reason=destination.reason,
             reference_tier=destination.reference_tier,
+            pools=destination.pools,
         )
+        return route if destination.fails_over else self.forwarder.balancer.one_of(route)

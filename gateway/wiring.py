@@ -21,15 +21,17 @@ from gateway.adminview import AdminView, Problem
 from gateway.admission import authenticate
 from gateway.alerts import Alerts
 from gateway.asides import Asides
+from gateway.balancing import Balancer
 from gateway.books import Books
 from gateway.budget_gauges import budget_lines
 from gateway.budgetdesk import BudgetDesk
 from gateway.cachebooks import caching_of
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
+from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
 from gateway.files import Files, made_once
-from gateway.forward import Cooldowns, Forwarder
+from gateway.forward import Forwarder
 from gateway.generations import needs_restart, new_generation, vanished
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
@@ -84,6 +86,9 @@ class House:
         self._drains = Drains()
         self._asides = Asides(serve_aside, clock)
         self._outputs = OutputBounds()
+        self._prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
+        upstream = settings.upstream
+        self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
         self._telling = Background()
         self._upstreams = upstreams(self._open_wire)
         self._cards_version = -1
@@ -119,8 +124,6 @@ class House:
         later.push_async_callback(self._drains.settle)
         later.push_async_callback(self._telling.settle)
         later.push_async_callback(self.retention.close)
-        cooldowns = Cooldowns(clock, settings.upstream.cooldown_s)
-        prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
         self.runtime = Runtime(
             generation=self._generation(settings),
             books=Books(
@@ -133,8 +136,7 @@ class House:
                 on_refusal=self._budgets.on_refusal,
             ),
             caches=caches,
-            forwarder=Forwarder(self._upstreams, clock, cooldowns, settings.upstream.max_attempts, prompts.changes),
-            cooldowns=cooldowns,
+            forwarder=Forwarder(self._upstreams, clock, self._balancer, self._prompts.changes),
             clock=clock,
             drains=self._drains,
             outputs=self._outputs,
@@ -145,6 +147,7 @@ class House:
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
         self.metrics.add_source(self._meanings.lines)
+        self.metrics.add_source(lambda: deployment_lines(self._balancer.lines.values(), clock.monotonic()))
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -212,7 +215,7 @@ class House:
             providers={place.provider.name for place in places},
         )
         self._cards_version = self._scorecards.version()
-        return new_generation(
+        generation = new_generation(
             settings,
             policies(),
             self._scorecards.latest(),
@@ -220,6 +223,8 @@ class House:
             demotions=self._scorecards.demotions(),
             amendments=self._budgets.amendments,
         )
+        self._balancer.take_up(catalog)
+        return generation
 
     def _prepare_adapters(self, settings: Settings) -> None:
         """Make the adapters that are needed now, so that a missing package is found at once. Raises ConfigError."""

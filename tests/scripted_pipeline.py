@@ -17,6 +17,8 @@ from cache.stores.epochs import MemoryEpochs
 from cache.stores.memory import MemoryStore
 from farthing.call import CacheControl, Endpoint
 from farthing.catalog import (
+    Affinity,
+    Balance,
     Budget,
     Catalog,
     Deployment,
@@ -33,10 +35,11 @@ from farthing.catalog import (
 from farthing.money import Nano
 from farthing.record import Record
 from gateway.answer import Answer
+from gateway.balancing import Balancer
 from gateway.books import Books
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destinations
-from gateway.forward import Cooldowns, Forwarder
+from gateway.forward import Forwarder
 from gateway.ids import new_request_id
 from gateway.pipeline import serve
 from gateway.pricing import Pricing
@@ -47,6 +50,7 @@ from gateway.upstreams.testing import Ending, Scripted, ScriptedUpstream
 from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
 from ledger.testing import ManualClock, MemoryLedger
+from router_policies.breaker import BreakerRules
 from router_policies.registry import policies
 
 KEY = b"fk-scripted"
@@ -127,6 +131,9 @@ class Stair:
     large: tuple[Deployment, ...] = (Deployment(name=LARGE, provider=provider("one"), model=LARGE),)
     prices: Sequence[PriceOverride] = (dollars("one", SMALL), dollars("one", LARGE, "10", "20"))
     feature: Feature = CHAT
+    rules: BreakerRules = field(default_factory=lambda: BreakerRules(cooldown_s=10))
+    balance: Balance = Balance.WEIGHTED
+    affinity: Affinity = Affinity.AUTO
     limit: Nano = PLENTY
     records: list[Record] = field(default_factory=list)
     ledger: MemoryLedger = field(init=False)
@@ -136,7 +143,7 @@ class Stair:
         """Build the runtime."""
         self.ledger = MemoryLedger(self.clock)
         budget = Budget(id="all", limit=self.limit, window=Window.DAY)
-        cooldowns = Cooldowns(self.clock, 10.0)
+        balancer = Balancer(self.clock, self.rules, 3)
         self.runtime = Runtime(
             generation=self._generation(),
             books=Books(self.ledger, self.clock, BudgetBook([budget]).accounts, (self.records.append,)),
@@ -148,15 +155,15 @@ class Stair:
                 background=Background(),
                 epochs=Epochs(MemoryEpochs(), self.clock),
             ),
-            forwarder=Forwarder(self.upstream, self.clock, cooldowns, 3),
-            cooldowns=cooldowns,
+            forwarder=Forwarder(self.upstream, self.clock, balancer),
             clock=self.clock,
         )
+        balancer.take_up(self.runtime.generation.catalog)
         return self
 
     def _generation(self) -> Generation:
         tiers = (
-            Tier(name="small", rank=0, deployments=self.small),
+            Tier(name="small", rank=0, deployments=self.small, balance=self.balance, affinity=self.affinity),
             Tier(name="large", rank=1, deployments=self.large),
         )
         catalog = Catalog(

@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from farthing.catalog import (
+    Affinity,
+    Balance,
     Budget,
     CacheAccess,
     Catalog,
@@ -69,6 +71,7 @@ from gateway.settings.values import (
     UpstreamClient,
     UpstreamSettings,
 )
+from router_policies.breaker import BreakerRules
 
 EMBEDDING_S: Final = 10.0
 """Longest that an answer with vectors for the semantic cache is waited for: by then nobody has any use for it."""
@@ -171,7 +174,14 @@ def _upstream(form: UpstreamForm, timeouts: Timeouts) -> UpstreamSettings:
         http2=form.http2,
         timeouts=timeouts,
         max_attempts=form.max_attempts,
-        cooldown_s=form.cooldown,
+        breaker=BreakerRules(
+            failures=form.breaker.failures,
+            error_rate=form.breaker.error_rate,
+            window_s=form.breaker.window,
+            least_calls=form.breaker.least_calls,
+            cooldown_s=form.cooldown,
+            longest_s=form.breaker.longest,
+        ),
     )
 
 
@@ -219,7 +229,13 @@ def _by_name(tiers: Iterable[Tier]) -> dict[str, tuple[Deployment, ...]]:
 
 def _tier(rank: int, form: TierForm, providers: Mapping[str, Provider]) -> Tier:
     deployments = tuple(_deployment(one.client_name, one, providers) for one in form.deployments)
-    return Tier(name=form.name, rank=rank, deployments=deployments)
+    return Tier(
+        name=form.name,
+        rank=rank,
+        deployments=deployments,
+        balance=Balance(form.balance),
+        affinity=Affinity(form.affinity),
+    )
 
 
 def _deployment(name: str, form: ModelDeploymentForm, providers: Mapping[str, Provider]) -> Deployment:

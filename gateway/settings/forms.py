@@ -222,6 +222,24 @@ class TimeoutsForm(Form):
     total: Wait = setting("600s", "For the whole answer.")
 
 
+class BreakerForm(Form):
+    """When a deployment is left out after failures."""
+
+    failures: Annotated[int, scalars.whole(1, 1000)] = setting(5, "It is left out after so many in a row.")
+    error_rate: Annotated[float, scalars.percent("1%", "100%")] = setting(
+        "50%", "It is left out where this share of its calls in the window failed."
+    )
+    window: Annotated[float, scalars.duration("1s", "1h")] = setting("30s", "How far back that share looks.")
+    least_calls: Annotated[int, scalars.whole(1, 100000)] = setting(
+        20, "Calls in the window below which the share says nothing."
+    )
+    longest: Annotated[float, scalars.duration("0s", "1d")] = setting(
+        "5m",
+        "Longest that it is left out at a time: upstream.cooldown doubles up to it, and it bounds what a provider "
+        "asks for.",
+    )
+
+
 class UpstreamForm(Form):
     """The calling side."""
 
@@ -243,8 +261,11 @@ class UpstreamForm(Form):
         3, "Deployments tried for one request, before the first byte only; 1 never fails over."
     )
     cooldown: Annotated[float, scalars.duration("0s", "1h")] = setting(
-        "30s", "How long a deployment that failed is tried last."
+        "30s",
+        "How long a deployment that failed is tried last, at first; twice as long each time that it has not recovered. "
+        "0s: never.",
     )
+    breaker: BreakerForm = setting({}, "When a deployment counts as failed, beside one that cannot be reached.")
 
     @model_validator(mode="after")
     def _check(self) -> "UpstreamForm":

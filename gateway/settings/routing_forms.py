@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import model_validator
 
-from farthing.catalog import CacheWire, PromptCache, Quirks, Replay, Timeouts
+from farthing.catalog import Affinity, Balance, CacheWire, PromptCache, Quirks, Replay, Timeouts
 from gateway.settings import scalars
 from gateway.settings.forms import (
     AlertsForm,
@@ -169,6 +169,16 @@ class TierForm(Form):
 
     name: Name = required("Name of the tier; clients may send tier/NAME as a model.")
     deployments: list[DeploymentForm] = required("The models of the tier; the next one is tried where one fails.")
+    balance: Annotated[str, scalars.choice(*Balance)] = setting(
+        "weighted",
+        "Which one is tried first. weighted: they take turns by weight. least_outstanding: the one with the fewest "
+        "calls under way for its weight.",
+    )
+    affinity: Annotated[str, scalars.choice(*Affinity)] = setting(
+        "auto",
+        "Whether calls with the same prompt prefix go to the same deployment, for its prompt cache. auto: those of "
+        "features with prompt_cache: auto. prompt: all. none: no.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TierForm":

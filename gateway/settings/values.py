@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from farthing.catalog import Budget, Catalog, Deployment, PriceOverride, Timeouts, VirtualKey
+from router_policies.breaker import BreakerRules
 
 
 class MetricsAccess(StrEnum):
@@ -117,7 +118,7 @@ class CacheSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamSettings:
-    """The calling side. `timeouts` are in every provider already; `cooldown_s` in seconds. `ca_file` is PEM.
+    """The calling side. `timeouts` are in every provider already. `ca_file` is PEM.
     `proxy` is an address that may hold a password (never shown by repr), empty for none."""
 
     client: UpstreamClient
@@ -127,7 +128,7 @@ class UpstreamSettings:
     http2: bool
     timeouts: Timeouts
     max_attempts: int
-    cooldown_s: float
+    breaker: BreakerRules = field(default_factory=BreakerRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,11 @@ They never quote a URL, a header or a body: those may hold keys, prompts and ans
 from farthing.catalog import Provider
 from farthing.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 
+
+class NoneFree(UpstreamUnreachable):
+    """All connections that `upstream.max_connections` allows are busy: the provider itself may be well."""
+
+
 _TIMEOUTS = {
     "first_byte": "sent no answer within",
     "idle": "sent nothing more for",
@@ -33,6 +38,13 @@ def unreachable(provider: Provider, cause: str) -> UpstreamUnreachable:
     """Nothing was sent."""
     return UpstreamUnreachable(
         f"No connection to provider '{provider.name}' ({cause}): check its `base_url`, and that it is running."
+    )
+
+
+def none_free(provider: Provider) -> UpstreamUnreachable:
+    """Nothing was sent, and it is our own bound that kept it back."""
+    return NoneFree(
+        f"No connection to provider '{provider.name}': all that `upstream.max_connections` allows are busy."
     )
 
 

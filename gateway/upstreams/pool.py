@@ -104,8 +104,7 @@ class Pool:
                 given = await waiter
         except TimeoutError:
             self._give_back(waiter)
-            busy = "all connections that `upstream.max_connections` allows are busy"
-            raise failures.unreachable(provider, busy) from None
+            raise failures.none_free(provider) from None
         except BaseException:
             self._give_back(waiter)
             raise

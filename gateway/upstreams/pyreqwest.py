@@ -269,7 +269,7 @@ def _told(error: PyreqwestError, provider: Provider) -> FarthingError:
             return failures.connect_timed_out(provider)
         return failures.unreachable(provider, cause)
     if isinstance(error, PoolTimeoutError):
-        return failures.unreachable(provider, "all connections that `upstream.max_connections` allows are busy")
+        return failures.none_free(provider)
     if isinstance(error, RequestTimeoutError):
         return failures.timed_out(provider, "total")
     if isinstance(error, ClientClosedError):

@@ -211,13 +211,13 @@ async def test_a_missing_usage_is_estimated_from_the_text(gateway: RunningGatewa
 async def test_failover_tries_the_next_deployment_and_notes_both(tmp_path: Path) -> None:
     models = {"twice": "[{provider: mock, model: mock-500, weight: 1000}, {provider: mock, model: plain-model}]"}
     async with running_gateway(tmp_path, models=models) as gateway:
-        responses = [await gateway.chat(f"try {n}", model="twice") for n in range(3)]
+        responses = [await gateway.chat(f"try {n}", model="twice") for n in range(6)]
 
         assert {response.status_code for response in responses} == {200}
         attempts = gateway.record_of(responses[0]).attempts
         assert [(attempt.status, attempt.error) for attempt in attempts] == [(500, "http_500"), (200, "")]
-        # After its failure the first one rests, so later calls go straight to the second.
-        assert len(gateway.record_of(responses[2]).attempts) == 1
+        # After five failures in a row the first one is left out, so later calls go straight to the second.
+        assert [len(gateway.record_of(response).attempts) for response in responses] == [2, 2, 2, 2, 2, 1]
 
 
 async def test_an_unreachable_provider_is_502_and_costs_nothing(tmp_path: Path) -> None:

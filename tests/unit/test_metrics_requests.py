@@ -13,6 +13,7 @@ from farthing.record import CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.budget_gauges import BUDGET_GAUGES
+from gateway.deployment_gauges import DEPLOYMENT_GAUGES
 from gateway.ledger_gauges import LEDGER_GAUGES
 from gateway.metric_families import COST_BUCKETS, COUNTERS, END, HISTOGRAMS
 from gateway.metrics import GAUGES, Metrics, multiprocess_directory
@@ -336,6 +337,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         *BUDGET_GAUGES,
         *LEDGER_GAUGES,
         *CACHE_GAUGES,
+        *DEPLOYMENT_GAUGES,
         *SEMANTIC_FAMILIES,
     ):
         row = rows[f"`{family.name}`"]

@@ -216,6 +216,7 @@ def test_no_proxy_is_wanted_where_it_says_none(tmp_path: Path, client: str) -> N
         ("http2", "true"),
         ("max_attempts", "9"),
         ("cooldown", "9s"),
+        ("breaker", "{failures: 9}"),
     ],
 )
 def test_what_the_calling_side_takes_up_at_a_start_only_is_named(tmp_path: Path, name: str, written: str) -> None:

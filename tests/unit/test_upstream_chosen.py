@@ -20,7 +20,6 @@ RELAY = UpstreamSettings(
     http2=False,
     timeouts=Timeouts(),
     max_attempts=1,
-    cooldown_s=0,
 )
 PYREQWEST = replace(RELAY, client=UpstreamClient.PYREQWEST)
 

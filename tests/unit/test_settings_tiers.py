@@ -1,0 +1,91 @@
+"""Tiers in the configuration: how deployments are chosen, and every mistake with its place and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from farthing.catalog import Affinity, Balance
+from gateway.settings import load
+from router_policies.breaker import BreakerRules
+from tests.unit.test_settings_findings import findings_of
+
+HEAD = "providers: {box: {kind: vllm}}\n"
+FOOT = "features: {support: {}}\n"
+TINY, BIG = "{provider: box, model: tiny}", "{provider: box, model: big}"
+
+
+def load_text(directory: Path, text: str):  # type: ignore[no-untyped-def]
+    """The settings of one file."""
+    file = directory / "farthing.yaml"
+    file.write_text(text)
+    return load(file, {})
+
+
+def test_a_tier_takes_turns_and_has_the_affinity_of_its_features_unless_it_says_otherwise(tmp_path: Path) -> None:
+    tiers = f"""tiers:
+  - {{name: small, deployments: [{TINY}]}}
+  - {{name: large, balance: least_outstanding, affinity: none, deployments: [{BIG}]}}
+"""
+
+    small, large = load_text(tmp_path, HEAD + tiers + FOOT).catalog.tiers
+
+    assert (small.balance, small.affinity) == (Balance.WEIGHTED, Affinity.AUTO)
+    assert (large.balance, large.affinity) == (Balance.LEAST_OUTSTANDING, Affinity.NONE)
+
+
+def test_the_breaker_has_the_documented_defaults_and_the_cooldown_of_its_section(tmp_path: Path) -> None:
+    tiers = f"tiers: [{{name: small, deployments: [{TINY}]}}]\n"
+    said = (
+        "upstream: {cooldown: 9s, breaker: {failures: 2, error_rate: 12.5%, window: 1m, least_calls: 7, longest: 1h}}\n"
+    )
+
+    default = load_text(tmp_path, HEAD + tiers + FOOT).upstream.breaker
+    given = load_text(tmp_path, HEAD + tiers + FOOT + said).upstream.breaker
+
+    assert default == BreakerRules()
+    assert given == BreakerRules(failures=2, error_rate=0.125, window_s=60, least_calls=7, cooldown_s=9, longest_s=3600)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "finding"),
+    [
+        ("{name: a, deployments: []}", "2:32: tiers[0].deployments: the tier has no deployment; add one, or remove"),
+        ("{name: a}", "2:9: tiers[0].deployments: is missing"),
+        (f"{{name: a, deployments: [{TINY}, {TINY}]}}", "2:63: tiers[0].deployments[1]: the same model of the same"),
+        (
+            "{name: a, deployments: [{provider: box, model: tiny, weight: 0}]}",
+            "2:70: tiers[0].deployments[0].weight: '0' is out of range; write a whole number from 1 to 1000",
+        ),
+        (
+            f"{{name: a, balance: fastest, deployments: [{TINY}]}}",
+            "2:28: tiers[0].balance: 'fastest' is not possible here; write one of weighted, least_outstanding",
+        ),
+        (
+            f"{{name: a, affinity: on_key, deployments: [{TINY}]}}",
+            "2:29: tiers[0].affinity: 'on_key' is not possible here; write one of none, auto, prompt",
+        ),
+    ],
+)
+def test_a_mistake_in_a_tier_is_told_with_its_place(tmp_path: Path, tiers: str, finding: str) -> None:
+    found = findings_of(tmp_path, f"{HEAD}tiers: [{tiers}]\n{FOOT}")
+
+    assert [one[: len(finding)] for one in found] == [finding]
+
+
+@pytest.mark.parametrize(
+    ("breaker", "finding"),
+    [
+        ("{failures: 0}", "upstream.breaker.failures: '0' is out of range;"),
+        ("{error_rate: 0.5}", "upstream.breaker.error_rate: '0.5' is no share in per cent;"),
+        ("{window: 0s}", "upstream.breaker.window: '0s' is out of range;"),
+        ("{least_calls: many}", "upstream.breaker.least_calls: 'many' is not a whole number;"),
+        ("{longest: 5}", "upstream.breaker.longest: '5' is not a duration;"),
+        ("{cooldown: 5s}", "upstream.breaker.cooldown: there is no such setting"),
+    ],
+)
+def test_a_mistake_in_the_breaker_is_told_with_its_place(tmp_path: Path, breaker: str, finding: str) -> None:
+    tiers = f"tiers: [{{name: small, deployments: [{TINY}]}}]\n"
+
+    (found,) = findings_of(tmp_path, f"{HEAD}{tiers}{FOOT}upstream: {{breaker: {breaker}}}\n")
+
+    assert finding in found
