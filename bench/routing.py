@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.results import write_result
+from bench.routing_drift import NOTE as DRIFT_NOTE
+from bench.routing_drift import drift_figures
 from bench.routing_prompts import NOTE as PROMPTS_NOTE
 from bench.routing_prompts import prompt_figures
 
@@ -32,6 +34,7 @@ class Part:
 
 PARTS: Final[dict[str, Part]] = {
     "prompts": Part("Routing: which prompts need the strong model", prompt_figures, PROMPTS_NOTE),
+    "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
 }
 
 

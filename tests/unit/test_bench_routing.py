@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 from bench import routing
 from bench.routing import HOME, table
 from bench.routing_curves import curve
+from bench.routing_drift import DETECTORS
 from bench.routing_prompts import read_outcomes, task_curves, task_gaps, untaught
+from evals.drift import Floats
 
 recorded_data = pytest.mark.skipif(not HOME.is_dir(), reason="the recorded outcomes are not on this machine")
 
@@ -107,3 +110,15 @@ def test_the_recipe_reproduces_the_known_figures_on_recorded_outcomes() -> None:
     assert curve(recorded.outcomes, scores["longer prompt to strong"]).apgr == pytest.approx(0.583, abs=5e-4)
     assert curve(recorded.outcomes, recorded.outcomes.gap).apgr == pytest.approx(1.268, abs=1e-3)
     assert np.mean(drawn) == pytest.approx(0.651, abs=0.015)  # three standard errors of twelve draws
+
+
+def test_drift_is_seen_sooner_than_by_the_detector_that_ours_replaces() -> None:
+    def runs(seed: int, share: float, items: int) -> Iterator[Floats]:
+        dice = np.random.default_rng(seed)
+        return ((dice.random(200) < share).astype(float) for _ in range(items))
+
+    ours, theirs = (np.median(seen(0.85, runs(1, 0.75, 5_000))) for seen in DETECTORS.values())
+    false = [np.isfinite(seen(0.85, runs(2, 0.95, 1_000))).mean() for seen in DETECTORS.values()]
+
+    assert ours < 0.8 * theirs
+    assert max(false) < 0.02
