@@ -8,6 +8,7 @@ from math import inf
 
 from farthing.money import Nano
 from farthing.tags import Tags
+from farthing.tasksigns import NO_SIGNS, TaskSigns
 
 
 class Right(StrEnum):
@@ -170,7 +171,8 @@ class Task:
     """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass.
 
     `bar` is the least share that a tier must get right (0: none), `margin` the most that it may be worse than the
-    reference (None: it need not be compared). One of them is given. `check` is what every answer has to be like.
+    reference (None: it need not be compared). One of them is given. `check` is what every answer has to be like. By its
+    `signs` requests are known to be of the task that do not name one.
     """
 
     name: str
@@ -179,6 +181,7 @@ class Task:
     candidates: tuple[str, ...] = ()
     margin: Decimal | None = None
     check: AnswerCheck = AnswerCheck()
+    signs: TaskSigns = NO_SIGNS
 
 
 class Measure(StrEnum):

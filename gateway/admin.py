@@ -36,6 +36,7 @@ from gateway.raisesapi import raise_members, raise_routes
 from gateway.request import read_secret
 from gateway.runsapi import run_routes
 from gateway.spendquery import as_members, check_ledger, read_query
+from gateway.tasksapi import task_routes
 from ledger.adjustments import Adjustment, adjustments_of
 
 __all__ = ["AdminView", "MetricsAccess", "Problem", "admin_app"]
@@ -57,6 +58,7 @@ def admin_app(view: AdminView) -> Starlette:
             Route("/api/budgets", doors.for_admins(doors.budgets)),
             *raise_routes(view, doors.require_admin, reply),
             *run_routes(view, reply),
+            *task_routes(view, doors.require_admin, reply),
             *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
             *(cache_routes(view, view.caches, doors.require_admin, reply) if view.caches else ()),
             *page_routes(view),

@@ -8,6 +8,7 @@ from farthing.ports import Clock
 from gateway.cachebooks import Caching, SemanticFigures
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
+from gateway.promptbook import CountedPrompt
 from gateway.settings.values import MetricsAccess
 from ledger.database import Database
 
@@ -56,4 +57,5 @@ class AdminView:
     features: Callable[[], Collection[str]] = tuple
     semantic: Callable[[], SemanticFigures] = SemanticFigures
     caching: Callable[[], Mapping[str, Caching]] = dict
+    prompts: Callable[[], Sequence[CountedPrompt]] = tuple
     on_amended: Callable[[], Awaitable[None]] = _nothing_to_do

@@ -22,6 +22,7 @@ from gateway.commands import (
     report,
     reprice,
     serving,
+    tasks,
 )
 
 USAGE_ERROR: Final = 2
@@ -83,6 +84,11 @@ app.add_typer(cache_group, name="cache")
 eval_group = _group("Evals: which tier is good enough for which task.")
 eval_group.command("run")(evals.eval_run)
 app.add_typer(eval_group, name="eval")
+
+tasks_group = _group("Tasks: which requests are of which kind.")
+tasks_group.command("hash")(tasks.tasks_hash)
+tasks_group.command("list")(tasks.tasks_list)
+app.add_typer(tasks_group, name="tasks")
 
 prices_group = _group("Prices of models.")
 prices_group.command("show")(prices.prices_show)

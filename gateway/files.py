@@ -15,6 +15,7 @@ class Files:
     leases: Path
     meanings: Path
     scorecards: Path
+    prompts: Path
     secret: Path
     archive: Path
 
@@ -27,6 +28,7 @@ class Files:
             leases=data_dir / "cache.leases",
             meanings=data_dir / "semantic.db",
             scorecards=data_dir / "evals.db",
+            prompts=data_dir / "tasks.db",
             secret=data_dir / "secret",
             archive=data_dir / "archive",
         )

@@ -11,9 +11,11 @@ from gateway.destination import Destinations
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
 from gateway.settings import CacheSettings, Settings, UnregisteredFeatures
+from gateway.taskdesk import counts_prompts
 from ledger.amendments import UNAMENDED, Amendments
 from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
+from router_policies.tasks import Resolver
 
 
 def new_generation(
@@ -24,6 +26,7 @@ def new_generation(
     now_ns: int,
     demotions: tuple[Demotion, ...] = (),
     amendments: Amendments = UNAMENDED,
+    resolver: Resolver | None = None,
 ) -> Generation:
     """All that a reload replaces. Raises ConfigError for a price that cannot be used."""
     return Generation(
@@ -34,6 +37,8 @@ def new_generation(
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
         budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=cache_rules_of(settings.cache),
+        resolver=resolver,
+        counts_prompts=resolver is not None and counts_prompts(settings.catalog, settings.tasks),
     )
 
 

@@ -88,9 +88,12 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
 
     # tag
     feature = generation.feature(call.tags.feature)
-    task_name, page.task_source = resolve_task(
+    said = resolve_task(
         header=request.task, metadata=call.tags.task, key_default=key.task, feature_default=feature.task
     )
+    if generation.resolver is not None and not said[0]:
+        said = await runtime.tasks.resolve(call, generation.resolver, counts=generation.counts_prompts)
+    task_name, page.task_source = said
     task = known_task(task_name, page.task_source, generation.catalog)
     page.know_task(task)
     destination = generation.destinations.find(call, feature, task)

@@ -16,8 +16,10 @@ from gateway.drains import Drains
 from gateway.forward import Forwarder
 from gateway.outputbounds import OutputBounds
 from gateway.pricing import Pricing
+from gateway.taskdesk import TaskDesk
 from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
+from router_policies.tasks import Resolver
 
 if TYPE_CHECKING:
     from cache.finding import Near
@@ -36,6 +38,10 @@ class Generation:
     pricing: Pricing
     budgets: BudgetBook
     cache_rules: CacheRules
+    resolver: Resolver | None = None
+    """Tells the task of calls that name none; None where nothing is declared by which to tell it."""
+    counts_prompts: bool = False
+    """Whether system prompts that no task claims are counted."""
 
     def feature(self, name: str) -> Feature:
         """The registered feature, or the one for unregistered calls."""
@@ -71,6 +77,7 @@ class Runtime:
     on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
     """Told of each call whose route a threshold has changed, by its feature."""
     shadows: Shadows = field(default_factory=NoShadows)
+    tasks: TaskDesk = field(default_factory=TaskDesk)
 
     async def lower(
         self, destination: Destination, generation: Generation, page: Page, feature: Feature, task: Task | None

@@ -74,9 +74,20 @@ def _asked(record: Record) -> str:
         text = f"On {when} {who} asked {record.endpoint} for {model}"
     text += f", for feature '{tags.feature}'" if tags.feature else ""
     if tags.task:
-        source = f" (named by the {record.task_source})" if record.task_source else ""
+        source = f" ({_task_source(record.task_source)})" if record.task_source else ""
         text += f", task '{tags.task}'{source}"
     return text + (f", in run '{tags.run}'." if tags.run else ".")
+
+
+_TOLD_BY: Final = {
+    "system_prompt": "told by its system prompt",
+    "rule": "told by a rule",
+    "centroid": "told by examples",
+}
+
+
+def _task_source(source: str) -> str:
+    return _TOLD_BY.get(source, f"named by the {source}")
 
 
 def _own(record: Record) -> str:

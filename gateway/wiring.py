@@ -50,6 +50,7 @@ from gateway.settings import EmbedderSettings, Settings
 from gateway.settings.watch import Watcher
 from gateway.shadows import SampledShadows
 from gateway.stores import MEBIBYTE, open_stores
+from gateway.taskdesk import TaskDesk
 from gateway.tasks import Background
 from gateway.upstreams.chosen import native, upstreams
 from gateway.version import own_version
@@ -90,6 +91,7 @@ class House:
         upstream = settings.upstream
         self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
         self._telling = Background()
+        self._tasks = TaskDesk(self.files.prompts)
         self._upstreams = upstreams(self._open_wire)
         self._cards_version = -1
         self._shares_files = tallies is not None
@@ -124,6 +126,7 @@ class House:
         later.push_async_callback(self._drains.settle)
         later.push_async_callback(self._telling.settle)
         later.push_async_callback(self.retention.close)
+        later.push_async_callback(self._tasks.flush)
         self.runtime = Runtime(
             generation=self._generation(settings),
             books=Books(
@@ -143,6 +146,7 @@ class House:
             thresholds=self._budgets.thresholds,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
             shadows=SampledShadows(self._asides),
+            tasks=self._tasks,
         )
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
@@ -174,6 +178,7 @@ class House:
             await self.ledger.recover()
         self._note_config()
         self.retention.tick()
+        await self._tasks.tick()
         await self._budgets.look()
 
     async def close(self) -> None:
@@ -222,6 +227,7 @@ class House:
             now_ns=self.clock.wall_ns(),
             demotions=self._scorecards.demotions(),
             amendments=self._budgets.amendments,
+            resolver=self._tasks.resolver(settings),
         )
         self._balancer.take_up(catalog)
         return generation
@@ -355,6 +361,7 @@ class House:
             budgets=lambda: self.settings.budgets,
             features=lambda: tuple(self.settings.catalog.features),
             on_amended=self._budgets.take_up,
+            prompts=self._tasks.unclaimed,
             caches=self.runtime.caches,
             semantic=self._meanings.figures,
             caching=lambda: caching_of(self.settings.catalog.features.values(), self.runtime.generation.cache_rules),

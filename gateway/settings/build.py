@@ -31,6 +31,7 @@ from farthing.catalog import (
     Window,
 )
 from farthing.money import nano_from_usd
+from farthing.tasksigns import Reading, TaskSigns, Turns
 from gateway.settings.forms import (
     RATES,
     BudgetForm,
@@ -54,6 +55,7 @@ from gateway.settings.routing_forms import (
 )
 from gateway.settings.scalars import day_ns
 from gateway.settings.sources import Source, digest
+from gateway.settings.task_forms import TaskResolutionForm
 from gateway.settings.tree import Tree
 from gateway.settings.values import (
     AlertSettings,
@@ -64,9 +66,11 @@ from gateway.settings.values import (
     LedgerSettings,
     LoggingSettings,
     MetricsAccess,
+    PromptCounting,
     SemanticCacheSettings,
     ServerSettings,
     Settings,
+    TaskSettings,
     UnregisteredFeatures,
     UpstreamClient,
     UpstreamSettings,
@@ -90,6 +94,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
         upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
         unregistered_features=UnregisteredFeatures(form.unregistered_features),
+        tasks=_tasks(form.task_resolution),
         catalog=_catalog(form, providers, tree.fingerprint(_ROUTING)),
         keys=MappingProxyType({key.sha256: key for key in map(_key, form.keys)}),
         budgets=tuple(map(_budget, form.budgets)),
@@ -256,7 +261,16 @@ def _task(name: str, form: TaskForm) -> Task:
         margin=form.margin,
         reference=form.reference,
         candidates=tuple(form.candidates),
+        signs=TaskSigns(
+            system_prompts=frozenset(one.removeprefix("sha256:") for one in form.system_prompts),
+            rules=tuple(one.rule for one in form.match),
+        ),
     )
+
+
+def _tasks(form: TaskResolutionForm) -> TaskSettings:
+    reading = Reading(system=Turns(form.system_messages), user=Turns(form.user_messages))
+    return TaskSettings(reading=reading, counting=PromptCounting(form.count_prompts))
 
 
 def _feature(name: str, form: FeatureForm) -> Feature:

@@ -103,6 +103,7 @@ class _Check:
             for place, tier in candidates:
                 self._known(place, tier, self._tier_names, "tier", "tiers")
                 self._below(place, tier, reference)
+        self._unique(self._system_prompts(), "system prompt")
 
     def features(self) -> None:
         """Features name tasks and tiers."""
@@ -265,6 +266,11 @@ class _Check:
 
     def _values(self, section: str, name: str) -> set[str]:
         return {value for _, value in _texts(self._column(section, name))}
+
+    def _system_prompts(self) -> Iterator[tuple[Path, Any]]:
+        for name, task in self._tasks.items():
+            for index, digest in enumerate(_rows(_table(task).get("system_prompts"))):
+                yield ("tasks", name, "system_prompts", index), digest
 
     def _feature_teams(self) -> set[str]:
         teams = (_table(feature).get("team") for feature in self._features.values())

@@ -32,6 +32,7 @@ from gateway.settings.scalars import (
     HeaderValue,
     Model,
     Name,
+    PromptHash,
     Ratio,
     Secret,
     Share,
@@ -40,6 +41,7 @@ from gateway.settings.scalars import (
     Url,
     fault,
 )
+from gateway.settings.task_forms import MOST_RULES, RuleForm, TaskResolutionForm
 
 MOST_CACHE_TAGS: Final = 16
 Tokens = Annotated[int, scalars.whole(1, 10**8)]
@@ -194,9 +196,15 @@ class TaskForm(Form):
     margin: Share | None = setting(None, "Most that a tier may be worse than the reference, such as 0.03.")
     reference: Name = required("The tier that is trusted, and answers until a cheaper one has passed.")
     candidates: list[Name] = setting([], "Cheaper tiers that may take over once they have passed.")
+    system_prompts: list[PromptHash] = setting(
+        [], "Requests with one of these system prompts are of the task; `farthing tasks hash` prints the hash of one."
+    )
+    match: list[RuleForm] = setting([], "Requests that fit one of these rules are of the task; the first of all wins.")
 
     @model_validator(mode="after")
     def _check(self) -> "TaskForm":
+        if len(self.match) > MOST_RULES:
+            raise fault(f"there are more than {MOST_RULES} rules; join those that are alike", "match")
         if self.bar is None and self.margin is None:
             raise fault("give `bar`, `margin` or both: what does a tier have to show?", "bar")
         return self
@@ -287,6 +295,7 @@ class TreeForm(Form):
     )
     aliases: dict[ClientModel, Text] = setting({}, "Model names of clients that mean auto or tier/NAME.")
     tasks: dict[Tag, TaskForm] = setting({}, "Kinds of tasks, for which evals choose a tier.")
+    task_resolution: TaskResolutionForm = setting({}, "How the task is told of requests that name none.")
     features: dict[Tag, FeatureForm] = setting({}, "The registered features: what calls are made for.")
     default_tier: Name | None = setting(None, "Tier of calls without a task; the last tier if not given.")
     keys: list[KeyForm] = setting([], "Virtual keys: who may call.")

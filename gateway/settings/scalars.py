@@ -14,6 +14,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from farthing.tags import is_tag
+from router_policies.patterns import BadPattern, searcher
 
 FAULT: Final = "setting"
 """The pydantic error type of everything this package finds; its context holds `problem` and `at`."""
@@ -187,6 +188,22 @@ def matching(accepts: Callable[[str], object], rule: str) -> Scalar:
         return value
 
     return Scalar(parse, {"type": "string"})
+
+
+def _pattern(value: Any) -> str:
+    text = _text(value)
+    try:
+        searcher(text)
+    except BadPattern as error:
+        raise fault(f"{{given}} is not a pattern that can be used: {error}; RE2's syntax has no lookaround") from None
+    return text
+
+
+def _examples_file(value: Any) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"file://[^:?#]+\.jsonl", text):
+        raise fault("{given} is not a file of examples; write file://NAME.jsonl, seen from where this file lies")
+    return text
 
 
 def _url(value: Any) -> str:
@@ -377,5 +394,10 @@ HeaderValue = Annotated[str, Scalar(_header_value, {"type": "string"})]
 KeyHash = Annotated[
     str, matching(_HASH.fullmatch, "write sha256: and 64 hexadecimal digits, as `farthing keys new` prints")
 ]
+PromptHash = Annotated[
+    str, matching(_HASH.fullmatch, "write sha256: and 64 hexadecimal digits, as `farthing tasks hash` prints")
+]
+Pattern = Annotated[str, Scalar(_pattern, {"type": "string"})]
+ExamplesFile = Annotated[str, Scalar(_examples_file, {"type": "string", "pattern": r"^file://.+\.jsonl$"})]
 Zone = Annotated[str, Scalar(_zone, {"type": "string"})]
 Day = Annotated[date, Scalar(_day, {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"})]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from farthing.catalog import Budget, Catalog, Deployment, PriceOverride, Timeouts, VirtualKey
+from farthing.tasksigns import AS_USUAL, Reading
 from router_policies.breaker import BreakerRules
 
 
@@ -23,6 +24,14 @@ class UnregisteredFeatures(StrEnum):
 
     REFUSE = "refuse"
     COUNT = "count"
+
+
+class PromptCounting(StrEnum):
+    """Whether system prompts that no task claims are counted: where some task has a system prompt, or in any case."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class UpstreamClient(StrEnum):
@@ -158,6 +167,14 @@ class EvalSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSettings:
+    """How the task is told of requests that name none."""
+
+    reading: Reading = AS_USUAL
+    counting: PromptCounting = PromptCounting.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One generation of the configuration. `keys` by SHA-256 digest (32 bytes). `fingerprint` changes with any
     meaning, `sources_digest` with any byte of `files`."""
@@ -169,6 +186,7 @@ class Settings:
     upstream: UpstreamSettings
     logging: LoggingSettings
     unregistered_features: UnregisteredFeatures
+    tasks: TaskSettings
     catalog: Catalog
     keys: Mapping[bytes, VirtualKey]
     budgets: tuple[Budget, ...]
