@@ -13,6 +13,7 @@ from gateway.commands import (
     explain,
     keys,
     ledger,
+    mix,
     pricediff,
     prices,
     priceupdate,
@@ -67,6 +68,7 @@ report_group = _group("Reports from the ledger.")
 report_group.command("spend")(report.report_spend)
 report_group.command("inference")(report.report_inference)
 report_group.command("prompt-cache")(report.report_prompts)
+report_group.command("mix")(mix.report_mix)
 app.add_typer(report_group, name="report")
 
 ledger_group = _group("The ledger's file.")

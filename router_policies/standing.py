@@ -20,7 +20,7 @@ def standing(question: RouteQuestion, task: Task, tier: Tier) -> Standing:
     A pass is valid only for the deployments that were tested, for a bar at least as high as today's, and until
     it expires: whatever moved since, the tier has to pass again.
     """
-    card = _card(question.scorecards, task.name, tier.name)
+    card = card_of(question.scorecards, task.name, tier.name)
     if card is None:
         return Standing(passes=False, why=f"has no eval on record for {task.name}")
     fault = (
@@ -34,8 +34,8 @@ def standing(question: RouteQuestion, task: Task, tier: Tier) -> Standing:
     return Standing(passes=True, why=f"scored {_figures(card)}")
 
 
-def _card(cards: tuple[Scorecard, ...], task: str, tier: str) -> Scorecard | None:
-    """The newest card of that task and tier."""
+def card_of(cards: tuple[Scorecard, ...], task: str, tier: str) -> Scorecard | None:
+    """The newest card of that task and tier; None where there is none."""
     mine = [card for card in cards if card.task == task and card.tier == tier]
     return max(mine, key=lambda card: card.decided_ns, default=None)
 
