@@ -145,13 +145,15 @@ class Affinity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """A step of the ladder of models; tiers are ordered cheapest first, `rank` 0 is the cheapest."""
+    """A step of the ladder of models; tiers are ordered cheapest first, `rank` 0 is the cheapest. `fallback` is the
+    tier that answers where none of its deployments does, empty for none."""
 
     name: str
     rank: int
     deployments: tuple[Deployment, ...]
     balance: Balance = Balance.WEIGHTED
     affinity: Affinity = Affinity.AUTO
+    fallback: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

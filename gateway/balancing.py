@@ -190,7 +190,7 @@ class Balancer:
         """The deployments of a route in the order in which they are to be tried now, as many as may.
 
         Those come first that are fit to be asked; the others only after them, soonest due first. One whose provider
-        does not serve us comes not at all where there is any other.
+        does not serve us comes not at all where there is any other. Where there is a fallback, the last attempt is its.
         """
         if len(route.deployments) == 1:
             place = route.deployments[0]
@@ -198,8 +198,14 @@ class Balancer:
         now = self._clock.monotonic()
         fit: list[Try] = []
         out: list[Try] = []
-        for pool in route.pools or (pool_of(route.tier, route.deployments),):
-            self._sort_in(pool, call, now, fit, out)
+        first, *behind = route.pools or (pool_of(route.tier, route.deployments),)
+        self._sort_in(first, call, now, fit, out)
+        if behind:
+            others: list[Try] = []
+            for pool in behind:
+                self._sort_in(pool, call, now, others, out)
+            if others:
+                fit = [*fit[: max(self._max_attempts - 1, 1)], *others]
         if out:
             out.sort(key=_due)
             willing = [one for one in out if one.line is not None and one.line.breaker.fault is not Fault.REFUSED]
@@ -251,5 +257,9 @@ def _due(one: Try) -> float:
 
 
 def _with_a_choice(catalog: Catalog) -> Iterable[Deployment]:
-    groups = [*(tier.deployments for tier in catalog.tiers), *catalog.models.values()]
-    return (place for group in groups if len(group) > 1 for place in group)
+    targets = {tier.fallback for tier in catalog.tiers}
+    groups = [place for place in catalog.models.values() if len(place) > 1]
+    groups += [
+        tier.deployments for tier in catalog.tiers if len(tier.deployments) > 1 or tier.fallback or tier.name in targets
+    ]
+    return (place for group in groups for place in group)

@@ -11,6 +11,7 @@ from farthing.ports import Policy
 from farthing.routing import Demotion, Pool, RouteQuestion, Scorecard
 from gateway.thresholds import Reached
 from router_policies.deployments import pool_of
+from router_policies.fallbacks import fallbacks
 from router_policies.lowering import lower
 
 AUTO: Final = "auto"
@@ -24,7 +25,8 @@ class Destination:
     """`deployments` that may answer, and why these. `tier` is empty for a concrete model outside all tiers.
 
     `partition` is the text that cache keys carry for it: the same deployments give the same answers. `fails_over` is
-    False where one deployment only may be tried. `pools` are the deployments as the balancer wants them.
+    False where one deployment only may be tried. `pools` are the deployments as the balancer
+    wants them: those of the tier, then those of the tiers to which it falls.
     """
 
     tier: str
@@ -92,7 +94,7 @@ class Destinations:
             if fails_over:
                 return destination
             reason = f"{why}, no cheaper tier has a valid pass; {destination.reason}"
-            return replace(destination, reason=reason, fails_over=False)
+            return replace(_alone(destination), reason=reason)
         tier = self._catalog.tier(choice.tier)
         lowered = _destination(
             tier,
@@ -100,8 +102,9 @@ class Destinations:
             policy=destination.policy,
             reason=f"{why}, {choice.reason}",
             reference=destination.reference_tier,
+            behind=fallbacks(self._question(feature, task), tier.name),
         )
-        return lowered if fails_over else replace(lowered, fails_over=False)
+        return lowered if fails_over else _alone(lowered)
 
     def _by_policy(self, feature: Feature, task: Task | None) -> Destination:
         place = (feature.name, task.name if task else "")
@@ -119,6 +122,7 @@ class Destinations:
             policy=feature.policy,
             reason=choice.reason,
             reference=task.reference if task else self._catalog.default_tier,
+            behind=fallbacks(self._question(feature, task), tier.name),
         )
 
     def _question(self, feature: Feature, task: Task | None) -> RouteQuestion:
@@ -162,23 +166,41 @@ class Destinations:
 
 
 def _destination(
-    tier: Tier | None, deployments: tuple[Deployment, ...], *, policy: str, reason: str, reference: str
+    tier: Tier | None,
+    deployments: tuple[Deployment, ...],
+    *,
+    policy: str,
+    reason: str,
+    reference: str,
+    behind: tuple[Tier, ...] = (),
 ) -> Destination:
-    """To deployments of a tier, or (None) of no tier."""
+    """To deployments of a tier, or (None) of no tier; `behind` are the tiers to which it falls."""
     name = tier.name if tier else ""
-    places = ",".join(sorted(f"{place.id}@{place.provider.base_url}" for place in deployments))
+    pools = [pool_of(name, deployments, tier.balance, tier.affinity) if tier else pool_of(name, deployments)]
+    known = {place.id for place in deployments}
+    for other in behind:
+        if places := [place for place in other.deployments if place.id not in known]:
+            pools.append(pool_of(other.name, places, other.balance, other.affinity))
+            known |= {place.id for place in places}
+    every = tuple(place for pool in pools for place in pool.deployments)
     return Destination(
         tier=name,
-        deployments=deployments,
+        deployments=every,
         policy=policy,
         reason=reason,
         reference_tier=reference,
-        partition=f"{name}|{places}",
-        pools=_pools(name, deployments, tier) if len(deployments) > 1 else (),
+        partition=">".join(map(_partition, pools)),
+        pools=tuple(pools) if len(every) > 1 else (),
     )
 
 
-def _pools(name: str, deployments: tuple[Deployment, ...], tier: Tier | None) -> tuple[Pool, ...]:
-    if tier is None:
-        return (pool_of(name, deployments),)
-    return (pool_of(name, deployments, tier.balance, tier.affinity),)
+def _partition(pool: Pool) -> str:
+    places = ",".join(sorted(f"{place.id}@{place.provider.base_url}" for place in pool.deployments))
+    return f"{pool.tier}|{places}"
+
+
+def _alone(destination: Destination) -> Destination:
+    """The same for one attempt, in the tier itself."""
+    pools = destination.pools[:1]
+    deployments = pools[0].deployments if pools else destination.deployments
+    return replace(destination, deployments=deployments, pools=pools, fails_over=False)

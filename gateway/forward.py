@@ -95,6 +95,9 @@ class Forwarded(Value, frozen=True, kw_only=True):
 class FailureMeter(Protocol):
     """Pays for attempts that fail."""
 
+    def turn_to(self, tier: str) -> None:
+        """The next attempt is at another tier."""
+
     async def pay_failure(self, forwarded: Forwarded) -> None:
         """Charge what a failed attempt says that it billed, and see to it that the next one is held as whole as it was.
         Raises MoneyError: then there is to be none."""
@@ -123,10 +126,13 @@ class Forwarder:
         Raises UpstreamUnreachable or UpstreamTimeout where the last attempt had no response, MoneyError where there is
         no money for a further one.
         """
-        tries = self.balancer.tries(route, call)
-        for number, (deployment, line, _) in enumerate(tries):
+        tries, present = self.balancer.tries(route, call), route.tier
+        for number, (deployment, line, tier) in enumerate(tries):
             if self.balancer.is_passed_over(tries, number):
                 continue
+            if tier != present:
+                present = tier
+                meter.turn_to(tier)
             last = number + 1 == len(tries)
             body = upstream_body(call, deployment, cap, self.shape(call, deployment))
             started = self._clock.monotonic()

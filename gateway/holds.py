@@ -8,6 +8,7 @@ from farthing.call import Call, Endpoint
 from farthing.catalog import Deployment, Feature, OutputBound
 from farthing.errors import BudgetExceeded
 from farthing.money import Nano, nano_from_usd
+from farthing.routing import Route
 from farthing.value import changed
 from gateway.allowances import UNSEEN_TOKENS, Allowance
 from gateway.books import Page
@@ -32,8 +33,9 @@ class Holds:
 
     async def hold(self, page: Page, call: Call, feature: Feature, cap: int) -> tuple[Call, Allowance | None]:
         """Hold the worst case of the call, whose choices have `cap` output tokens at most, at any deployment of its
-        route. Returns the call, with a tighter bound on its input where only that one fits, and the allowance of its
-        stream where less than its cap is held. Raises BudgetExceeded or LedgerUnavailable with nothing held."""
+        route; where that does not fit, at any of its own tier, and then it has no fallback. Returns the call, with a
+        tighter bound on its input where only that one fits, and the allowance of its stream where less than its cap is
+        held. Raises BudgetExceeded or LedgerUnavailable with nothing held."""
         assert page.route is not None
         places = page.route.deployments
         seconds = sum(place.provider.timeouts.total for place in places)
@@ -42,6 +44,9 @@ class Holds:
         try:
             await page.reserve(amount, seconds)
         except BudgetExceeded as refusal:
+            if (alone := without_fallback(page.route)) is not page.route:
+                page.route = alone
+                return await self.hold(page, call, feature, cap)
             call = await self._counted(call, places, cap, tokens, refusal)
             await page.reserve(self._pricing.worst_case(call, places, cap, output=tokens), seconds)
         return call, None if tokens is None else self._allowance(page, call, places, cap, tokens)
@@ -86,6 +91,14 @@ class Holds:
             choices=call.choices,
             on_lump=distrust,
         )
+
+
+def without_fallback(route: Route) -> Route:
+    """The route with the deployments of its own tier only."""
+    if len(route.pools) < 2:
+        return route
+    own = route.pools[:1]
+    return changed(route, deployments=own[0].deployments, pools=own)
 
 
 def _shows_its_output(call: Call) -> bool:

@@ -34,6 +34,7 @@ class Settlement:
         self, page: Page, call: Call, pricing: Pricing, clock: Clock, allowance: Allowance | None = None
     ) -> None:
         self._page = page
+        self._route = page.route
         self._call = call
         self._pricing = pricing
         self.clock = clock
@@ -142,6 +143,16 @@ class Settlement:
         self._reader.take(error)
         if (usage := self._reader.usage) is not None:
             self.charge(usage)
+
+    def turn_to(self, tier: str) -> None:
+        """See FailureMeter: route, headers and record name the tier at which the call is tried, and say why."""
+        page, route = self._page, self._route
+        if route is None:
+            return
+        if tier != route.tier:
+            reason = f"fallback: {tier} in place of {route.tier}, of which no deployment answers; {route.reason}"
+            route = changed(route, tier=tier, reason=reason)
+        page.route, page.tier = route, tier
 
     async def pay_failure(self, forwarded: Forwarded) -> None:
         """See FailureMeter. What was billed is charged beside the attempt that will answer, and set aside in addition:

@@ -134,6 +134,7 @@ class Stair:
     rules: BreakerRules = field(default_factory=lambda: BreakerRules(cooldown_s=10))
     balance: Balance = Balance.WEIGHTED
     affinity: Affinity = Affinity.AUTO
+    fallback: str = ""
     limit: Nano = PLENTY
     records: list[Record] = field(default_factory=list)
     ledger: MemoryLedger = field(init=False)
@@ -163,7 +164,14 @@ class Stair:
 
     def _generation(self) -> Generation:
         tiers = (
-            Tier(name="small", rank=0, deployments=self.small, balance=self.balance, affinity=self.affinity),
+            Tier(
+                name="small",
+                rank=0,
+                deployments=self.small,
+                balance=self.balance,
+                affinity=self.affinity,
+                fallback=self.fallback,
+            ),
             Tier(name="large", rank=1, deployments=self.large),
         )
         catalog = Catalog(

@@ -240,6 +240,7 @@ def _tier(rank: int, form: TierForm, providers: Mapping[str, Provider]) -> Tier:
         deployments=deployments,
         balance=Balance(form.balance),
         affinity=Affinity(form.affinity),
+        fallback=form.fallback or "",
     )
 
 

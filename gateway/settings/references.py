@@ -46,6 +46,14 @@ def _texts(rows: Rows) -> Iterator[tuple[Path, str]]:
     return ((path, value) for path, value in rows if isinstance(value, str))
 
 
+def _circle(behind: dict[str, str], start: str) -> list[str]:
+    """The names from `start` on that lead back to it, empty where they lead elsewhere."""
+    way = [start]
+    while (following := behind.get(way[-1])) is not None and following not in way:
+        way.append(following)
+    return way if following == start else []
+
+
 class _Check:
     def __init__(self, tree: Tree, findings: Findings) -> None:
         self._tree, self._findings = tree, findings
@@ -62,6 +70,7 @@ class _Check:
         self._unique(self._column("tiers", "name"), "tier")
         for path, deployments in self._column("tiers", "deployments"):
             self._deployments(path, deployments)
+        self._fallbacks()
         default = self._tree.data.get("default_tier")
         self._known(("default_tier",), default, self._tier_names, "tier", "tiers")
         if not self._tier_names and not self._tree.data.get("models") and not self._findings:
@@ -235,6 +244,23 @@ class _Check:
             identity = (str(row.get("provider")), str(row.get("model")))
             if seen.setdefault(identity, index) != index and "model" in row:
                 self._say((*path, index), "the same model of the same provider stands above; keep one")
+
+    def _fallbacks(self) -> None:
+        """Tiers fall to tiers that exist, and never in a circle."""
+        behind: dict[str, str] = {}
+        places: dict[str, Path] = {}
+        for path, tier in _texts(self._column("tiers", "fallback")):
+            self._known(path, tier, self._tier_names, "tier", "tiers")
+            name = _rows(self._tree.data.get("tiers"))[int(path[1])].get("name")
+            if isinstance(name, str) and name not in behind:
+                behind[name], places[name] = tier, path
+        told: set[str] = set()
+        for name in behind:
+            circle = _circle(behind, name)
+            if circle and told.isdisjoint(circle):
+                told.update(circle)
+                way = " -> ".join([*circle, name])
+                self._say(places[name], f"tiers fall back in a circle ({way}); let one of them fall to none")
 
     def _below(self, place: Path, tier: Any, reference: Any) -> None:
         ranks = {name: rank for rank, name in reversed(list(enumerate(self._tier_names)))}

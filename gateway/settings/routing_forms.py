@@ -181,6 +181,11 @@ class TierForm(Form):
         "Whether calls with the same prompt prefix go to the same deployment, for its prompt cache. auto: those of "
         "features with prompt_cache: auto. prompt: all. none: no.",
     )
+    fallback: Name | None = setting(
+        None,
+        "Tier that answers where none of the deployments does, if it is trusted with the task. Without one such calls "
+        "fail.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TierForm":

@@ -11,7 +11,7 @@ from farthing.errors import FarthingError
 from farthing.money import Nano
 from gateway.pipeline import serve
 from gateway.upstreams.testing import Ending, Scripted
-from tests.deployments_farm import STREAM, WELL, barn, farm_of, lines
+from tests.deployments_farm import STREAM, WELL, barn, farm_of
 from tests.scripted_pipeline import Stair, frames, plain, stream
 
 SAYINGS = {
@@ -33,44 +33,47 @@ CALLS = st.tuples(st.booleans(), st.sampled_from(["stays", "leaves at once", "le
 
 
 @given(
-    says=st.lists(st.sampled_from(sorted(SAYINGS)), min_size=3, max_size=3),
+    says=st.lists(st.sampled_from(sorted(SAYINGS)), min_size=4, max_size=4),
     calls=st.lists(CALLS, min_size=1, max_size=12),
     pauses=st.lists(st.sampled_from([0, 1, 11]), min_size=1),
     limit=st.sampled_from([10**12, 0, 4_000_000]),
     balance=st.sampled_from(Balance),
+    fallback=st.sampled_from(["", "large"]),
 )
 @settings(max_examples=120, deadline=None)
 def test_nothing_is_under_way_once_all_calls_have_ended(
-    says: list[str], calls: list[tuple[bool, str]], pauses: list[int], limit: int, balance: Balance
+    says: list[str], calls: list[tuple[bool, str]], pauses: list[int], limit: int, balance: Balance, fallback: str
 ) -> None:
-    asyncio.run(_play(says, calls, pauses, limit, balance))
+    asyncio.run(_play(says, calls, pauses, limit, balance, fallback))
 
 
 async def _play(
-    says: list[str], calls: list[tuple[bool, str]], pauses: list[int], limit: int, balance: Balance
+    says: list[str], calls: list[tuple[bool, str]], pauses: list[int], limit: int, balance: Balance, fallback: str
 ) -> None:
-    stair = Stair(limit=Nano(limit))
-    stair.balance = balance
+    stair = Stair(limit=Nano(limit), balance=balance, fallback=fallback)
     barn(1, 2, 1, stair=stair)
     for number, name in enumerate(says):
         if (script := SAYINGS[name]) is not None:
-            farm_of(stair).says[f"p{number}/small-model"] = script
+            farm_of(stair).says[f"p{number}/small-model" if number < 3 else "one/large-model"] = script
 
+    known = stair.runtime.forwarder.balancer.lines
+    assert len(known) == (4 if fallback else 3)
     running = []
     for number, (streams, manner) in enumerate(calls):
         running.append(asyncio.ensure_future(_call(stair, streams, manner)))
         if pause := pauses[number % len(pauses)]:
             await asyncio.sleep(0)
             stair.clock.advance(pause)
-        assert all(line.outstanding >= 0 for line in lines(stair))
+        assert all(line.outstanding >= 0 for line in known.values())
     await asyncio.gather(*running)
     await stair.runtime.drains.settle()
 
-    assert [line.outstanding for line in lines(stair)] == [0, 0, 0]
+    assert {line.outstanding for line in known.values()} == {0}
     stair.clock.advance(10_000)
-    assert all(line.breaker.admits(stair.clock.monotonic()) for line in lines(stair))  # no probe was lost
+    assert all(line.breaker.admits(stair.clock.monotonic()) for line in known.values())  # no probe was lost
     assert len(stair.records) == len(calls)
     assert not stair.ledger.holds
+    assert stair.ledger.overages == 0
 
 
 async def _call(stair: Stair, streams: bool, manner: str) -> None:

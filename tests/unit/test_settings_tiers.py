@@ -89,3 +89,59 @@ def test_a_mistake_in_the_breaker_is_told_with_its_place(tmp_path: Path, breaker
     (found,) = findings_of(tmp_path, f"{HEAD}{tiers}{FOOT}upstream: {{breaker: {breaker}}}\n")
 
     assert finding in found
+
+
+THREE = """\
+providers: {{box: {{kind: vllm}}}}
+tiers:
+  - name: small
+    fallback: {small}
+    deployments: [{{provider: box, model: tiny}}]
+  - name: medium
+    fallback: {medium}
+    deployments: [{{provider: box, model: mid}}]
+  - name: large
+    fallback: {large}
+    deployments: [{{provider: box, model: big}}]
+features: {{support: {{}}}}
+"""
+
+
+def test_a_tier_may_fall_to_any_other(tmp_path: Path) -> None:
+    tiers = load_text(tmp_path, THREE.format(small="large", medium="small", large="~")).catalog.tiers
+
+    assert [tier.fallback for tier in tiers] == ["large", "small", ""]
+
+
+@pytest.mark.parametrize(
+    ("small", "medium", "large", "findings"),
+    [
+        ("lage", "~", "~", ["4:15: tiers[0].fallback: there is no tier 'lage'; did you mean 'large'?"]),
+        ("small", "~", "~", ["4:15: tiers[0].fallback: tiers fall back in a circle (small -> small); let one of them"]),
+        (
+            "medium",
+            "small",
+            "~",
+            ["4:15: tiers[0].fallback: tiers fall back in a circle (small -> medium -> small); let one of them"],
+        ),
+        (
+            "medium",
+            "large",
+            "medium",
+            ["7:15: tiers[1].fallback: tiers fall back in a circle (medium -> large -> medium); let one of them"],
+        ),
+        ("[large]", "~", "~", ["4:15: tiers[0].fallback: "]),
+        ("7", "~", "~", ["4:15: tiers[0].fallback: "]),
+    ],
+)
+def test_a_fallback_that_cannot_be_is_told_with_its_place(
+    tmp_path: Path, small: str, medium: str, large: str, findings: list[str]
+) -> None:
+    found = findings_of(tmp_path, THREE.format(small=small, medium=medium, large=large))
+
+    assert [one[: len(start)] for one, start in zip(found, findings, strict=True)] == findings
+
+
+@pytest.mark.parametrize("tiers", ["[7]", "{fallback: x}", "[{fallback: large}]", "[[]]", "x"])
+def test_tiers_of_the_wrong_shape_are_told_and_break_nothing(tmp_path: Path, tiers: str) -> None:
+    assert findings_of(tmp_path, f"{HEAD}tiers: {tiers}\n{FOOT}")
