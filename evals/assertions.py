@@ -5,25 +5,36 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from evals.graders import CHECKS, REGEX_MAX, schema_fault, to_number
+from evals.graders import GRADERS
+from evals.jsonchecks import schema_fault
 from evals.located import Findings, Located
 from evals.scalars import read_decimal, read_mapping, read_number, read_share
 from evals.suite import Assertion
+from evals.textchecks import REGEX_MAX, to_number
+from evals.toolchecks import wanted_fault
 
-KEYS: Final = frozenset({"type", "value", "weight", "threshold", "metric", "labels", "tolerance"})
-NOT_YET: Final = frozenset(
-    {
-        "similar",
-        "llm-rubric",
-        "factuality",
-        "cost",
-        "latency",
-        "python",
-        "javascript",
-        "assert-set",
-        "model-graded",
-    }
+KEYS: Final = frozenset(
+    {"type", "value", "weight", "threshold", "metric", "labels", "tolerance", "relative_tolerance", "assert"}
 )
+OWNERS: Final = {
+    "labels": "label",
+    "tolerance": "final-number",
+    "relative_tolerance": "final-number",
+    "assert": "assert-set",
+}
+"""Keys that one type alone has."""
+LIMITS: Final = {"cost": "USD", "latency": "milliseconds"}
+"""Types whose threshold is a limit in that unit, as in promptfoo, and no score."""
+NOT_HERE: Final = {
+    "python": "an answer's code is run by `code`, and code of the suite's own by nobody: write out what is wanted",
+    "javascript": "write out what is wanted, with `equals`, `is-json` or `code`",
+    "webhook": "write out what is wanted, with `equals`, `is-json` or `code`",
+    "model-graded-closedqa": "write a rubric with `llm-rubric`",
+    "model-graded-factuality": "write a rubric with `llm-rubric`",
+    "factuality": "write a rubric with `llm-rubric`",
+    "answer-relevance": "write a rubric with `llm-rubric`",
+    "g-eval": "write a rubric with `llm-rubric`",
+}
 """promptfoo's types that are not graded here; silence about them would be a silent pass."""
 WEIGHT_MAX: Final = 1000
 
@@ -51,14 +62,17 @@ def _assertion(at: Located, findings: Findings, fill: Fill) -> Assertion | None:
     keys = read_mapping(at, KEYS, findings)
     name = keys["type"].value if "type" in keys else None
     if not isinstance(name, str):
-        findings.add(at, f"an assertion has a `type`: one of {', '.join(CHECKS)}")
+        findings.add(at, f"an assertion has a `type`: one of {', '.join(GRADERS)}")
         return None
     kind = name.removeprefix("not-")
-    if kind in NOT_YET:
-        findings.add(keys["type"], f"assertions of type {name!r} are not supported yet: remove it")
+    if kind in NOT_HERE:
+        findings.add(keys["type"], f"assertions of type {name!r} are not supported: {NOT_HERE[kind]}")
         return None
-    if kind not in CHECKS:
-        findings.unknown(keys["type"], name, [*CHECKS, *(f"not-{known}" for known in CHECKS)], "assertion type")
+    if kind not in GRADERS:
+        findings.unknown(keys["type"], name, [*GRADERS, *(f"not-{known}" for known in GRADERS)], "assertion type")
+        return None
+    if name == "not-assert-set":
+        findings.add(keys["type"], "a set cannot be turned round: turn its assertions round")
         return None
     return _checked(at, keys, findings, fill, kind=kind, negated=name != kind)
 
@@ -69,14 +83,17 @@ def _checked(
     labels = fill(keys["labels"].plain()) if "labels" in keys else []
     assertion = Assertion(
         type=kind,
-        value=fill(keys["value"].plain()) if "value" in keys else None,
+        value=_value(at, keys, findings, fill, kind),
         negated=negated,
         weight=read_number(keys["weight"], findings, most=WEIGHT_MAX) if "weight" in keys else 1.0,
-        threshold=read_share(keys["threshold"], findings, above_zero=True) if "threshold" in keys else 1.0,
+        threshold=_threshold(keys, findings, kind),
         labels=tuple(labels) if _are_texts(labels) else (),
         tolerance=read_decimal(keys["tolerance"], findings) if "tolerance" in keys else Decimal(0),
+        relative=read_decimal(keys["relative_tolerance"], findings) if "relative_tolerance" in keys else Decimal(0),
+        inner=read_assertions([keys["assert"]], at, findings, fill) if "assert" in keys else (),
+        place=f"{at.file}:{at.line}",
     )
-    for name, owner in (("labels", "label"), ("tolerance", "final-number")):
+    for name, owner in OWNERS.items():
         if name in keys and kind != owner:
             findings.add(keys[name], f"`{name}` belongs to {owner} only")
     fault = _FAULTS[kind](assertion)
@@ -85,14 +102,44 @@ def _checked(
     return assertion
 
 
+def _value(at: Located, keys: Mapping[str, Located], findings: Findings, fill: Fill, kind: str) -> Any:
+    if kind not in LIMITS:
+        return fill(keys["value"].plain()) if "value" in keys else None
+    if "threshold" in keys and "value" not in keys:
+        return read_decimal(keys["threshold"], findings)
+    findings.add(at, f"{kind}: give the most it may be, in {LIMITS[kind]}, as `threshold`, and no `value`")
+    return Decimal(0)
+
+
+def _threshold(keys: Mapping[str, Located], findings: Findings, kind: str) -> float:
+    if kind in LIMITS or "threshold" not in keys:
+        return 1.0
+    return read_share(keys["threshold"], findings, above_zero=True)
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) and text for text in value)
+
+
+def _no_fault(assertion: Assertion) -> str:
+    del assertion
+    return ""
 
 
 def _text_fault(assertion: Assertion) -> str:
     if isinstance(assertion.value, (int, float)) and not isinstance(assertion.value, bool):
         return ""
     return "" if isinstance(assertion.value, str) and assertion.value else "`value` is a text that is not empty"
+
+
+def _text_or_json_fault(assertion: Assertion) -> str:
+    if isinstance(assertion.value, (Mapping, list)):
+        return ""
+    return _text_fault(assertion) and "`value` is a text that is not empty, or a mapping or list to be equal as JSON"
+
+
+def _text_or_texts_fault(assertion: Assertion) -> str:
+    return _list_fault(assertion) if isinstance(assertion.value, list) else _text_fault(assertion)
 
 
 def _list_fault(assertion: Assertion) -> str:
@@ -128,16 +175,32 @@ def _number_fault(assertion: Assertion) -> str:
     return "" if to_number(str(assertion.value)) is not None else "`value` is a number"
 
 
+def _set_fault(assertion: Assertion) -> str:
+    return "" if assertion.inner else "`assert` is a list of the assertions in the set"
+
+
+def _calls_fault(assertion: Assertion) -> str:
+    return wanted_fault(assertion.value)
+
+
 _FAULTS: Final[Mapping[str, Callable[[Assertion], str]]] = {
+    "assert-set": _set_fault,
     "contains": _text_fault,
     "contains-all": _list_fault,
     "contains-any": _list_fault,
     "contains-json": _json_fault,
-    "equals": _text_fault,
+    "cost": _no_fault,
+    "equals": _text_or_json_fault,
     "final-number": _number_fault,
     "icontains": _text_fault,
+    "icontains-all": _list_fault,
+    "icontains-any": _list_fault,
     "is-json": _json_fault,
+    "is-valid-openai-tools-call": _no_fault,
     "label": _label_fault,
+    "latency": _no_fault,
+    "normalized": _text_or_texts_fault,
     "regex": _regex_fault,
     "starts-with": _text_fault,
+    "tool-call": _calls_fault,
 }

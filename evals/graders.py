@@ -1,226 +1,186 @@
-"""Graders: pure functions from an output to a score in [0, 1] and a reason that quotes nothing of the output."""
+"""Graders: what each type of assertion measures, and the pure ones from an answer to a score and a reason.
 
-import json
-import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+A reason is in words of the suite and quotes nothing of the answer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from math import fsum
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Final
 
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-
-from evals.suite import Assertion, Item
+from evals import jsonchecks, textchecks, toolchecks
+from evals.answers import GradedAnswer
+from evals.suite import Assertion, Item, Suite, digest
+from farthing.money import ZERO, Nano, nano_from_usd
 
 TEXT_MAX: Final = 100_000
 """Characters of an output that are looked at."""
-REGEX_MAX: Final = 512
-REGEX_TEXT_MAX: Final = 8_192
-"""A pattern that backtracks is bounded by what it runs on; it still comes from the suite's author alone."""
-JSON_STARTS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """A score in [0, 1] and why, in words of the suite: never the model's."""
+    """A score in [0, 1] and why, in words of the suite: never the model's.
 
-    score: float
+    `score` is None where the item could not be graded: `error` says why, with the assertion's file and line. Such an
+    item counts as unanswered, never as passed. `cost` is what grading cost, nano-dollars.
+    """
+
+    score: float | None
     reason: str = ""
+    error: str = ""
+    cost: Nano = ZERO
 
 
-Check = Callable[[Assertion, str], float]
+Check = Callable[[Assertion, GradedAnswer], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grader:
+    """One type of assertion. `metric` is what its mean is called; `error` the share of its grades that are wrong by
+    the grader's own doing (None: to be measured, as a judge's against gold). A change of what it does is a new
+    `version`."""
+
+    metric: str
+    error: float | None = 0.0
+    version: int = 1
+    check: Check | None = None
+
+
+def _exact(check: Check) -> Grader:
+    return Grader(metric="accuracy", check=check)
+
+
+def _within(check: Check) -> Grader:
+    return Grader(metric="within limit", check=check)
+
+
+def _cost(assertion: Assertion, answer: GradedAnswer) -> float:
+    return float(answer.cost <= nano_from_usd(assertion.value))
+
+
+def _latency(assertion: Assertion, answer: GradedAnswer) -> float:
+    if answer.latency_s is None:
+        raise Ungraded("nobody knows how long the answer took")
+    return float(answer.latency_s * 1_000 <= float(assertion.value))
+
+
+GRADERS: Final[Mapping[str, Grader]] = MappingProxyType(
+    {
+        "assert-set": Grader(metric="accuracy"),
+        "contains": _exact(textchecks.contains),
+        "contains-all": _exact(textchecks.contains_all),
+        "contains-any": _exact(textchecks.contains_any),
+        "contains-json": _exact(jsonchecks.contains_json),
+        "cost": _within(_cost),
+        "equals": _exact(jsonchecks.equals),
+        "final-number": _exact(textchecks.is_final_number),
+        "icontains": _exact(textchecks.icontains),
+        "icontains-all": _exact(textchecks.icontains_all),
+        "icontains-any": _exact(textchecks.icontains_any),
+        "is-json": _exact(jsonchecks.is_json),
+        "is-valid-openai-tools-call": Grader(metric="accuracy"),
+        "label": _exact(textchecks.label),
+        "latency": _within(_latency),
+        "normalized": _exact(textchecks.normalized),
+        "regex": _exact(textchecks.regex),
+        "starts-with": _exact(textchecks.starts_with),
+        "tool-call": _exact(toolchecks.tool_call),
+    }
+)
+"""Assertion types by name; `not-` may stand before any but assert-set."""
+
+
+class Ungraded(Exception):
+    """No grade could be found; the message says why and quotes nothing of the answer."""
 
 
 def grade(item: Item, output: str) -> Grade:
-    """The weighted mean of the item's assertions; with an item threshold 1 from there on, else 0."""
-    text = output[:TEXT_MAX]
-    grades = [(assertion, grade_assertion(assertion, text)) for assertion in item.assertions]
-    total = fsum(assertion.weight for assertion, _ in grades)
-    score = fsum(assertion.weight * found.score for assertion, found in grades) / total
+    """The grade of a text, where none of the item's assertions has to ask anybody."""
+    answer = GradedAnswer(text=output[:TEXT_MAX])
+    return combine(item, [(assertion, grade_assertion(assertion, answer, item)) for assertion in item.assertions])
+
+
+def combine(item: Item, grades: Sequence[tuple[Assertion, Grade]]) -> Grade:
+    """The weighted mean of the assertions' grades; with an item threshold 1 from there on, else 0. Without a score
+    where one of them has none."""
+    cost = Nano(sum(found.cost for _, found in grades))
+    errors = [found.error for _, found in grades if found.score is None]
+    if errors:
+        return Grade(score=None, error="; ".join(errors), cost=cost)
+    score = weighted(grades)
     if item.threshold is not None:
         score = float(score >= item.threshold)
-    return Grade(score=score, reason="; ".join(found.reason for _, found in grades if found.reason))
+    return Grade(score=score, reason="; ".join(found.reason for _, found in grades if found.reason), cost=cost)
 
 
-def grade_assertion(assertion: Assertion, output: str) -> Grade:
-    """1 if the assertion holds, else 0 with its name. A raw score holds from the assertion's threshold on."""
-    holds = CHECKS[assertion.type](assertion, output) >= assertion.threshold
-    if holds is not assertion.negated:
+def weighted(grades: Sequence[tuple[Assertion, Grade]]) -> float:
+    """The weighted mean of the scores, all of which are known."""
+    total = fsum(assertion.weight for assertion, _ in grades)
+    return fsum(assertion.weight * (found.score or 0.0) for assertion, found in grades) / total
+
+
+def grade_assertion(assertion: Assertion, answer: GradedAnswer, item: Item | None = None) -> Grade:
+    """1 if the assertion holds, else 0 with its name. A raw score holds from the assertion's threshold on.
+
+    A check that raises gives no score, and says where the assertion stands.
+    """
+    try:
+        return settle(assertion, _raw(assertion, answer, item))
+    except Ungraded as refusal:
+        return failed(assertion, str(refusal))
+    except Exception as error:  # noqa: BLE001 - a grader that breaks is an item without a grade, not a lost run
+        return failed(assertion, f"the grader broke: {type(error).__name__}")
+
+
+def settle(assertion: Assertion, raw: float) -> Grade:
+    """The grade that a raw score means."""
+    if (raw >= assertion.threshold) is not assertion.negated:
         return Grade(score=1.0)
-    name = f"not-{assertion.type}" if assertion.negated else assertion.type
-    return Grade(score=0.0, reason=f"{name} does not hold")
+    return Grade(score=0.0, reason=f"{assertion.name} does not hold")
 
 
-# --- text ----------------------------------------------------------------------------------------
+def failed(assertion: Assertion, why: str, cost: Nano = ZERO) -> Grade:
+    """The grade of an assertion that could not be graded."""
+    return Grade(score=None, error=f"{assertion.place}: {assertion.name}: {why}".removeprefix(": "), cost=cost)
 
 
-def _equals(assertion: Assertion, output: str) -> float:
-    return float(output.strip() == str(assertion.value).strip())
+def _raw(assertion: Assertion, answer: GradedAnswer, item: Item | None) -> float:
+    if assertion.type == "assert-set":
+        return _of_set(assertion, answer, item)
+    if assertion.type == "is-valid-openai-tools-call":
+        return toolchecks.valid_tools_call(item.extras.get("tools", ()) if item else (), answer)
+    check = GRADERS[assertion.type].check
+    if check is None:
+        raise Ungraded("somebody has to be asked")
+    return check(assertion, answer)
 
 
-def _contains(assertion: Assertion, output: str) -> float:
-    return float(str(assertion.value) in output)
+def _of_set(assertion: Assertion, answer: GradedAnswer, item: Item | None) -> float:
+    grades = [(inner, grade_assertion(inner, answer, item)) for inner in assertion.inner]
+    for _, found in grades:
+        if found.score is None:
+            raise Ungraded(found.error)
+    return weighted(grades)
 
 
-def _icontains(assertion: Assertion, output: str) -> float:
-    return float(str(assertion.value).casefold() in output.casefold())
+# --- what a suite is graded by -------------------------------------------------------------------
 
 
-def _starts_with(assertion: Assertion, output: str) -> float:
-    return float(output.lstrip().startswith(str(assertion.value)))
+def graders_of(suite: Suite) -> tuple[str, ...]:
+    """The types of assertion that the suite uses, those inside sets too, sorted."""
+    return tuple(sorted({name for item in suite.items for one in item.assertions for name in _types(one)}))
 
 
-def _contains_any(assertion: Assertion, output: str) -> float:
-    return float(any(text in output for text in assertion.value))
+def _types(assertion: Assertion) -> list[str]:
+    return [assertion.type, *(name for inner in assertion.inner for name in _types(inner))]
 
 
-def _contains_all(assertion: Assertion, output: str) -> float:
-    """The share that is found, so that a threshold below 1 means something."""
-    return sum(text in output for text in assertion.value) / len(assertion.value)
+def metric_of(suite: Suite) -> str:
+    """What the suite's score is called on a report."""
+    return ", ".join(sorted({GRADERS[name].metric for name in graders_of(suite)}))
 
 
-def _regex(assertion: Assertion, output: str) -> float:
-    return float(re.search(assertion.value, output[:REGEX_TEXT_MAX]) is not None)
-
-
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-def _is_json(assertion: Assertion, output: str) -> float:
-    try:
-        value = _DECODER.decode(output)
-    except (ValueError, RecursionError):
-        return 0.0
-    return float(fits(assertion.value, value))
-
-
-def _contains_json(assertion: Assertion, output: str) -> float:
-    return float(any(fits(assertion.value, value) for value in _json_inside(output)))
-
-
-def _json_inside(text: str) -> Iterator[Any]:
-    """The objects and arrays that start somewhere in the text."""
-    for start, _ in zip(re.finditer(r"[{\[]", text), range(JSON_STARTS_MAX), strict=False):
-        try:
-            yield _DECODER.raw_decode(text, start.start())[0]
-        except (ValueError, RecursionError):
-            continue
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def fits(schema: Any, value: Any) -> bool:
-    """True if the value is valid under the JSON schema, or there is none."""
-    if schema is None:
-        return True
-    try:
-        _validator(json.dumps(schema, sort_keys=True)).validate(value)
-    except (ValidationError, RecursionError, Unresolvable):
-        return False
-    return True
-
-
-def schema_fault(schema: Any) -> str:
-    """What is wrong with a JSON schema; empty if nothing. References must stay inside it: nothing is fetched."""
-    if not isinstance(schema, (Mapping, bool)):
-        return "a JSON schema is an object"
-    try:
-        validator_for(schema).check_schema(schema)
-    except SchemaError as error:
-        return f"is not a valid JSON schema: {error.message}"
-    if any(not reference.startswith("#") for reference in _references(schema)):
-        return "a $ref must begin with # (other schemas are not fetched)"
-    return ""
-
-
-@lru_cache(maxsize=256)
-def _validator(schema_text: str) -> Any:
-    schema = json.loads(schema_text)
-    return validator_for(schema)(schema, registry=Registry())
-
-
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        for child in schema.values():
-            yield from _references(child)
-    elif isinstance(schema, list):
-        for child in schema:
-            yield from _references(child)
-
-
-# --- ours ----------------------------------------------------------------------------------------
-
-
-def _label(assertion: Assertion, output: str) -> float:
-    found = first_label(assertion.labels, output)
-    return float(found is not None and found.casefold() == str(assertion.value).casefold())
-
-
-def first_label(labels: tuple[str, ...], output: str) -> str | None:
-    """The label that appears first in the output as a whole word, in any case; the longest of those at one place."""
-    # A label need not begin or end with a letter, so "whole word" is: no word character beside it.
-    words = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    found = re.search(rf"(?<!\w)(?:{words})(?!\w)", output, re.IGNORECASE)
-    return found[0] if found else None
-
-
-# A minus counts only where no digit stands before it ("10-5" is not "-5"); commas only between groups of three.
-_NUMBER: Final = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])|(?:(?<![\w.])-)?\d+(?:\.\d+)?")
-_ANSWER: Final = re.compile(r"\banswer\b", re.IGNORECASE)
-
-
-def _final_number(assertion: Assertion, output: str) -> float:
-    found = final_number(output)
-    wanted = to_number(str(assertion.value))
-    return float(found is not None and wanted is not None and abs(found - wanted) <= assertion.tolerance)
-
-
-def final_number(output: str) -> Decimal | None:
-    """The first number after the last word "answer" that has one after it, else the last number, else None."""
-    numbers = list(_NUMBER.finditer(output))
-    if not numbers:
-        return None
-    starts = [number.start() for number in numbers]
-    marks = [found.end() for found in _ANSWER.finditer(output) if found.end() <= starts[-1]]
-    chosen = bisect_left(starts, marks[-1]) if marks else -1
-    return to_number(numbers[chosen][0])
-
-
-def to_number(text: str) -> Decimal | None:
-    """The number that the text is, with or without commas between thousands; None if it is none."""
-    try:
-        number = Decimal(text.strip().replace(",", ""))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
-    {
-        "contains": _contains,
-        "contains-all": _contains_all,
-        "contains-any": _contains_any,
-        "contains-json": _contains_json,
-        "equals": _equals,
-        "final-number": _final_number,
-        "icontains": _icontains,
-        "is-json": _is_json,
-        "label": _label,
-        "regex": _regex,
-        "starts-with": _starts_with,
-    }
-)
-"""Assertion types by name; each may be written with `not-` before it."""
+def grader_key(suite: Suite) -> str:
+    """SHA-256 (hex) of the graders and their versions: with another one, a verdict is another verdict."""
+    return digest([[name, GRADERS[name].version] for name in graders_of(suite)])

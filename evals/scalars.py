@@ -31,9 +31,9 @@ def read_name(at: Located, what: str, findings: Findings) -> str:
     return at.value
 
 
-def read_share(at: Located, findings: Findings, *, above_zero: bool = False) -> float:
-    """A number from 0 to 1."""
-    value = read_number(at, findings, most=1)
+def read_share(at: Located, findings: Findings, *, above_zero: bool = False, most: float = 1) -> float:
+    """A number from 0 to 1, or to `most`."""
+    value = read_number(at, findings, most=most)
     if above_zero and value == 0:
         findings.add(at, "a number above 0 is wanted here")
     return value
@@ -48,12 +48,14 @@ def read_number(at: Located, findings: Findings, *, most: float) -> float:
     return float(value)
 
 
-def read_count(at: Located, findings: Findings) -> int:
-    """A whole number of at least 1."""
-    if not isinstance(at.value, int) or isinstance(at.value, bool) or at.value < 1:
-        findings.add(at, "a whole number of at least 1 is wanted here")
+def read_count(at: Located, findings: Findings, *, most: int | None = None) -> int:
+    """A whole number of at least 1, and at most so many."""
+    value = at.value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most is not None and value > most):
+        bound = "" if most is None else f" and at most {most}"
+        findings.add(at, f"a whole number of at least 1{bound} is wanted here")
         return 1
-    return at.value
+    return value
 
 
 def read_decimal(at: Located, findings: Findings) -> Decimal:

@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from evals.gate import ALPHA, ALPHA_FAIL, Rule
 
 DAY_S = 86_400
+NO_CLUSTER = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """One check of an output. `type` without its `not-`; `threshold` is the score from which it holds, in [0, 1].
+    """One check of an answer. `type` without its `not-`; `threshold` is the score from which it holds, in [0, 1].
 
-    `value` is what the type needs (text, list of texts, JSON schema); `labels` are those of `label`, `tolerance`
-    the greatest difference that `final-number` accepts.
+    `value` is what the type needs (text, list of texts, JSON, schema, USD of `cost`, ms of `latency`); `labels` are
+    those of `label`; a number may differ by `tolerance`, or by `relative` times the wanted one; `inner` are those of
+    an `assert-set`. `place` is its file and line, for a message.
     """
 
     type: str
@@ -28,6 +31,14 @@ class Assertion:
     threshold: float = 1.0
     labels: tuple[str, ...] = ()
     tolerance: Decimal = Decimal(0)
+    relative: Decimal = Decimal(0)
+    inner: tuple["Assertion", ...] = ()
+    place: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """The type as the suite wrote it."""
+        return f"not-{self.type}" if self.negated else self.type
 
     def content(self) -> dict[str, Any]:
         """All that decides a score, as JSON can hold it."""
@@ -39,6 +50,8 @@ class Assertion:
             "threshold": self.threshold,
             "labels": self.labels,
             "tolerance": str(self.tolerance),
+            "relative": str(self.relative),
+            "inner": [assertion.content() for assertion in self.inner],
         }
 
 
@@ -47,6 +60,9 @@ class Item:
     """One question put to every tier: chat `messages`, and the assertions that score the answer.
 
     The item's score is the weighted mean of its assertions; with a `threshold` it is 1 from there on, else 0.
+    `extras` are further fields of the request (tools, tool_choice, response_format): the mode in which a model is
+    asked decides much of what it can do. `cluster` names the document from which the item comes ("": its own);
+    `repeat` counts the times that the same question was put before, whose cluster is the same.
     """
 
     messages: tuple[Mapping[str, str], ...]
@@ -54,19 +70,36 @@ class Item:
     max_tokens: int
     temperature: float
     threshold: float | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    cluster: str = NO_CLUSTER
+    repeat: int = 0
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of all that decides the answer and its score: equal items have equal hashes."""
-        return _digest(
+        return digest(
             {
-                "messages": [dict(message) for message in self.messages],
+                "request": self.body(),
                 "assertions": [assertion.content() for assertion in self.assertions],
-                "max_tokens": self.max_tokens,
-                "temperature": self.temperature,
                 "threshold": self.threshold,
             }
         )
+
+    @property
+    def evidence(self) -> str:
+        """What the item is a part of: items with the same evidence count as one, by their mean."""
+        return self.cluster or self.hash
+
+    def body(self) -> dict[str, Any]:
+        """The chat request that asks it, without its model. A repeat has a seed of its own, so that no cache answers
+        it with the answer before."""
+        asked = {
+            "messages": [dict(message) for message in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            **self.extras,
+        }
+        return {**asked, "seed": self.repeat} if self.repeat else asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +138,13 @@ class Suite:
         """SHA-256 (hex) of the task, what is to be shown and the items in any order: what a verdict belongs to."""
         # The gate's bets hang on how many items there will be and how many candidates: all of it is one test.
         shown = [self.bar, self.margin, self.alpha, self.alpha_fail, len(self.candidates), self.limits.max_samples]
-        return _digest([self.task, shown, sorted(item.hash for item in self.items)])
+        return digest([self.task, shown, sorted([item.hash, item.cluster] for item in self.items)])
 
     @property
     def rule(self) -> Rule:
-        """What the gate is to hold every candidate to, with as many items as a run may use."""
+        """What the gate is to hold every candidate to, with as much evidence as a run may use."""
         return Rule(
-            items=len(self.sample()),
+            items=len(self.clusters()),
             bar=self.bar or None,
             margin=self.margin,
             candidates=len(self.candidates),
@@ -120,16 +153,28 @@ class Suite:
         )
 
     def sample(self) -> tuple[Item, ...]:
-        """The items in the order in which they are asked, at most `limits.max_samples`.
+        """The items in the order in which they are asked, at most `limits.max_samples`; those of a cluster together.
 
         The order is drawn by hash, so it is the same for every tier and run, and a run cut short by its budget has
         still seen an unbiased sample.
         """
-        whole = _digest(sorted(item.hash for item in self.items))
-        drawn = sorted(self.items, key=lambda item: _digest([whole, item.hash]))
-        return tuple(drawn[: self.limits.max_samples])
+        return self._drawn[: self.limits.max_samples]
+
+    def clusters(self) -> tuple[tuple[Item, ...], ...]:
+        """The sample in pieces of evidence: each is bet on once, by the mean score of its items."""
+        return tuple(tuple(items) for _, items in groupby(self.sample(), key=lambda item: item.evidence))
+
+    @cached_property
+    def _drawn(self) -> tuple[Item, ...]:
+        whole = digest(sorted(item.hash for item in self.items))
+
+        def lot(item: Item) -> tuple[str, str]:
+            return digest([whole, item.evidence]), item.hash
+
+        return tuple(sorted(self.items, key=lot))
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """SHA-256 (hex) of a value as JSON with sorted keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -23,10 +23,7 @@ defaultTest:
   assert:
     - {type: contains, value: "{{want}}"}
 tests:
-  - vars: {q: "one", want: "yes"}
-  - vars: {q: "two", want: "no"}
-  - vars: {q: "three", want: "yes"}
-"""
+""" + "".join(f'  - vars: {{q: "{number}", want: "{"no" if number % 3 == 0 else "yes"}"}}\n' for number in range(24))
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -75,11 +72,11 @@ def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: str, place: Path
 
     rows = {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
     assert rows["small"][1] == "candidate"
-    assert "0.67" in rows["small"] and "3/3" in rows["small"] and "0.000003000" in rows["small"]
-    assert "The run cost 0.000006000 USD" in output
+    assert "0.67" in rows["small"] and "24/24" in rows["small"] and "0.000024000" in rows["small"]
+    assert "The run cost 0.000048000 USD" in output
     with ScorecardStore(place / "state" / "evals.db") as store:
         cards = {card.tier: card for card in store.latest("faq")}
-    assert (cards["small"].items, cards["small"].models) == (3, ("local/smol",))
+    assert (cards["small"].items, cards["small"].models) == (24, ("local/smol",))
 
 
 def test_a_run_that_reaches_nobody_ends_with_1(place: Path) -> None:

@@ -1,15 +1,25 @@
 """Every grader, as a table of outputs and what they are worth."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from evals.graders import TEXT_MAX, final_number, first_label, grade, grade_assertion, schema_fault
-from evals.suite import Assertion, Item
+from evals.answers import GradedAnswer
+from evals.graders import TEXT_MAX, grade, grade_assertion, grader_key, graders_of, metric_of
+from evals.grading import GraderTools, grade_answer
+from evals.jsonchecks import schema_fault
+from evals.suite import Assertion, Item, Suite
+from evals.textchecks import final_number, first_label
+from farthing.money import Nano
 
 SCHEMA = {"type": "object", "required": ["total"], "properties": {"total": {"type": "number"}}}
 LABELS = ("positive", "negative", "not positive")
+
+
+def said(output: str) -> GradedAnswer:
+    return GradedAnswer(text=output)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +28,12 @@ LABELS = ("positive", "negative", "not positive")
         ("equals", "billing", " billing\n", 1),
         ("equals", "billing", "Billing", 0),
         ("equals", 7, "7", 1),
+        ("equals", {"a": [1, True]}, ' {"a": [1.0, true]}', 1),
+        ("equals", {"a": 1, "b": 2}, '{"b": 2, "a": 1}', 1),
+        ("equals", {"a": 1}, '{"a": 1, "b": 2}', 0),
+        ("equals", {"a": 1}, '{"a": true}', 0),
+        ("equals", [1, 2], "[2, 1]", 0),
+        ("equals", [], "none", 0),
         ("contains", "ORD-1", "your order ORD-1.", 1),
         ("contains", "ORD-1", "your order ord-1.", 0),
         ("icontains", "ORD-1", "your order ord-1.", 1),
@@ -29,6 +45,14 @@ LABELS = ("positive", "negative", "not positive")
         ("contains-any", ["a1", "b2"], "has c3", 0),
         ("contains-all", ["a1", "b2"], "b2 and a1", 1),
         ("contains-all", ["a1", "b2"], "only b2", 0),
+        ("icontains-any", ["A1", "b2"], "has a1", 1),
+        ("icontains-any", ["a1", "b2"], "has c3", 0),
+        ("icontains-all", ["A1", "b2"], "B2 and a1", 1),
+        ("icontains-all", ["a1", "b2"], "only b2", 0),
+        ("normalized", "The Eiffel Tower", "eiffel tower!", 1),
+        ("normalized", ["NYC", "New York"], "  new   york.", 1),
+        ("normalized", "theatre", "atre", 0),
+        ("normalized", "New York", "in New York", 0),
         ("regex", r"\b\d{4}\b", "in 1984", 1),
         ("regex", r"^\d{4}$", "in 1984", 0),
         ("is-json", None, ' {"a": [1]}\n', 1),
@@ -49,7 +73,7 @@ LABELS = ("positive", "negative", "not positive")
     ],
 )
 def test_each_assertion_type_scores_an_output(kind: str, value: Any, output: str, score: float) -> None:
-    assert grade_assertion(Assertion(type=kind, value=value), output).score == score
+    assert grade_assertion(Assertion(type=kind, value=value), said(output)).score == score
 
 
 @pytest.mark.parametrize(
@@ -59,8 +83,8 @@ def test_each_assertion_type_scores_an_output(kind: str, value: Any, output: str
 def test_not_turns_an_assertion_round(kind: str, value: Any, output: str) -> None:
     plain, negated = (Assertion(type=kind, value=value, negated=negated) for negated in (False, True))
 
-    assert grade_assertion(plain, output).score == 0
-    assert grade_assertion(negated, output).score == 1
+    assert grade_assertion(plain, said(output)).score == 0
+    assert grade_assertion(negated, said(output)).score == 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +104,7 @@ def test_the_first_label_that_appears_as_a_whole_word_must_be_the_gold_one(
 ) -> None:
     assertion = Assertion(type="label", value=gold, labels=LABELS)
 
-    assert grade_assertion(assertion, output).score == score
+    assert grade_assertion(assertion, said(output)).score == score
 
 
 def test_a_label_may_hold_signs() -> None:
@@ -110,15 +134,23 @@ def test_the_final_number_is_that_after_answer_else_the_last(output: str, number
 def test_a_tolerance_is_the_greatest_difference() -> None:
     near = Assertion(type="final-number", value="3.14", tolerance=Decimal("0.01"))
 
-    assert grade_assertion(near, "3.15").score == 1
-    assert grade_assertion(near, "3.16").score == 0
+    assert grade_assertion(near, said("3.15")).score == 1
+    assert grade_assertion(near, said("3.16")).score == 0
+
+
+def test_a_relative_tolerance_is_a_share_of_the_wanted_number() -> None:
+    near = Assertion(type="final-number", value=-200, relative=Decimal("0.01"), tolerance=Decimal(1))
+
+    scores = [grade_assertion(near, said(output)).score for output in ("-202", "-198", "-202.1", "200", "none")]
+
+    assert scores == [1, 1, 0, 0, 0]
 
 
 def test_a_threshold_accepts_a_share_of_what_must_be_contained() -> None:
     half = Assertion(type="contains-all", value=["a", "b"], threshold=0.5)
 
-    assert grade_assertion(half, "a").score == 1
-    assert grade_assertion(half, "c").score == 0
+    assert grade_assertion(half, said("a")).score == 1
+    assert grade_assertion(half, said("c")).score == 0
 
 
 def item(*assertions: Assertion, threshold: float | None = None) -> Item:
@@ -174,4 +206,169 @@ def test_a_json_schema_is_checked_when_it_is_read(schema: Any, fault: str) -> No
 def test_a_reference_that_leads_nowhere_does_not_hold() -> None:
     dangling = Assertion(type="is-json", value={"$ref": "#/$defs/none"})
 
-    assert grade_assertion(dangling, "1").score == 0
+    assert grade_assertion(dangling, said("1")).score == 0
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "score"),
+    [("cost", "0.002", 1), ("cost", "0.0019", 0), ("latency", "1500", 1), ("latency", "1499", 0)],
+)
+def test_an_answer_may_cost_and_last_so_much(kind: str, limit: str, score: float) -> None:
+    answer = GradedAnswer(text="", cost=Nano(2_000_000), latency_s=1.5)
+
+    assert grade_assertion(Assertion(type=kind, value=Decimal(limit)), answer).score == score
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_an_answer_whose_time_nobody_knows_is_not_graded(negated: bool) -> None:
+    latency = Assertion(type="latency", value=Decimal(1), negated=negated, place="suite.yaml:7")
+
+    found = grade_assertion(latency, said("x"))
+
+    assert found.score is None
+    assert found.error.startswith("suite.yaml:7: ")
+    assert "nobody knows how long the answer took" in found.error
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "find",
+            "parameters": {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}},
+        },
+    },
+    {"type": "function", "function": {"name": "stop"}},
+]
+PARIS = {"name": "find", "arguments": {"city": "Paris"}}
+
+
+def called(*calls: tuple[str, str]) -> GradedAnswer:
+    return GradedAnswer(
+        text="", tool_calls=tuple({"function": {"name": name, "arguments": text}} for name, text in calls)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "calls", "score"),
+    [
+        (PARIS, [("find", '{"city": "Paris"}')], 1),
+        (PARIS, [("find", '{"city": "paris"}')], 0),
+        (PARIS, [("seek", '{"city": "Paris"}')], 0),
+        (PARIS, [("find", '{"city": "Paris", "days": 1}')], 0),
+        (PARIS, [("find", "{}")], 0),
+        (PARIS, [("find", "city: Paris")], 0),
+        (PARIS, [("find", '{"city": "Paris"}'), ("stop", "")], 0),
+        (PARIS, [], 0),
+        ('{"name": "find", "arguments": {"city": "Paris"}}', [("find", '{"city": "Paris"}')], 1),
+        ([], [], 1),
+        ([], [("stop", "")], 0),
+        ([{"name": "stop"}, PARIS], [("find", '{"city": "Paris"}'), ("stop", "")], 1),
+        ([PARIS, PARIS], [("find", '{"city": "Paris"}'), ("stop", "")], 0),
+        ({"name": "find", "arguments": {"n": 1, "d": 2}, "optional": ["d"]}, [("find", '{"n": 1.0}')], 1),
+        ({"name": "find", "arguments": {"n": 1, "d": 2}, "optional": ["d"]}, [("find", '{"n": 1, "d": 3}')], 0),
+        ({"name": "find", "accepted": {"city": ["Paris", "Paris, FR"]}}, [("find", '{"city": "Paris, FR"}')], 1),
+        # Only one way round: the first wanted call takes either, the second one alone
+        (
+            [{"name": "f", "accepted": {"x": [1, 2]}}, {"name": "f", "arguments": {"x": 1}}],
+            [("f", '{"x": 1}'), ("f", '{"x": 2}')],
+            1,
+        ),
+    ],
+)
+def test_the_wanted_tools_are_called_each_once_and_no_other(
+    wanted: Any, calls: list[tuple[str, str]], score: float
+) -> None:
+    assert grade_assertion(Assertion(type="tool-call", value=wanted), called(*calls)).score == score
+
+
+@pytest.mark.parametrize(
+    ("calls", "score"),
+    [
+        ([("find", '{"city": "Rome"}')], 1),
+        ([("find", '{"city": "Rome"}'), ("stop", "")], 1),
+        ([("find", '{"city": 7}')], 0),
+        ([("find", "{}")], 0),
+        ([("find", '{"city": "Rome"}'), ("fly", "{}")], 0),
+        ([("find", "Rome")], 0),
+        ([], 0),
+    ],
+)
+def test_a_call_is_valid_where_a_tool_was_offered_and_its_arguments_fit(
+    calls: list[tuple[str, str]], score: float
+) -> None:
+    asked = replace(item(Assertion(type="is-valid-openai-tools-call")), extras={"tools": TOOLS})
+
+    (assertion,) = asked.assertions
+    assert grade_assertion(assertion, called(*calls), asked).score == score
+
+
+@pytest.mark.parametrize("raw", [{}, {"function": 7}, {"function": {"name": "find", "arguments": {"city": "Paris"}}}])
+def test_a_malformed_call_is_no_call_of_the_wanted_tool(raw: dict[str, Any]) -> None:
+    answer = GradedAnswer(text="", tool_calls=(raw,))
+
+    assert grade_assertion(Assertion(type="tool-call", value=PARIS), answer).score == 0
+
+
+# --- sets, breakage and patience -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("threshold", "output", "score"),
+    [(1.0, "ab", 1), (1.0, "a", 0), (0.75, "a", 1), (0.75, "b", 0)],  # (3 a + 1 b) / 4
+)
+def test_a_set_holds_from_its_threshold_on(threshold: float, output: str, score: float) -> None:
+    both = Assertion(type="assert-set", inner=(HEAVY, LIGHT), threshold=threshold)
+
+    assert grade(item(both), output).score == score
+
+
+def broken(**more: Any) -> Assertion:
+    return Assertion(type="contains-all", value=7, place="suite.yaml:7", **more)
+
+
+@pytest.mark.parametrize(
+    "assertion", [broken(), broken(negated=True), Assertion(type="assert-set", inner=(HEAVY, broken()))]
+)
+async def test_a_grader_that_breaks_is_an_item_without_a_grade(assertion: Assertion) -> None:
+    found = await grade_answer(item(HEAVY, assertion), said("a"), GraderTools())
+
+    assert found.score is None
+    assert "suite.yaml:7: " in found.error
+    assert "the grader broke: TypeError" in found.error
+
+
+async def test_a_pattern_that_backtracks_without_end_is_an_item_without_a_grade() -> None:
+    endless = Assertion(type="regex", value="(a+)+$", negated=True, place="suite.yaml:7")
+
+    found = await grade_answer(item(endless), said("a" * 60 + "b"), GraderTools(pure_s=0.05))
+
+    assert found.score is None
+    assert found.error == "suite.yaml:7: not-regex: took more than 0.05 s"
+
+
+async def test_an_answer_is_graded_by_all_that_is_known_of_it() -> None:
+    asked = replace(
+        item(Assertion(type="tool-call", value=PARIS), Assertion(type="cost", value=Decimal("0.01"))),
+        extras={"tools": TOOLS},
+    )
+
+    found = await grade_answer(asked, called(("find", '{"city": "Paris"}')), GraderTools())
+
+    assert (found.score, found.reason, found.error) == (1, "", "")
+
+
+def test_the_key_of_a_suites_graders_follows_the_types_it_uses() -> None:
+    def suite(*assertions: Assertion) -> Suite:
+        return Suite(name="s", task="t", bar=0.5, reference="r", candidates=("c",), items=(item(*assertions),))
+
+    inside = suite(Assertion(type="assert-set", inner=(HEAVY, Assertion(type="latency", value=Decimal(1)))))
+
+    assert graders_of(inside) == ("assert-set", "contains", "latency")
+    assert metric_of(inside) == "accuracy, within limit"
+    assert grader_key(inside) != grader_key(suite(HEAVY)) == grader_key(suite(LIGHT))

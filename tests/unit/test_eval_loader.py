@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evals.loader import constant_answer, find_suite, load_suite
+from evals.loader import find_suite, load_suite
+from evals.soundness import constant_answer
 from evals.suite import Assertion, Limits, Suite
 from farthing.errors import ConfigError
 
@@ -26,15 +27,16 @@ tests:
 """
 
 
-def load(folder: Path, text: str, name: str = "suite.yaml") -> Suite:
+def load(folder: Path, text: str, name: str = "suite.yaml", *, may_promote: bool = False) -> Suite:
+    """The suite as a smoke run reads it, which may be small."""
     file = folder / name
     file.write_text(text, encoding="utf-8")
-    return load_suite(file)
+    return load_suite(file, may_promote=may_promote)
 
 
-def findings(folder: Path, text: str, name: str = "suite.yaml") -> list[str]:
+def findings(folder: Path, text: str, name: str = "suite.yaml", *, may_promote: bool = False) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(folder, text, name)
+        load(folder, text, name, may_promote=may_promote)
     return [line.removeprefix(f"{folder}/") for line in caught.value.message.splitlines()[1:]]
 
 
@@ -158,7 +160,7 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_the_limit(tmp_path
             HEAD + TESTS.replace("type: icontains, value: refund", "type: icontain, value: refund"),
             "suite.yaml:10: tests[1].assert[0].type: unknown assertion type 'icontain'; did you mean 'icontains'?",
         ),
-        (HEAD + TESTS.replace("icontains", "llm-rubric"), "suite.yaml:8: tests[0].assert[0].type: assertions of type"),
+        (HEAD + TESTS.replace("icontains", "factuality"), "suite.yaml:8: tests[0].assert[0].type: assertions of type"),
         (
             HEAD + TESTS.replace("value: billing", "valu: billing"),
             "suite.yaml:8: tests[0].assert[0].valu: unknown key 'valu'",
@@ -173,6 +175,39 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_the_limit(tmp_path
         (HEAD + "tests: []", "suite.yaml:1: the suite has no tests"),
         (HEAD, "suite.yaml:1: `tests` is a list, or file://tests.jsonl"),
         (HEAD.replace("bar: 0.85\n", "") + TESTS, "suite.yaml:1: `bar` is missing"),
+        (HEAD.replace("0.85", "{alpha: 0.05}") + TESTS, "suite.yaml:2: bar: `bar` is missing"),
+        (HEAD.replace("0.85", "1") + TESTS, "suite.yaml:2: bar: a number below 1 is wanted here"),
+        (HEAD.replace("0.85", "{min_score: .9, alpha: .6}") + TESTS, "bar.alpha: a number from 0 to 0.5 is wanted"),
+        (HEAD + "margin: -0.03\n" + TESTS, "suite.yaml:6: margin: a number from 0 to 1 is wanted here"),
+        (HEAD + "margin: 1\n" + TESTS, "suite.yaml:6: margin: a number below 1 is wanted here"),
+        (
+            HEAD.replace("0.85", "{margin_vs_reference: 0.03}") + "margin: 0.03\n" + TESTS,
+            "suite.yaml:6: margin: give `margin` or `margin_vs_reference`, not both",
+        ),
+        (HEAD + "repeat: 21\n" + TESTS, "suite.yaml:6: repeat: a whole number of at least 1 and at most 20"),
+        (
+            HEAD + TESTS.replace("- vars", "- id: same\n    vars"),
+            "suite.yaml:10: tests[1].id: the id 'same' is that of line 7 too: give each test its own",
+        ),
+        (
+            HEAD + TESTS.replace("- vars", "- metadata: {id: 7}\n    vars"),
+            "suite.yaml:10: tests[1].metadata.id: the id 7 is that of line 7 too",
+        ),
+        (HEAD + TESTS.replace("- vars", "- metadata: 7\n    vars"), "tests[0].metadata: `metadata` is a mapping"),
+        (HEAD + "tool_choice: perhaps\n" + TESTS, "suite.yaml:6: tool_choice: `tool_choice`: auto, none, required"),
+        (HEAD + "tools: [{type: magic}]\n" + TESTS, "suite.yaml:6: tools: `tools`: a tool is {type: function"),
+        (
+            HEAD + "tools: [{type: function, function: {name: f, parameters: {type: objekt}}}]\n" + TESTS,
+            "tools: `tools`: parameters of f: is not a valid JSON schema",
+        ),
+        (
+            HEAD + "response_format: {type: xml}\n" + TESTS,
+            "response_format: `response_format`: a mapping with a `type`",
+        ),
+        (
+            HEAD + TESTS.replace("type: icontains, value: billing", "type: is-valid-openai-tools-call"),
+            "suite.yaml:7: tests[0]: the test asserts a tool call, but offers no `tools`",
+        ),
         (HEAD.replace("0.85", "85") + TESTS, "suite.yaml:2: bar: a number from 0 to 1 is wanted here"),
         (HEAD.replace("0.85", "0") + TESTS, "suite.yaml:2: bar: a number above 0 is wanted here"),
         (HEAD.replace("0.85", "yes") + TESTS, "suite.yaml:2: bar: a number from 0 to 1 is wanted here"),
@@ -205,7 +240,7 @@ def test_a_fault_is_told_with_file_line_and_field(tmp_path: Path, text: str, fin
     [
         ("{value: x}", "an assertion has a `type`"),
         ("{type: contains}", "contains: `value` is a text that is not empty"),
-        ("{type: equals, value: {a: 1}}", "equals: `value` is a text"),
+        ("{type: equals, value: yes}", "equals: `value` is a text"),
         ("{type: contains-any, value: x}", "contains-any: `value` is a list of texts"),
         ("{type: contains-all, value: []}", "contains-all: `value` is a list of texts"),
         ("{type: regex, value: '('}", "regex: is not a valid pattern"),
@@ -219,7 +254,23 @@ def test_a_fault_is_told_with_file_line_and_field(tmp_path: Path, text: str, fin
         ("{type: contains, value: a, weight: -1}", "weight: a number from 0 to 1000 is wanted here"),
         ("{type: contains, value: a, weight: 0}", "the assertions weigh nothing"),
         ("{type: contains, value: a, threshold: 0}", "threshold: a number above 0 is wanted here"),
-        ("{type: python, value: a}", "assertions of type 'python' are not supported yet"),
+        ("{type: contains, value: a, relative_tolerance: 1}", "`relative_tolerance` belongs to final-number only"),
+        ("{type: icontains-any, value: a}", "icontains-any: `value` is a list of texts"),
+        ("{type: normalized, value: []}", "normalized: `value` is a list of texts"),
+        ("{type: cost, value: 1}", "cost: give the most it may be, in USD, as `threshold`, and no `value`"),
+        ("{type: latency}", "latency: give the most it may be, in milliseconds, as `threshold`"),
+        ("{type: assert-set}", "assert-set: `assert` is a list of the assertions in the set"),
+        ("{type: assert-set, assert: [{type: equls, value: a}]}", "assert[0].assert[0].type: unknown assertion type"),
+        ("{type: not-assert-set, assert: [{type: equals, value: a}]}", "a set cannot be turned round"),
+        ("{type: equals, value: a, assert: []}", "`assert` belongs to assert-set only"),
+        ("{type: tool-call, value: 7}", "tool-call: `value` is a call {name, arguments}, or a list"),
+        ("{type: tool-call, value: {arguments: {}}}", "tool-call: a call is {name, arguments, accepted, optional}"),
+        ("{type: tool-call, value: {name: f, args: {}}}", "tool-call: a call is {name, arguments, accepted, optional}"),
+        ("{type: tool-call, value: {name: f, arguments: [1]}}", "tool-call: `arguments` maps names to values"),
+        ("{type: tool-call, value: {name: f, accepted: {a: 1}}}", "tool-call: `accepted` maps names to lists"),
+        ("{type: tool-call, value: {name: f, optional: [a]}}", "tool-call: `optional` lists names that"),
+        ("{type: python, value: a}", "assertions of type 'python' are not supported: an answer's code is run by"),
+        ("{type: not-javascript, value: a}", "assertions of type 'not-javascript' are not supported"),
     ],
 )
 def test_an_unusable_assertion_is_found_before_anything_is_asked(tmp_path: Path, assertion: str, finding: str) -> None:
@@ -235,13 +286,13 @@ def test_all_findings_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_broken_line_of_a_jsonl_suite_is_told_with_its_number(tmp_path: Path) -> None:
-    head = '{"task": "t", "bar": 1, "reference": "a", "candidates": ["b"], "prompts": ["p"]}'
+    head = '{"task": "t", "bar": 0.9, "reference": "a", "candidates": ["b"], "prompts": ["p"]}'
 
     assert findings(tmp_path, f"{head}\n{{oops}}\n", "s.jsonl")[0].startswith("s.jsonl:2: is not valid JSON")
 
 
 def test_a_line_of_jsonl_ends_at_a_newline_and_nowhere_else(tmp_path: Path) -> None:
-    head = '{"task": "t", "bar": 1, "reference": "a", "candidates": ["b"], "prompts": ["{{q}}"]}'
+    head = '{"task": "t", "bar": 0.9, "reference": "a", "candidates": ["b"], "prompts": ["{{q}}"]}'
     row = '{"vars": {"q": "one\u2028two"}, "assert": [{"type": "contains", "value": "x"}]}'
 
     (item,) = load(tmp_path, f"{head}\r\n{row}\r\n", "s.jsonl").items
@@ -277,7 +328,146 @@ def test_a_suite_that_a_constant_answer_would_pass_is_refused(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize(("name", "items", "bar"), [("sentiment", 24, 0.7), ("arithmetic", 16, 0.8)])
+# --- what a suite can show -----------------------------------------------------------------------
+
+
+def rows(count: int, documents: int = 0) -> str:
+    """So many tests; with `documents`, each from one of so many in turn."""
+    tests = ["tests:"]
+    for number in range(count):
+        source = f"metadata: {{document: d{number % documents}}}, " if documents else ""
+        tests.append(f"  - {{{source}vars: {{text: t{number}}}, assert: [{{type: contains, value: v{number}}}]}}")
+    return "\n".join(tests) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "bar", "margin", "alpha"),
+    [
+        (HEAD, 0.85, None, 0.05),
+        (HEAD + "margin: 0.03\n", 0.85, 0.03, 0.05),
+        (HEAD.replace("bar: 0.85", "margin: 0.05"), 0, 0.05, 0.05),
+        (HEAD.replace("0.85", "{margin_vs_reference: 0.02, alpha: 0.01}"), 0, 0.02, 0.01),
+        (HEAD.replace("0.85", "{min_score: 0.7, margin_vs_reference: 0.02}"), 0.7, 0.02, 0.05),
+    ],
+)
+def test_a_suite_has_a_bar_a_margin_or_both(
+    tmp_path: Path, head: str, bar: float, margin: float | None, alpha: float
+) -> None:
+    suite = load(tmp_path, head + TESTS)
+
+    assert (suite.bar, suite.margin, suite.alpha) == (bar, margin, alpha)
+    assert (suite.rule.bar, suite.rule.margin) == (bar or None, margin)
+
+
+def test_what_has_to_be_shown_is_part_of_the_hash(tmp_path: Path) -> None:
+    heads = [
+        HEAD,
+        HEAD + "margin: 0.03\n",
+        HEAD + "margin: 0.05\n",
+        HEAD.replace("0.85", "{min_score: .85, alpha: .1}"),
+    ]
+
+    assert len({load(tmp_path, head + TESTS).hash for head in heads}) == len(heads)
+
+
+# The sizes are those of the notes' table: alpha .05 over two candidates, then one.
+@pytest.mark.parametrize(
+    ("head", "count", "fault"),
+    [
+        (
+            HEAD,
+            20,
+            "suite.yaml:2: bar: 20 items cannot promote anybody: even without one fault, a bar of 0.85 at alpha 0.05 "
+            "with 2 candidates takes 34. Write 14 more tests",
+        ),
+        (
+            HEAD,
+            30,
+            "suite.yaml:2: bar: 30 items cannot promote anybody: even without one fault, a bar of 0.85 at alpha 0.05 "
+            "with 2 candidates takes 34. Write 4 more tests; or name one candidate, which takes 28; or set a bar of "
+            "0.8, which takes 25",
+        ),
+        (
+            HEAD.replace("bar: 0.85", "margin: 0.03"),
+            160,
+            "suite.yaml:2: margin: 160 items cannot promote anybody: even without one fault, a margin of 0.03 at alpha "
+            "0.05 with 2 candidates takes 180. Write 20 more tests; or name one candidate, which takes 151; or accept "
+            "a margin of 0.05, which takes 107",
+        ),
+        (HEAD + "limits: {max_samples: 30}\n", 40, "takes 34. Raise `limits.max_samples` (now 30): the suite has 40"),
+        (HEAD.replace("0.85", "0.9999"), 40, "no suite of up to 20,000 items can show a bar of 0.9999 at alpha 0.05"),
+    ],
+)
+def test_a_suite_that_cannot_promote_anybody_is_refused_with_the_ways_out(
+    tmp_path: Path, head: str, count: int, fault: str
+) -> None:
+    found = findings(tmp_path, head + rows(count), may_promote=True)
+
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+def test_a_suite_of_just_the_needed_size_is_taken(tmp_path: Path) -> None:
+    assert len(load(tmp_path, HEAD + rows(34), may_promote=True).items) == 34
+
+
+def test_a_small_suite_is_read_where_nobody_is_to_be_promoted_by_it(tmp_path: Path) -> None:
+    assert len(load(tmp_path, HEAD + rows(2), may_promote=False).items) == 2
+
+
+def test_items_of_one_document_count_once_towards_the_size(tmp_path: Path) -> None:
+    found = findings(tmp_path, HEAD + rows(100, documents=31), may_promote=True)
+
+    assert "31 items cannot promote anybody" in found[0]
+
+
+def test_items_of_one_document_are_asked_together_and_are_one_piece_of_evidence(tmp_path: Path) -> None:
+    suite = load(tmp_path, HEAD + rows(9, documents=3))
+
+    assert [len(cluster) for cluster in suite.clusters()] == [3, 3, 3]
+    assert suite.rule.items == 3
+    assert [item for cluster in suite.clusters() for item in cluster] == list(suite.sample())
+    assert load(tmp_path, HEAD + rows(9)).hash != suite.hash
+
+
+def test_repeats_of_an_item_are_one_piece_of_evidence_and_differ_in_their_seed(tmp_path: Path) -> None:
+    suite = load(tmp_path, HEAD + "repeat: 3\n" + rows(5))
+
+    assert [len(cluster) for cluster in suite.clusters()] == [3] * 5
+    assert {item.body().get("seed") for item in suite.clusters()[0]} == {None, 1, 2}
+    assert len({item.hash for item in suite.items}) == 15
+
+
+def test_the_mode_in_which_a_model_is_asked_is_part_of_the_item(tmp_path: Path) -> None:
+    tool = "{type: function, function: {name: find, parameters: {type: object}}}"
+    call = "[{type: tool-call, value: {name: find, arguments: {q: 1}}}]"
+    tests = f"tests:\n  - {{vars: {{text: a}}, assert: {call}}}\n"
+    tests += f"  - {{vars: {{text: b}}, tool_choice: none, assert: {call}}}\n"
+
+    plain = load(tmp_path, HEAD + TESTS)
+    first, second = load(tmp_path, HEAD + f"tools: [{tool}]\ntool_choice: required\n" + tests).items
+
+    assert plain.items[0].extras == {}
+    assert first.body()["tools"][0]["function"]["name"] == "find"
+    assert (first.body()["tool_choice"], second.body()["tool_choice"]) == ("required", "none")
+    assert "response_format" not in first.body()
+    (other, _) = load(tmp_path, HEAD + f"tools: [{tool}]\ntool_choice: auto\n" + tests).items
+    assert other.hash != first.hash
+
+
+def test_a_suite_with_a_margin_alone_is_refused_where_a_constant_answer_is_nearly_always_right(tmp_path: Path) -> None:
+    tests = "tests:\n" + "".join(
+        f"  - {{vars: {{text: t{n}}}, assert: [{{type: equals, value: '{'no' if n else 'maybe'}'}}]}}\n"
+        for n in range(40)
+    )
+
+    assert (
+        "the constant answer 'no' would score 0.97"
+        in findings(tmp_path, HEAD.replace("bar: 0.85", "margin: .05") + tests)[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "items", "bar"), [("sentiment", 24, 0.7), ("arithmetic", 60, 0.8)])
 def test_the_packaged_suites_load_and_a_constant_answer_fails_them(name: str, items: int, bar: float) -> None:
     suite = load_suite(find_suite(name))
 
