@@ -21,7 +21,12 @@ def size_fault(suite: Suite) -> str:
     if not refused:
         return ""
     ways = list(_ways_out(suite, rule))
-    return f"{refused}. {'; or '.join(ways)}" if ways else refused
+    return f"{refused}. {_sentence(ways)}" if ways else refused
+
+
+def _sentence(ways: Sequence[str]) -> str:
+    text = "; or ".join(ways)
+    return text[0].upper() + text[1:]
 
 
 def _ways_out(suite: Suite, rule: Rule) -> Iterator[str]:
@@ -29,9 +34,9 @@ def _ways_out(suite: Suite, rule: Rule) -> Iterator[str]:
     available = len({item.evidence for item in suite.items})
     if least is not None:
         if cut is not None and available >= least:
-            yield f"Raise `limits.max_samples` (now {cut}): the suite has {available}"
+            yield f"raise `limits.max_samples` (now {cut}): the suite has {available}"
         else:
-            yield f"Write {least - rule.items} more tests"
+            yield f"write {least - rule.items} more tests"
     alone = replace(rule, candidates=1)
     if rule.candidates > 1 and not refusal(alone):
         yield f"name one candidate, which takes {least_items(alone)}"
