@@ -93,6 +93,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """A GET every so many seconds. `path` is below the base URL, with a leading slash below the server's root."""
+
+    path: str
+    every_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """Where deployments live. `adapter` is `openai` (spoken natively) or `litellm`. `price_provider` is the
     name under which prices are looked up. `api_key` is the secret itself (never shown by repr)."""
@@ -105,6 +113,7 @@ class Provider:
     price_provider: str = ""
     quirks: Quirks = Quirks()
     timeouts: Timeouts = Timeouts()
+    health: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

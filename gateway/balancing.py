@@ -179,8 +179,14 @@ class Balancer:
         """Go on with the deployments of this catalogue. What is known of one is kept, but for one that has moved or has
         another key; calls that are under way end in their old line."""
         wanted = {place.id: place for place in _with_a_choice(catalog)}
-        kept = {name: line for name, line in self.lines.items() if name in wanted and line.is_of(wanted[name].provider)}
-        self.lines = {name: kept.get(name) or Line(place, self._rules) for name, place in wanted.items()}
+        lines = {}
+        for name, place in wanted.items():
+            line = self.lines.get(name)
+            if line is None or not line.is_of(place.provider):
+                line = Line(place, self._rules)
+            line.provider = place.provider
+            lines[name] = line
+        self.lines = lines
 
     def enter(self, line: Line) -> Passage:
         """A call is about to be sent to that deployment."""

@@ -33,6 +33,7 @@ from gateway.drains import Drains
 from gateway.files import Files, made_once
 from gateway.forward import Forwarder
 from gateway.generations import needs_restart, new_generation, vanished
+from gateway.healthchecks import HealthChecks, health_client
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
@@ -90,6 +91,7 @@ class House:
         self._prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
         upstream = settings.upstream
         self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
+        self._health = HealthChecks(clock, self._balancer, lambda: health_client(upstream))
         self._telling = Background()
         self._tasks = TaskDesk(self.files.prompts)
         self._upstreams = upstreams(self._open_wire)
@@ -125,6 +127,7 @@ class House:
         later.push_async_callback(self._background.settle)
         later.push_async_callback(self._drains.settle)
         later.push_async_callback(self._telling.settle)
+        later.push_async_callback(self._health.close)
         later.push_async_callback(self.retention.close)
         later.push_async_callback(self._tasks.flush)
         self.runtime = Runtime(
@@ -178,6 +181,7 @@ class House:
             await self.ledger.recover()
         self._note_config()
         self.retention.tick()
+        self._health.tick()
         await self._tasks.tick()
         await self._budgets.look()
 

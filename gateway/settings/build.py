@@ -16,6 +16,7 @@ from farthing.catalog import (
     Deployment,
     Feature,
     HangUp,
+    HealthCheck,
     OutputBound,
     PriceOverride,
     PromptCache,
@@ -201,6 +202,7 @@ def _provider(name: str, form: ProviderForm, timeouts: Timeouts) -> Provider:
         price_provider=form.price_provider or kind.price_provider or name,
         quirks=form.quirks.over(kind.quirks),
         timeouts=form.timeouts.over(timeouts),
+        health=HealthCheck(path=form.health.path, every_s=form.health.every) if form.health.every else None,
     )
 
 

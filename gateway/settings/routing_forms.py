@@ -1,5 +1,6 @@
 """Forms of the sections that route calls, and of the whole tree: providers, tiers, models, tasks, features."""
 
+import re
 from typing import Annotated, Final
 
 from pydantic import model_validator
@@ -43,6 +44,8 @@ from gateway.settings.scalars import (
 )
 from gateway.settings.task_forms import MOST_RULES, RuleForm, TaskResolutionForm
 
+_HEALTH_PATH: Final = re.compile(r"/?(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*")
+_PAID: Final = frozenset({"completions", "embeddings", "responses", "messages", "generate", "rerank"})
 MOST_CACHE_TAGS: Final = 16
 Tokens = Annotated[int, scalars.whole(1, 10**8)]
 
@@ -63,6 +66,27 @@ class ProviderTimeoutsForm(Form):
             idle=self.idle or defaults.idle,
             total=self.total or defaults.total,
         )
+
+
+class HealthForm(Form):
+    """A GET now and then, which must cost nothing."""
+
+    path: Text = setting(
+        "models", "Path below base_url; with a leading slash below the root of the server, such as /health."
+    )
+    every: Annotated[float, scalars.duration("1s", "1h")] | None = setting(
+        None, "How often to ask, such as 10s; without it there are no checks."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "HealthForm":
+        if not _HEALTH_PATH.fullmatch(self.path):
+            raise fault("{given} is not a path; write one such as models or /health, without a query", "path")
+        if _PAID.intersection(self.path.lower().split("/")):
+            raise fault("{given} is what models answer at, and may cost money; write a path such as models", "path")
+        if self.every is None and "path" in self.model_fields_set:
+            raise fault("is missing; a path alone checks nothing, write every: 10s beside it", "every")
+        return self
 
 
 class QuirksForm(Form):
@@ -122,11 +146,14 @@ class ProviderForm(Form):
         None, "Provider id under which prices are looked up; local kinds use the provider's own name."
     )
     timeouts: ProviderTimeoutsForm = setting({}, "Waiting times of this provider.")
+    health: HealthForm = setting({}, "Checks of its health, for tiers with a choice of deployments; off by default.")
     quirks: QuirksForm = setting({}, "Departures from what is known of the kind.")
 
     @model_validator(mode="after")
     def _check(self) -> "ProviderForm":
         kind = KINDS[self.kind]
+        if self.health.every is not None and kind.adapter != "openai":
+            raise fault(f"the kind {self.kind} is reached through litellm, which has none; delete it", "health")
         if kind.needs_base_url and self.base_url is None:
             raise fault(f"is missing; the kind {self.kind} has no address of its own, write base_url", "base_url")
         if kind.key_variable and self.api_key is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from farthing.catalog import Affinity, Balance
+from farthing.catalog import Affinity, Balance, HealthCheck
 from gateway.settings import load
 from router_policies.breaker import BreakerRules
 from tests.unit.test_settings_findings import findings_of
@@ -145,3 +145,50 @@ def test_a_fallback_that_cannot_be_is_told_with_its_place(
 @pytest.mark.parametrize("tiers", ["[7]", "{fallback: x}", "[{fallback: large}]", "[[]]", "x"])
 def test_tiers_of_the_wrong_shape_are_told_and_break_nothing(tmp_path: Path, tiers: str) -> None:
     assert findings_of(tmp_path, f"{HEAD}tiers: {tiers}\n{FOOT}")
+
+
+def test_checks_of_health_are_off_until_it_is_said_how_often(tmp_path: Path) -> None:
+    text = """\
+providers:
+  none-at-all: {kind: vllm}
+  all: {kind: vllm, health: {every: 10s}}
+  own: {kind: vllm, health: {path: /health, every: 1m}}
+tiers:
+  - name: t
+    deployments: [{provider: none-at-all, model: m}, {provider: all, model: m}, {provider: own, model: m}]
+features: {support: {}}
+"""
+
+    (tier,) = load_text(tmp_path, text).catalog.tiers
+
+    assert [place.provider.health for place in tier.deployments] == [
+        None,
+        HealthCheck(path="models", every_s=10),
+        HealthCheck(path="/health", every_s=60),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "health", "finding"),
+    [
+        ("vllm", "{path: /health}", "health.every: is missing; a path alone checks nothing, write every: 10s"),
+        ("vllm", "{every: 1ms}", "health.every: '1ms' is out of range;"),
+        ("vllm", "{every: 9s, path: chat/completions}", "health.path: 'chat/completions' is what models answer at,"),
+        ("vllm", "{every: 9s, path: /v1/Embeddings}", "health.path: '/v1/Embeddings' is what models answer at,"),
+        ("vllm", "{every: 9s, path: ../admin}", "health.path: '../admin' is not a path;"),
+        ("vllm", "{every: 9s, path: a/../../b}", "health.path: 'a/../../b' is not a path;"),
+        ("vllm", "{every: 9s, path: 'http://x/'}", "health.path: 'http://x/' is not a path;"),
+        ("vllm", "{every: 9s, path: 'models?x=1'}", "health.path: 'models?x=1' is not a path;"),
+        ("vllm", "{every: 9s, method: POST}", "health.method: there is no such setting"),
+        ("anthropic, api_key: none", "{every: 9s}", "health: the kind anthropic is reached through litellm,"),
+    ],
+)
+def test_a_check_of_health_that_cannot_be_is_told_with_its_place(
+    tmp_path: Path, kind: str, health: str, finding: str
+) -> None:
+    tiers = f"tiers: [{{name: t, deployments: [{TINY}]}}]\n"
+
+    (found,) = findings_of(tmp_path, f"providers: {{box: {{kind: {kind}, health: {health}}}}}\n{tiers}{FOOT}")
+
+    assert found.startswith("1:")
+    assert f" providers.box.{finding}" in found
