@@ -470,7 +470,7 @@ def test_a_suite_with_a_margin_alone_is_refused_where_a_constant_answer_is_nearl
     )
 
 
-@pytest.mark.parametrize(("name", "items", "bar"), [("sentiment", 24, 0.7), ("arithmetic", 60, 0.8)])
+@pytest.mark.parametrize(("name", "items", "bar"), [("sentiment", 160, 0.7), ("arithmetic", 60, 0.8)])
 def test_the_packaged_suites_load_and_a_constant_answer_fails_them(name: str, items: int, bar: float) -> None:
     suite = load_suite(find_suite(name))
 
