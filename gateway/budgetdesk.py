@@ -10,6 +10,7 @@ from farthing.errors import BudgetExceeded, LedgerUnavailable
 from farthing.hold import Account, Hold
 from farthing.money import Nano
 from farthing.tags import Tags
+from gateway.paces import Paces
 from gateway.tasks import Background
 from gateway.thresholds import Tell, Thresholds
 from ledger import runs
@@ -36,6 +37,7 @@ class BudgetDesk:
         self._database, self._background, self._book = database, background, book
         self.amendments = amendments
         self.thresholds = Thresholds(tell, self._spent)
+        self.paces = Paces(self._spent)
         self._refused: dict[tuple[str, str], Nano] = {}
         self._writing = asyncio.Lock()
 
@@ -53,6 +55,7 @@ class BudgetDesk:
         by_budget = self._book().thresholds
         if by_budget:
             self.thresholds.note(hold, by_budget)
+        self.paces.note(hold)
         if self._refused:
             self._resume(hold)
 
@@ -71,6 +74,7 @@ class BudgetDesk:
         """Once a second: take up what other workers have changed and spent. Raises LedgerUnavailable."""
         await self.amendments.refresh()
         await self.thresholds.look()
+        await self.paces.look()
 
     async def _spent(self, accounts: Sequence[str]) -> Mapping[str, int]:
         return {id_: drawn.spent for id_, drawn in (await self.amendments.balances(accounts)).items()}

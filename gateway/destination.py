@@ -1,18 +1,21 @@
 """Destination: which tier or model a call is meant for, decided before the caches because their keys name it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Final
 
 from farthing.call import Call, Endpoint
 from farthing.catalog import Catalog, Deployment, Feature, Step, Task, Tier
 from farthing.errors import ModelNotFound
-from farthing.ports import Policy
-from farthing.routing import Demotion, Pool, RouteQuestion, Scorecard
+from farthing.routing import Branch, Choice, Demotion, Pool, RouteQuestion, Scorecard
+from gateway.facts import NO_FACTS, Facts
+from gateway.splits import place_of
 from gateway.thresholds import Reached
+from router_policies import policy_of
 from router_policies.deployments import pool_of
 from router_policies.fallbacks import fallbacks
 from router_policies.lowering import lower
+from router_policies.registry import MOVING, kinds_in, rule_of
 
 AUTO: Final = "auto"
 TIER_PREFIX: Final = "tier/"
@@ -26,7 +29,8 @@ class Destination:
 
     `partition` is the text that cache keys carry for it: the same deployments give the same answers. `fails_over` is
     False where one deployment only may be tried. `pools` are the deployments as the balancer
-    wants them: those of the tier, then those of the tiers to which it falls.
+    wants them: those of the tier, then those of the tiers to which it falls. `moves`: its policy looks at more than
+    evals, so `Destinations.now` is to be asked as well.
     """
 
     tier: str
@@ -37,11 +41,16 @@ class Destination:
     partition: str
     fails_over: bool = True
     pools: tuple[Pool, ...] = ()
+    moves: bool = False
 
     @property
     def is_routed(self) -> bool:
         """True where a policy chose the tier, and not the caller."""
         return self.policy not in (HONOURED, PINNED)
+
+
+_Parts = tuple[tuple[float, Destination], ...]
+"""Destinations by the place below which their part of the calls lies (see `gateway.splits`), ascending to 1."""
 
 
 class Destinations:
@@ -50,20 +59,20 @@ class Destinations:
     def __init__(
         self,
         catalog: Catalog,
-        policies: Mapping[str, Policy],
         scorecards: tuple[Scorecard, ...],
         now_ns: int,
         *,
         demotions: tuple[Demotion, ...] = (),
     ) -> None:
         self._catalog = catalog
-        self._policies = policies
         self._scorecards = scorecards
         self._demotions = demotions
         self._now_ns = now_ns
         self._routed: dict[tuple[str, str], Destination] = {}
         self._named: dict[str, Destination] = {}
-        self._lowered: dict[tuple[str, str, Reached], Destination] = {}
+        self._lowered: dict[tuple[str, str, str, Reached], Destination] = {}
+        self._moved: dict[tuple[str, str, float | None], _Parts] = {}
+        self._facts = NO_FACTS
 
     def find(self, call: Call, feature: Feature, task: Task | None) -> Destination:
         """Where this call goes. Raises ModelNotFound."""
@@ -76,11 +85,27 @@ class Destinations:
             found = self._named[name] = self._by_name(name)
         return found
 
+    def now(self, call: Call, feature: Feature, task: Task | None, facts: Facts, pressure: float | None) -> Destination:
+        """Where a call goes whose destination `moves`: by the facts of now, and by the pressure on its budgets."""
+        if self._facts is not facts:
+            self._facts = facts
+            self._moved.clear()
+            self._lowered.clear()
+        name = task.name if task else ""
+        place = (feature.name, name, pressure)
+        parts = self._moved.get(place)
+        if parts is None:
+            parts = self._moved[place] = self._parts(feature, task, facts, pressure)
+        if len(parts) == 1:
+            return parts[0][1]
+        found = place_of(call, name)
+        return next((part for bound, part in parts if found < bound), parts[-1][1])
+
     def lower(self, destination: Destination, feature: Feature, task: Task | None, reached: Reached) -> Destination:
         """The destination under the step that a budget has reached. What the caller named stays."""
         if not destination.is_routed:
             return destination
-        place = (feature.name, task.name if task else "", reached)
+        place = (feature.name, task.name if task else "", destination.reason if destination.moves else "", reached)
         found = self._lowered.get(place)
         if found is None:
             found = self._lowered[place] = self._under(destination, feature, task, reached)
@@ -114,7 +139,24 @@ class Destinations:
         return found
 
     def _choose(self, feature: Feature, task: Task | None) -> Destination:
-        choice = self._policies[feature.policy].choose(self._question(feature, task))
+        found = self._chosen(policy_of(feature).choose(self._question(feature, task)), feature, task)
+        return replace(found, moves=True) if MOVING & kinds_in(rule_of(feature)) else found
+
+    def _parts(self, feature: Feature, task: Task | None, facts: Facts, pressure: float | None) -> _Parts:
+        name = task.name if task else ""
+        question = replace(
+            self._question(feature, task),
+            evidence=tuple(one for one in facts.evidence if one.task == name),
+            latencies=facts.latencies,
+            pressure=pressure,
+        )
+        choice = policy_of(feature).choose(question)
+        split = choice.split or (Branch(tier=choice.tier, share=1.0, reason=choice.reason),)
+        bounds = accumulate(branch.share for branch in split)
+        parts = (self._chosen(replace(choice, tier=one.tier, reason=one.reason), feature, task) for one in split)
+        return tuple((bound, replace(part, moves=True)) for bound, part in zip(bounds, parts, strict=True))
+
+    def _chosen(self, choice: Choice, feature: Feature, task: Task | None) -> Destination:
         tier = self._catalog.tier(choice.tier)
         return _destination(
             tier,

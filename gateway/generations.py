@@ -1,10 +1,8 @@
 """Generations: from settings and scorecards to the one value that a request sees."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from farthing.ports import Policy
 from farthing.routing import Demotion, Scorecard
 from gateway.cachedesk import CacheRules
 from gateway.destination import Destinations
@@ -20,7 +18,6 @@ from router_policies.tasks import Resolver
 
 def new_generation(
     settings: Settings,
-    policies: Mapping[str, Policy],
     scorecards: tuple[Scorecard, ...],
     *,
     now_ns: int,
@@ -33,7 +30,7 @@ def new_generation(
         keys=settings.keys,
         catalog=settings.catalog,
         count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
-        destinations=Destinations(settings.catalog, policies, scorecards, now_ns, demotions=demotions),
+        destinations=Destinations(settings.catalog, scorecards, now_ns, demotions=demotions),
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
         budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=cache_rules_of(settings.cache),

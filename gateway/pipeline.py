@@ -97,6 +97,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     task = known_task(task_name, page.task_source, generation.catalog)
     page.know_task(task)
     destination = generation.destinations.find(call, feature, task)
+    if destination.moves:
+        destination = await runtime.move(generation, page, call, feature, task)
     page.reference_tier = destination.reference_tier
 
     # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
@@ -104,7 +106,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     async with open_lookup(runtime.caches, call, feature, destination.partition, rules, key.cache) as lookup:
         page.inputs = lookup.inputs
         if hit := await lookup.find():
-            if isinstance(hit, Hit) and hit.kind is CacheOutcome.EXACT and lookup.exact_key and not lookup.inputs:
+            lasts = not (lookup.inputs or destination.moves)
+            if isinstance(hit, Hit) and hit.kind is CacheOutcome.EXACT and lookup.exact_key and lasts:
                 runtime.caches.hot.remember(request, generation, _understood(key, call, lookup, lookup.exact_key, page))
             return await _hit(call, hit, lookup, destination, page, runtime)
         page.cache = lookup.outcome

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from farthing.call import Call
 from farthing.catalog import Catalog, Feature, Step, Task, VirtualKey
+from farthing.errors import MoneyError
 from farthing.ports import Clock
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED
@@ -13,12 +14,15 @@ from gateway.books import Books, Page
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
 from gateway.drains import Drains
+from gateway.facts import NO_FACTS, Facts
 from gateway.forward import Forwarder
 from gateway.outputbounds import OutputBounds
+from gateway.paces import Paces
 from gateway.pricing import Pricing
 from gateway.taskdesk import TaskDesk
 from gateway.thresholds import Thresholds
 from ledger.budgets import BudgetBook
+from router_policies.registry import MONEY, kinds_in, rule_of
 from router_policies.tasks import Resolver
 
 if TYPE_CHECKING:
@@ -78,6 +82,24 @@ class Runtime:
     """Told of each call whose route a threshold has changed, by its feature."""
     shadows: Shadows = field(default_factory=NoShadows)
     tasks: TaskDesk = field(default_factory=TaskDesk)
+    paces: Paces = field(default_factory=Paces)
+    facts: Callable[[], Facts] = lambda: NO_FACTS
+
+    async def move(
+        self, generation: Generation, page: Page, call: Call, feature: Feature, task: Task | None
+    ) -> Destination:
+        """Where a call goes whose policy looks at more than evals."""
+        pressure = await self._pressure(generation, page) if MONEY in kinds_in(rule_of(feature)) else None
+        return generation.destinations.now(call, feature, task, self.facts(), pressure)
+
+    async def _pressure(self, generation: Generation, page: Page) -> float | None:
+        """That of the call's budgets; None where they cannot be told, for it is the reservation that refuses."""
+        try:
+            await page.know()
+            accounts = generation.budgets.accounts(page.tags, page.request.received_ns)
+        except MoneyError:
+            return None
+        return await self.paces.pressure(accounts, generation.budgets, page.request.received_ns)
 
     async def lower(
         self, destination: Destination, generation: Generation, page: Page, feature: Feature, task: Task | None

@@ -30,6 +30,7 @@ from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
+from gateway.facts import FactDesk
 from gateway.files import Files, made_once
 from gateway.forward import Forwarder
 from gateway.generations import needs_restart, new_generation, vanished
@@ -59,7 +60,7 @@ from ledger import tokens
 from ledger.charges import charged_accounts
 from ledger.outputs import latest_outputs
 from ledger.prices import published_ns
-from router_policies.registry import policies
+from router_policies.registry import LATENCY, kinds_in, rule_of
 
 _LOG: Final = logging.getLogger("farthing")
 LAST_PAGES_S: Final = 2.0
@@ -88,6 +89,7 @@ class House:
         self._drains = Drains()
         self._asides = Asides(serve_aside, clock)
         self._outputs = OutputBounds()
+        self.facts = FactDesk(clock)
         self._prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
         upstream = settings.upstream
         self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
@@ -147,6 +149,8 @@ class House:
             drains=self._drains,
             outputs=self._outputs,
             thresholds=self._budgets.thresholds,
+            paces=self._budgets.paces,
+            facts=lambda: self.facts.now,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
             shadows=SampledShadows(self._asides),
             tasks=self._tasks,
@@ -179,6 +183,7 @@ class House:
             await self.ledger.recover()
         elif self.ledger.recovery_is_due:
             await self.ledger.recover()
+        self.facts.tick()
         self._note_config()
         self.retention.tick()
         self._health.tick()
@@ -226,7 +231,6 @@ class House:
         self._cards_version = self._scorecards.version()
         generation = new_generation(
             settings,
-            policies(),
             self._scorecards.latest(),
             now_ns=self.clock.wall_ns(),
             demotions=self._scorecards.demotions(),
@@ -234,6 +238,7 @@ class House:
             resolver=self._tasks.resolver(settings),
         )
         self._balancer.take_up(catalog)
+        self.facts.needs_latencies = any(LATENCY in kinds_in(rule_of(one)) for one in catalog.features.values())
         return generation
 
     def _prepare_adapters(self, settings: Settings) -> None:
@@ -262,6 +267,7 @@ class House:
         self.metrics.observe(record)
         self.log.write(record)
         self._outputs.learn(record)
+        self.facts.note(record)
 
     def _ledger_lines(self) -> list[str]:
         ledger = self.ledger

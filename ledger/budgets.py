@@ -21,11 +21,18 @@ _MEMO_SIZE: Final = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """One turn of a window: its name, and the wall ns at which the next one begins."""
+    """One turn of a window: its name, the wall ns at which the next one begins, and at which it began itself."""
 
     key: str
     end_ns: int
     resets_at: str | None
+    begin_ns: int = 0
+
+    def elapsed(self, now_ns: int) -> float | None:
+        """The share of it that has passed, in [0, 1]; None for one that never ends."""
+        if self.end_ns == NEVER_NS:
+            return None
+        return min(max((now_ns - self.begin_ns) / (self.end_ns - self.begin_ns), 0.0), 1.0)
 
 
 FOREVER: Final = Period("", NEVER_NS, None)
@@ -42,14 +49,15 @@ def period(window: Window, timezone: str, now_ns: int) -> Period:
         return _hour(local, now_ns)
     day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if window is Window.DAY:
-        return _ending(f"{day:%Y-%m-%d}", day + timedelta(days=1))
+        return _turn(f"{day:%Y-%m-%d}", day, day + timedelta(days=1))
     if window is Window.WEEK:
         year, week, weekday = day.isocalendar()
-        return _ending(f"{year}-W{week:02}", day + timedelta(days=8 - weekday))
+        return _turn(f"{year}-W{week:02}", day - timedelta(days=weekday - 1), day + timedelta(days=8 - weekday))
     if window is Window.MONTH:
-        return _ending(f"{day:%Y-%m}", _first_of_month(day, day.month + 1))
+        return _turn(f"{day:%Y-%m}", _first_of_month(day, day.month), _first_of_month(day, day.month + 1))
     quarter = (day.month + 2) // 3
-    return _ending(f"{day.year}-Q{quarter}", _first_of_month(day, quarter * 3 + 1))
+    first, next_first = _first_of_month(day, quarter * 3 - 2), _first_of_month(day, quarter * 3 + 1)
+    return _turn(f"{day.year}-Q{quarter}", first, next_first)
 
 
 @lru_cache(maxsize=64)
@@ -61,20 +69,24 @@ def _hour(local: datetime, now_ns: int) -> Period:
     into_hour = (local.minute * 60 + local.second) * 10**9 + now_ns % 10**9
     end_ns = now_ns - into_hour + _HOUR_NS
     # The offset tells the two hours apart that share a name when clocks go back.
-    return _named(f"{local:%Y-%m-%dT%H%z}", end_ns, local.tzinfo)
+    return _named(f"{local:%Y-%m-%dT%H%z}", end_ns - _HOUR_NS, end_ns, local.tzinfo)
 
 
 def _first_of_month(day: datetime, month: int) -> datetime:
     return day.replace(year=day.year + (month - 1) // 12, month=(month - 1) % 12 + 1, day=1)
 
 
-def _ending(key: str, end: datetime) -> Period:
+def _turn(key: str, begin: datetime, end: datetime) -> Period:
     # Going through UTC names a midnight that the clocks skip by the first moment after it.
-    return _named(key, int(end.astimezone(UTC).timestamp()) * 10**9, end.tzinfo)
+    return _named(key, _wall_ns(begin), _wall_ns(end), end.tzinfo)
 
 
-def _named(key: str, end_ns: int, zone: tzinfo | None) -> Period:
-    return Period(key, end_ns, datetime.fromtimestamp(end_ns // 10**9, zone).isoformat())
+def _wall_ns(local: datetime) -> int:
+    return int(local.astimezone(UTC).timestamp()) * 10**9
+
+
+def _named(key: str, begin_ns: int, end_ns: int, zone: tzinfo | None) -> Period:
+    return Period(key, end_ns, datetime.fromtimestamp(end_ns // 10**9, zone).isoformat(), begin_ns)
 
 
 OPENED_RUN: Final = "opened run"
@@ -143,6 +155,7 @@ class BudgetBook:
             budget.id: budget.thresholds for budget in budgets if budget.thresholds
         }
         self._periods: tuple[Period, ...] = ()
+        self._turns: dict[str, Period] = {}
         self._raises: tuple[Raise, ...] = ()
         self._from_ns, self._until_ns, self._version = 0, 0, -1
         self._memo: dict[Tags, tuple[Account, ...]] = {}
@@ -161,9 +174,16 @@ class BudgetBook:
             found = self._memo[tags] = self._find(tags, now_ns)
         return found
 
+    def elapsed(self, budget: str, now_ns: int) -> float | None:
+        """The share of a budget's present window that has passed; None for one that never ends, or is not of this
+        book. To be asked after `accounts`."""
+        turn = self._turns.get(budget)
+        return None if turn is None else turn.elapsed(now_ns)
+
     def _turn(self, now_ns: int) -> None:
         self._version = self._amendments.version
         self._periods = tuple(period(budget.window, budget.timezone, now_ns) for budget in self._budgets)
+        self._turns = {budget.id: turn for budget, turn in zip(self._budgets, self._periods, strict=True)}
         self._raises = tuple(one for one in self._amendments.raises() if one.counts_at(now_ns))
         ends = (*(turn.end_ns for turn in self._periods), *(one.until_ns for one in self._raises))
         self._from_ns = now_ns

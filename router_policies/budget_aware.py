@@ -27,7 +27,7 @@ class BudgetAware:
         floor = self._then.choose(question)
         rank = question.catalog.tier(floor.tier).rank
         steps = [tier for tier in reversed(eligible(question, task)) if tier.rank >= rank]
-        step = min(ceil(pressure / self._full_at * (len(steps) - 1)), len(steps) - 1)
+        step = min(ceil(round(pressure / self._full_at * (len(steps) - 1), 6)), len(steps) - 1)
         pace = f"spending is {pressure:.0%} of the limit ahead"
         tier = steps[step].name
         if tier == floor.tier:

@@ -27,6 +27,12 @@ _KINDS: Final[Mapping[str, Callable[[PolicyRule], Policy]]] = MappingProxyType(
         "shadow": lambda rule: Shadow(rule.share, rule.tier),
     }
 )
+LATENCY: Final = "latency_bound"
+MONEY: Final = "budget_aware"
+MOVING: Final = frozenset({MONEY, "canary", LATENCY})
+"""Kinds that look at what changes between two generations: latencies, live evidence, pressure."""
+STANDING: Final = frozenset({"cheapest_passing", "fixed"})
+"""Kinds that take no parameters and ask nobody."""
 ASKED: Final = frozenset({"budget_aware", "cheapest_passing", "latency_bound"})
 """Kinds that `then` may name: they pick one tier that has passed, or the reference."""
 ASKING: Final = frozenset({"budget_aware", "canary", "cascade", "latency_bound"})

@@ -51,7 +51,6 @@ from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
 from ledger.testing import ManualClock, MemoryLedger
 from router_policies.breaker import BreakerRules
-from router_policies.registry import policies
 
 KEY = b"fk-scripted"
 SMALL, LARGE = "small-model", "large-model"
@@ -188,7 +187,7 @@ class Stair:
             keys={key.sha256: key},
             catalog=catalog,
             count_unregistered=False,
-            destinations=Destinations(catalog, policies(), (), self.clock.wall_ns()),
+            destinations=Destinations(catalog, (), self.clock.wall_ns()),
             pricing=Pricing(PriceBook(self.prices), catalog),
             budgets=BudgetBook(()),
             cache_rules=CacheRules(

@@ -91,7 +91,7 @@ def _task(name: str, catalog: "Catalog") -> "Task | None":
 
 def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: Files) -> Iterator[str]:
     from farthing.routing import RouteQuestion
-    from router_policies import policies
+    from router_policies import policy_of
     from router_policies.explain import explain as explain_choice
 
     scorecards, demotions = _evidence(files, task)
@@ -103,7 +103,7 @@ def _routed(catalog: "Catalog", feature: "Feature", task: "Task | None", files: 
         now_ns=CLOCK.wall_ns(),
         demotions=demotions,
     )
-    found = explain_choice(question, policies()[feature.policy])
+    found = explain_choice(question, policy_of(feature))
     yield f"feature {feature.name}, task {task.name if task else '(none)'}, policy {feature.policy}"
     yield from found.lines()
     yield f"deployments: {_places(catalog.tier(found.choice.tier).deployments)}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +18,9 @@ from farthing.catalog import (
     Feature,
     HangUp,
     HealthCheck,
+    Measure,
     OutputBound,
+    PolicyRule,
     PriceOverride,
     PromptCache,
     Provider,
@@ -49,6 +52,7 @@ from gateway.settings.references import AUTO
 from gateway.settings.routing_forms import (
     FeatureForm,
     ModelDeploymentForm,
+    PolicyForm,
     ProviderForm,
     TaskForm,
     TierForm,
@@ -80,7 +84,17 @@ from router_policies.breaker import BreakerRules
 
 EMBEDDING_S: Final = 10.0
 """Longest that an answer with vectors for the semantic cache is waited for: by then nobody has any use for it."""
-_ROUTING: Final = ("providers", "upstream", "tiers", "models", "aliases", "tasks", "features", "default_tier")
+_ROUTING: Final = (
+    "providers",
+    "upstream",
+    "tiers",
+    "models",
+    "aliases",
+    "tasks",
+    "policies",
+    "features",
+    "default_tier",
+)
 
 
 def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
@@ -215,7 +229,7 @@ def _catalog(form: TreeForm, providers: Mapping[str, Provider], fingerprint: str
     return Catalog(
         tiers=tiers,
         tasks=MappingProxyType({name: _task(name, one) for name, one in form.tasks.items()}),
-        features=MappingProxyType({name: _feature(name, one) for name, one in form.features.items()}),
+        features=MappingProxyType({name: _feature(name, one, form.policies) for name, one in form.features.items()}),
         models=MappingProxyType(_by_name(tiers) | models),
         aliases=MappingProxyType({AUTO: AUTO, **form.aliases}),
         default_tier=form.default_tier or (tiers[-1].name if tiers else ""),
@@ -276,12 +290,30 @@ def _tasks(form: TaskResolutionForm) -> TaskSettings:
     return TaskSettings(reading=reading, counting=PromptCounting(form.count_prompts))
 
 
-def _feature(name: str, form: FeatureForm) -> Feature:
+def _rule(form: PolicyForm, declared: Mapping[str, PolicyForm]) -> PolicyRule:
+    """A declared policy with all that it asks."""
+    then = None if form.then is None else _named_rule(form.then, declared)
+    return PolicyRule(
+        kind=form.kind,
+        p95_s=inf if form.p95 is None else form.p95,
+        measure=Measure(form.of),
+        full_at=form.full_at,
+        items=form.items,
+        then=then,
+    )
+
+
+def _named_rule(name: str, declared: Mapping[str, PolicyForm]) -> PolicyRule:
+    return _rule(declared[name], declared) if name in declared else PolicyRule(kind=name)
+
+
+def _feature(name: str, form: FeatureForm, policies: Mapping[str, PolicyForm]) -> Feature:
     return Feature(
         name=name,
         team=form.team or "",
         task=form.task or "",
         policy=form.policy,
+        rule=_named_rule(form.policy, policies),
         tier=form.tier or "",
         override_model=form.override_model,
         exact_cache=form.cache.exact,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from farthing.tags import CACHE, SHADOW, UNREGISTERED
 from gateway.settings.findings import Findings, Path, suggestion
+from gateway.settings.policy_references import PolicyCheck
 from gateway.settings.providers import KINDS
 from gateway.settings.tree import Tree
 
@@ -26,6 +27,7 @@ def check_references(tree: Tree, findings: Findings) -> None:
     check.aliases()
     check.tasks()
     check.features()
+    check.policies()
     check.keys()
     check.budgets()
     check.prices()
@@ -122,6 +124,11 @@ class _Check:
                 self._say_key(path, "is the name for calls of unknown features; choose another")
             self._known((*path, "task"), _table(feature).get("task"), self._tasks, "task", "tasks")
             self._known((*path, "tier"), _table(feature).get("tier"), self._tier_names, "tier", "tiers")
+
+    def policies(self) -> None:
+        """Policies exist, and can be asked by whoever asks them."""
+        declared = _table(self._tree.data.get("policies"))
+        PolicyCheck(declared, self._features, self._tasks, self._known, self._say)()
 
     def keys(self) -> None:
         """Key ids and hashes are unique; keys name features and tasks."""

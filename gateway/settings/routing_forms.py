@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from pydantic import model_validator
 
-from farthing.catalog import Affinity, Balance, CacheWire, PromptCache, Quirks, Replay, Timeouts
+from farthing.catalog import Affinity, Balance, CacheWire, Measure, PromptCache, Quirks, Replay, Timeouts
 from gateway.settings import scalars
 from gateway.settings.forms import (
     AlertsForm,
@@ -47,6 +47,12 @@ from gateway.settings.task_forms import MOST_RULES, RuleForm, TaskResolutionForm
 _HEALTH_PATH: Final = re.compile(r"/?(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)*")
 _PAID: Final = frozenset({"completions", "embeddings", "responses", "messages", "generate", "rerank"})
 MOST_CACHE_TAGS: Final = 16
+PARAMETERS: Final = {
+    "budget_aware": ("then", "full_at"),
+    "canary": ("then", "items"),
+    "latency_bound": ("then", "p95", "of"),
+}
+"""The kinds that can be declared, and what each of them takes."""
 Tokens = Annotated[int, scalars.whole(1, 10**8)]
 
 
@@ -242,6 +248,33 @@ class TaskForm(Form):
         return self
 
 
+class PolicyForm(Form):
+    """A policy with parameters, which features name."""
+
+    kind: Annotated[str, scalars.choice(*PARAMETERS)] = required("Which policy; docs/routing.md tells of each.")
+    then: Name | None = setting(
+        None,
+        "The policy that it asks: one declared here, or a kind that needs no parameters; else cheapest_passing.",
+    )
+    p95: Wait | None = setting(None, "latency_bound: the longest 95th percentile of a tier that may answer.")
+    of: Annotated[str, scalars.choice(*Measure)] = setting(
+        "total", "latency_bound: of which time, to the first_byte or in total."
+    )
+    full_at: Annotated[float, scalars.percent("1%", "100%")] = setting(
+        "20%",
+        "budget_aware: how far ahead of its window a budget's spend is when the cheapest tier that passes answers.",
+    )
+    items: Annotated[int, scalars.whole(1, 100_000)] = setting(50, "canary: graded answers for each step.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "PolicyForm":
+        for name in sorted(self.model_fields_set - {"kind", *PARAMETERS[self.kind]}):
+            raise fault(f"the kind {self.kind} does not use it; delete the line", name)
+        if "p95" in PARAMETERS[self.kind] and self.p95 is None:
+            raise fault("is missing; write p95: with a duration, such as 2s", "p95")
+        return self
+
+
 class FeatureCacheForm(Form):
     """What the caches may do for a feature."""
 
@@ -273,9 +306,10 @@ class FeatureForm(Form):
 
     team: Tag | None = setting(None, "Team to which the feature's calls are booked.")
     task: Tag | None = setting(None, "Task of the feature's calls that name none.")
-    policy: Annotated[str, scalars.choice("cheapest_passing", "fixed")] = setting(
+    policy: Name = setting(
         "cheapest_passing",
-        "cheapest_passing: the cheapest tier with a valid pass, else the reference. fixed: always `tier`.",
+        "cheapest_passing: the cheapest tier with a valid pass, else the reference. fixed: always `tier`. Or another "
+        "kind that needs no parameters, or a policy of `policies`.",
     )
     tier: Name | None = setting(None, "The tier of the policy fixed.")
     override_model: Flag = setting(False, "Route even where the client named a concrete model.")
@@ -328,6 +362,9 @@ class TreeForm(Form):
     aliases: dict[ClientModel, Text] = setting({}, "Model names of clients that mean auto or tier/NAME.")
     tasks: dict[Tag, TaskForm] = setting({}, "Kinds of tasks, for which evals choose a tier.")
     task_resolution: TaskResolutionForm = setting({}, "How the task is told of requests that name none.")
+    policies: dict[Name, PolicyForm] = setting(
+        {}, "Policies with parameters, by a name of your choice that features use."
+    )
     features: dict[Tag, FeatureForm] = setting({}, "The registered features: what calls are made for.")
     default_tier: Name | None = setting(None, "Tier of calls without a task; the last tier if not given.")
     keys: list[KeyForm] = setting([], "Virtual keys: who may call.")

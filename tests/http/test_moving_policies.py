@@ -1,0 +1,110 @@
+"""Policies that look at more than evals, in a running gateway: time, money and the share of a canary."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from farthing.routing import Verdict
+from tests.gateway import RunningGateway, running_gateway
+from tests.http.test_reload import record_card
+
+ROUTED = "  routed: {team: web, task: triage, override_model: true}"
+POLICIES = """
+policies:
+  quick: {kind: latency_bound, p95: 15ms}
+  careful: {kind: canary, items: 50}
+  thrifty: {kind: budget_aware, full_at: 5%}
+"""
+SLOW = (
+    "deployments: [{provider: mock, model: small-model, context_window: 8000}]",
+    "deployments: [{provider: mock, name: small-model, model: mock-slow-first-byte}]",
+)
+ROUTED_ONLY = "{feature: routed}"
+Gateway = Callable[..., AbstractAsyncContextManager[RunningGateway]]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    @asynccontextmanager
+    async def run(policy: str, *changes: tuple[str, str]) -> AsyncIterator[RunningGateway]:
+        """The feature `routed` has the policy, and the small tier has passed."""
+        named = (ROUTED, ROUTED.replace("}", f", policy: {policy}}}"))
+        async with running_gateway(tmp_path, extra=POLICIES, changes=(named, *changes)) as running:
+            record_card(running, Verdict.PASS)
+            await running.application.house.tick()
+            yield running
+
+    return run
+
+
+def where_a_day_begins() -> str:
+    """A time zone in which it is between midnight and one o'clock; the signs of these names are those of POSIX."""
+    hour = datetime.now(UTC).hour
+    return f"Etc/GMT+{hour}" if hour <= 12 else f"Etc/GMT-{24 - hour}"
+
+
+async def ask(running: RunningGateway, content: str, **headers: str) -> tuple[str, str]:
+    """The tier that answers and why; the record says the same."""
+    answer = await running.chat(content, headers={"x-farthing-feature": "routed", **headers}, max_tokens=20)
+    assert answer.status_code == 200
+    record = running.record_of(answer)
+    assert (record.tier, record.reference_tier) == (answer.headers["x-farthing-tier"], "large")
+    if answer.headers["x-farthing-cache"] == "miss":
+        assert record.route_reason == answer.headers["x-farthing-route"]
+    return record.tier, answer.headers["x-farthing-route"]
+
+
+async def test_a_tier_that_has_become_too_slow_gives_its_calls_to_one_in_time(gateway: Gateway) -> None:
+    async with gateway("quick", SLOW) as running:
+        first = await ask(running, "one")
+        for number in range(19):
+            await ask(running, f"filler {number}")
+        running.application.house.facts.refresh()
+        later = await ask(running, "two")
+
+        assert first[0] == "small"
+        assert first[1].endswith("latency not known")
+        assert later[0] == "large"
+        assert later[1].startswith("latency: large in place of small: small takes 0.0")
+        assert running.records()[-1].policy == "quick"
+        assert await running.metric("farthing_requests_total", feature="routed", tier="small") == 20
+
+
+async def test_a_budget_that_is_spent_too_fast_is_answered_by_the_tier_that_passed(gateway: Gateway) -> None:
+    day = f'{{id: routed-day, limit_usd: "0.002", window: day, timezone: {where_a_day_begins()}, where: {ROUTED_ONLY}}}'
+    async with gateway("thrifty", ("budgets:\n", f"budgets:\n  - {day}\n")) as running:
+        told = [await ask(running, f"question {number}") for number in range(20)]
+
+        assert told[0] == ("large", "budget aware: large, spending keeps pace")
+        tiers = [tier for tier, _ in told]
+        turn = tiers.index("small")
+        assert tiers == ["large"] * turn + ["small"] * (len(tiers) - turn)
+        assert "% of the limit ahead; cheapest passing: small scored 0.90" in told[-1][1]
+        assert running.holds() == 0
+
+
+async def test_without_a_budget_of_its_own_a_thrifty_feature_asks_the_better_tier(gateway: Gateway) -> None:
+    async with gateway("thrifty") as running:
+        assert await ask(running, "one") == ("large", "budget aware: large, no budget has a pace")
+
+
+async def test_one_in_twenty_conversations_goes_to_a_tier_that_has_just_passed(gateway: Gateway) -> None:
+    async with gateway("careful") as running:
+        tiers = [(await ask(running, f"question {number}"))[0] for number in range(100)]
+        again = [(await ask(running, f"question {number}", **{"cache-control": "no-cache"}))[0] for number in range(20)]
+
+        assert 1 <= tiers.count("small") <= 15
+        assert again == tiers[:20]
+        reasons = {record.tier: record.route_reason for record in running.records()[:100]}
+        assert reasons["small"].startswith("canary 5%, 0 graded: cheapest passing: small scored")
+        assert reasons["large"].startswith("not in the canary of small; reference: ")
+
+
+async def test_the_calls_of_one_run_stay_with_one_tier(gateway: Gateway) -> None:
+    async with gateway("careful") as running:
+        tiers = {(await ask(running, f"step {number}", **{"x-farthing-run": "job-7"}))[0] for number in range(12)}
+
+        assert len(tiers) == 1
