@@ -23,6 +23,8 @@ _REMEDIES: Final = {
     Fault.ERROR: "too many of its calls failed",
 }
 
+_LEVELS: Final = {Fault.REFUSED: logging.ERROR, Fault.LIMITED: logging.INFO}
+
 Key = Callable[[Call, Affinity], int | None]
 """A 64-bit hash of what calls have in common that should go to one deployment; None: nothing."""
 
@@ -53,7 +55,7 @@ class Line:
             return
         self.told = True
         fault = self.breaker.fault
-        level = logging.ERROR if fault is Fault.REFUSED else logging.WARNING
+        level = _LEVELS.get(fault, logging.WARNING)
         remedy = _REMEDIES[fault].format(provider=self.provider.name)
         _LOG.log(level, "deployment %s is left out for %.3g s (%s): %s", self.id, seconds, what, remedy)
 
@@ -68,35 +70,37 @@ class Passage:
     """One call at a deployment, from its sending to the end of its answer. It counts as under way until `leave`, which
     everybody may call who is not sure; the first outcome holds."""
 
-    __slots__ = ("_clock", "_entry", "_is_judged", "_is_under_way", "_line")
+    __slots__ = ("_clock", "_entry", "_has_head", "_is_judged", "_is_under_way", "_line")
 
     def __init__(self, line: Line, clock: Clock) -> None:
         self._line, self._clock = line, clock
         self._entry = line.breaker.enter(clock.monotonic())
-        self._is_judged, self._is_under_way = False, True
+        self._has_head, self._is_judged, self._is_under_way = False, False, True
         line.outstanding += 1
 
     def answer(self) -> None:
         """The head of an answer has come that is worth relaying."""
-        breaker = self._line.breaker
-        if not breaker.is_closed:
-            self._entry = breaker.answered(self._entry, self._clock.monotonic())
-            if breaker.is_closed:
-                self._line.note_recovery()
+        line, self._has_head = self._line, True
+        self._entry = line.breaker.answered(self._entry, self._clock.monotonic())
+        if line.told and line.breaker.is_closed:
+            line.note_recovery()
 
     def succeed(self) -> None:
         """The answer is complete."""
         if not self._is_judged:
             self._is_judged = True
-            self._line.breaker.succeeded(self._entry, self._clock.monotonic())
+            self._line.breaker.succeeded(self._entry)
         self.leave()
 
     def fail(self, fault: Fault, what: str, wait_s: float | None = None) -> None:
         """It went wrong, as `what` names it, such as http_500; the answer, if any, may still be read."""
         if not self._is_judged:
             self._is_judged = True
-            line = self._line
-            line.note_opening(line.breaker.failed(self._entry, fault, self._clock.monotonic(), wait_s), what)
+            line, now = self._line, self._clock.monotonic()
+            if self._has_head:
+                line.note_opening(line.breaker.broke(self._entry, now), what)
+            else:
+                line.note_opening(line.breaker.failed(self._entry, fault, now, wait_s), what)
 
     def leave(self) -> None:
         """Nothing of it is under way any more."""
@@ -232,7 +236,7 @@ class Balancer:
             else:
                 out.append(Try(places[place], line, pool.tier))
         order = among if len(among) < 2 else self._ordered(pool, call, among, lines)
-        fit += [Try(places[place], lines[place], pool.tier) for place in order]
+        fit += [Try(places[place], lines[place], pool.tier) for place in order[: self._max_attempts]]
 
     def _ordered(self, pool: Pool, call: Call | None, among: list[int], lines: list[Line | None]) -> list[int]:
         weights = pool.weights

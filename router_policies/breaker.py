@@ -43,9 +43,9 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerRules:
-    """A breaker opens after `failures` in a row, or where at least `error_rate` of the calls of the last `window_s`
-    seconds failed and these were `least_calls` or more. It stays open for `cooldown_s` seconds at first, twice as long
-    each time that it opens again at once, `longest_s` at most. With `cooldown_s` 0 it never opens."""
+    """A breaker opens after `failures` in a row, or where at least `error_rate` of the outcomes of the last `window_s`
+    seconds were failures and these were `least_calls` or more. It stays open for `cooldown_s` seconds at first, twice
+    as long each time that it opens again at once, `longest_s` at most. With `cooldown_s` 0 it never opens."""
 
     failures: int = 5
     error_rate: float = 0.5
@@ -64,11 +64,15 @@ class Breaker:
     """Times are monotonic seconds, given by the caller. A call takes an entry when it is sent and gives it back with
     its outcome; what calls bring that were sent before the state last changed says nothing about now.
 
+    Heads and bodies are two rows: a head breaks the row of calls without one, and only a whole body that of those that
+    broke off. Else the failures among many long streams would make a row before the first of these has ended, and a
+    server that breaks off everything would never have one.
+
     closed -> open -> (its time is over, and one call is let through) half open -> closed, or open again.
     """
 
     __slots__ = (
-        *("_at", "_bad", "_closed_at", "_epoch", "_fault", "_good", "_in_a_row", "_last_s"),
+        *("_at", "_bad", "_closed_at", "_cut_in_a_row", "_epoch", "_fault", "_good", "_in_a_row", "_last_s"),
         *("_openings", "_probing", "_rules", "_until"),
     )
 
@@ -78,7 +82,7 @@ class Breaker:
         self._probing = False
         self._epoch = 0
         self._fault = Fault.ERROR
-        self._in_a_row = self._openings = 0
+        self._in_a_row = self._cut_in_a_row = self._openings = 0
         self._closed_at = self._last_s = 0.0
         self._at = [-1] * SLICES
         self._good, self._bad = [0] * SLICES, [0] * SLICES
@@ -124,30 +128,40 @@ class Breaker:
 
     def answered(self, entry: int, now: float) -> int:
         """The head of an answer has come: where it was open, it is closed. The entry from here on."""
-        if self._until is not None and entry in (self._epoch, OUTSIDE):
+        if self._until is None:
+            if entry == self._epoch:
+                self._in_a_row = 0
+                self._good[self._slice(now)] += 1
+            return entry
+        if entry in (self._epoch, OUTSIDE):
             self._close(now)
             return self._epoch
         return entry
 
-    def succeeded(self, entry: int, now: float) -> None:
-        """The answer has come to its end, or as far as its client wanted it."""
-        if entry == self._epoch and self._until is None:
-            self._in_a_row = 0
-            self._good[self._slice(now)] += 1
+    def succeeded(self, entry: int) -> None:
+        """The body has come to its end, or as far as its client wanted it."""
+        if entry == self._epoch:
+            self._cut_in_a_row = 0
 
     def failed(self, entry: int, fault: Fault, now: float, wait_s: float | None = None) -> float | None:
-        """The call went wrong. `wait_s`: what the provider said. Seconds for which it is open now where this opened
-        it, else None."""
+        """The call went wrong before its head. `wait_s`: what the provider said. Seconds for which it is open now where
+        this opened it, else None."""
         if entry != self._epoch:
             return None
         if self._until is not None:
             return self._open(fault, now, wait_s)
         self._in_a_row += 1
-        self._bad[self._slice(now)] += 1
-        return self._open(fault, now, wait_s) if fault.opens or self._is_too_much(now) else None
+        return self._count(fault, now, wait_s)
+
+    def broke(self, entry: int, now: float) -> float | None:
+        """The body broke off. As `failed`."""
+        if entry != self._epoch or self._until is not None:
+            return None
+        self._cut_in_a_row += 1
+        return self._count(Fault.ERROR, now, None)
 
     def left(self, entry: int) -> None:
-        """Nobody waited for the outcome: another one may try."""
+        """Nobody waited for the head: another one may try."""
         if entry == self._epoch:
             self._probing = False
 
@@ -189,11 +203,15 @@ class Breaker:
         self._epoch += 1
         return seconds
 
+    def _count(self, fault: Fault, now: float, wait_s: float | None) -> float | None:
+        self._bad[self._slice(now)] += 1
+        return self._open(fault, now, wait_s) if fault.opens or self._is_too_much(now) else None
+
     def _close(self, now: float) -> None:
         self._until = None
         self._probing = False
         self._closed_at = now
-        self._in_a_row = 0
+        self._in_a_row = self._cut_in_a_row = 0
         self._at = [-1] * SLICES
         self._epoch += 1
 
@@ -208,7 +226,7 @@ class Breaker:
 
     def _is_too_much(self, now: float) -> bool:
         rules = self._rules
-        if self._in_a_row >= rules.failures:
+        if max(self._in_a_row, self._cut_in_a_row) >= rules.failures:
             return True
         oldest = int(now * SLICES / rules.window_s) - SLICES
         live = [place for place in range(SLICES) if self._at[place] > oldest]

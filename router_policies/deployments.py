@@ -16,6 +16,7 @@ BOUND: Final = (5, 4)
 """With affinity no deployment gets a call where it has more than 5/4 of its share of all those under way already, the
 call included (consistent hashing with bounded loads, arXiv 1608.01350)."""
 _WORD: Final = (1 << 64) - 1
+_WORDS: Final = 1 << 64
 
 
 def pool_of(
@@ -72,14 +73,14 @@ def by_load(weights: Sequence[int], among: list[int], loads: Sequence[int], turn
 def by_key(weights: Sequence[int], seeds: Sequence[int], among: list[int], key: int) -> list[int]:
     """The same key gives the same order, in which another place changes nothing but by being there: weighted
     rendezvous hashing (highest random weight). Over all keys each comes first as often as its weight says."""
-    return sorted(among, key=lambda place: _rank(key ^ seeds[place]) / weights[place])
-
-
-def _rank(word: int) -> float:
-    """An exponentially distributed number of a 64-bit word: mixed by splitmix64, so that neighbours are strangers."""
-    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
-    return -log(((word ^ (word >> 31)) + 1) / (_WORD + 2))
+    ranks = {}
+    for place in among:
+        # splitmix64 makes strangers of neighbours; the logarithm, an exponentially distributed number of the word.
+        word = key ^ seeds[place]
+        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
+        ranks[place] = -log(((word ^ (word >> 31)) + 1) / _WORDS) / weights[place]
+    return sorted(among, key=ranks.__getitem__)
 
 
 def within_bound(weights: Sequence[int], order: list[int], loads: Sequence[int]) -> list[int]:
