@@ -16,6 +16,8 @@ from bench.routing_drift import NOTE as DRIFT_NOTE
 from bench.routing_drift import drift_figures
 from bench.routing_prompts import NOTE as PROMPTS_NOTE
 from bench.routing_prompts import prompt_figures
+from bench.routing_tasks import NOTE as TASKS_NOTE
+from bench.routing_tasks import task_figures
 
 HOME: Final = Path(__file__).parents[2] / "shared" / "data" / "routing"
 """Beside the project; the README there has sources and licences."""
@@ -34,6 +36,7 @@ class Part:
 
 PARTS: Final[dict[str, Part]] = {
     "prompts": Part("Routing: which prompts need the strong model", prompt_figures, PROMPTS_NOTE),
+    "tasks": Part("Routing: requests told by examples", task_figures, TASKS_NOTE),
     "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
 }
 

@@ -90,6 +90,7 @@ app.add_typer(eval_group, name="eval")
 tasks_group = _group("Tasks: which requests are of which kind.")
 tasks_group.command("hash")(tasks.tasks_hash)
 tasks_group.command("list")(tasks.tasks_list)
+tasks_group.command("train")(tasks.tasks_train)
 app.add_typer(tasks_group, name="tasks")
 
 prices_group = _group("Prices of models.")

@@ -16,6 +16,7 @@ class Files:
     meanings: Path
     scorecards: Path
     prompts: Path
+    classifier: Path
     secret: Path
     archive: Path
 
@@ -29,6 +30,7 @@ class Files:
             meanings=data_dir / "semantic.db",
             scorecards=data_dir / "evals.db",
             prompts=data_dir / "tasks.db",
+            classifier=data_dir / "task-classifier.json",
             secret=data_dir / "secret",
             archive=data_dir / "archive",
         )

@@ -91,8 +91,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     said = resolve_task(
         header=request.task, metadata=call.tags.task, key_default=key.task, feature_default=feature.task
     )
-    if generation.resolver is not None and not said[0]:
-        said = await runtime.tasks.resolve(call, generation.resolver, counts=generation.counts_prompts)
+    if generation.resolver is not None:
+        said = await runtime.tasks.resolve(said, call, feature, generation)
     task_name, page.task_source = said
     task = known_task(task_name, page.task_source, generation.catalog)
     page.know_task(task)

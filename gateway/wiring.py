@@ -95,7 +95,7 @@ class House:
         self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
         self._health = HealthChecks(clock, self._balancer, lambda: health_client(upstream))
         self._telling = Background()
-        self._tasks = TaskDesk(self.files.prompts)
+        self._tasks = TaskDesk(self.files.prompts, self.files.classifier)
         self._upstreams = upstreams(self._open_wire)
         self._cards_version = -1
         self._shares_files = tallies is not None
@@ -131,7 +131,7 @@ class House:
         later.push_async_callback(self._telling.settle)
         later.push_async_callback(self._health.close)
         later.push_async_callback(self.retention.close)
-        later.push_async_callback(self._tasks.flush)
+        later.push_async_callback(self._tasks.close)
         self.runtime = Runtime(
             generation=self._generation(settings),
             books=Books(
@@ -157,6 +157,7 @@ class House:
         )
         self.metrics.add_source(self._ledger_lines)
         self.metrics.add_source(self.retention.lines)
+        self.metrics.add_source(self._tasks.lines)
         self.metrics.add_source(self._meanings.lines)
         self.metrics.add_source(lambda: deployment_lines(self._balancer.lines.values(), clock.monotonic()))
         limits = Limits(
@@ -175,7 +176,7 @@ class House:
         settings = await self._watcher.poll() if self._watcher else None
         if settings is not None:
             self._take_up(settings)
-        elif self._scorecards.version() != self._cards_version:
+        elif self._scorecards.version() != self._cards_version or self._tasks.is_stale(self.settings):
             self._refresh()
         if self.clock.monotonic() - self._minute > MINUTE_S:
             self._minute = self.clock.monotonic()
@@ -401,4 +402,6 @@ class House:
             found.append(Problem(reason="config", detail=self._watcher.finding.message, blocking=False))
         if self._unusable:
             found.append(Problem(reason="config", detail=self._unusable, blocking=False))
+        if self._tasks.problem:
+            found.append(Problem(reason="tasks", detail=self._tasks.problem, blocking=False))
         return [*found, *self.retention.problems()]

@@ -51,6 +51,7 @@ from ledger.budgets import BudgetBook
 from ledger.prices import PriceBook
 from ledger.testing import ManualClock, MemoryLedger
 from router_policies.breaker import BreakerRules
+from router_policies.tasks import Resolver
 
 KEY = b"fk-scripted"
 SMALL, LARGE = "small-model", "large-model"
@@ -199,6 +200,12 @@ class Stair:
                 max_entry_bytes=1 << 20,
             ),
         )
+
+    def generation_with(self, tasks: Mapping[str, Task], resolver: Resolver | None) -> Generation:
+        """The generation with these tasks, told by `resolver` where a call names none; prompts are counted."""
+        generation = self._generation()
+        catalog = replace(generation.catalog, tasks=tasks)
+        return replace(generation, catalog=catalog, resolver=resolver, counts_prompts=resolver is not None)
 
     def request(self, endpoint: Endpoint = Endpoint.CHAT, **body: Any) -> Request:
         """A request as the door reads it."""

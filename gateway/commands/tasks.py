@@ -1,14 +1,17 @@
-"""Tasks: the hash of a system prompt, and the prompts that no task claims yet."""
+"""Tasks: the hash of a system prompt, the prompts that no task claims yet, and a classifier from examples."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from farthing.errors import ConfigError
 from gateway.commands.report import Format, as_csv
 from gateway.commands.surroundings import ConfigOption, DataOption, load_settings, print_table
+
+if TYPE_CHECKING:
+    from router_policies.centroid import CentroidClassifier
 
 HEADS = ("hash", "feature", "requests", "first_seen", "last_seen", "suggested_task")
 
@@ -70,3 +73,36 @@ def tasks_list(
         print_table([head.replace("_", " ") for head in HEADS], lines, right=["requests"])
     else:
         typer.echo("No system prompt was counted that no task claims; see `task_resolution.count_prompts`.")
+
+
+def tasks_train(config: ConfigOption = None) -> None:
+    """Make the classifier from the labelled examples, if 95 % of what it is sure of is right. Exit code 1 if not."""
+    from gateway.files import Files
+    from gateway.taskexamples import read_examples, write_classifier
+    from router_policies.training import CannotTell, train
+
+    settings = load_settings(config)
+    path = settings.tasks.classifier or Files.below(settings.data_dir).classifier
+    examples = read_examples(settings.catalog, settings.tasks)
+    if not examples:
+        raise ConfigError("No task has examples: write tasks.NAME.examples: file://NAME.jsonl for two tasks or more.")
+    try:
+        classifier = train(examples)
+    except CannotTell as error:
+        typer.echo(f"{error} Nothing was written.", err=True)
+        raise typer.Exit(1) from None
+    write_classifier(path, classifier)
+    _print_training(classifier)
+    typer.echo(f"{path} written; gateways that run with it take it up within a second.")
+
+
+def _print_training(classifier: "CentroidClassifier") -> None:
+    held = classifier.held
+    rows = [(task or "(no task)", str(held.counts[task]), f"{1 - held.low[task]:.0%}") for task in sorted(held.counts)]
+    print_table(("task", "examples", "told right"), rows, right=("examples", "told right"))
+    typer.echo(
+        f"{held.items} held-out examples: {held.right:.1%} nearest to their own task. From a margin of "
+        f"{classifier.margin:.3f} and a cosine of {classifier.cosine:.3f} on a guess counts: {held.covered:.1%} of the "
+        f"examples, {held.right_if_covered:.1%} of them right. With limits from the other half of the examples: "
+        f"{held.checked_covered:.1%}, {held.checked_right:.1%} of them right."
+    )

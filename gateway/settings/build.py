@@ -109,8 +109,8 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
         upstream=_upstream(form.upstream, timeouts),
         logging=LoggingSettings(level=form.logging.level, format=form.logging.format),
         unregistered_features=UnregisteredFeatures(form.unregistered_features),
-        tasks=_tasks(form.task_resolution),
-        catalog=_catalog(form, providers, tree.fingerprint(_ROUTING)),
+        tasks=_tasks(form.task_resolution, tree),
+        catalog=_catalog(form, providers, tree),
         keys=MappingProxyType({key.sha256: key for key in map(_key, form.keys)}),
         budgets=tuple(map(_budget, form.budgets)),
         alerts=AlertSettings(webhook_url=form.alerts.webhook_url or "", timeout_s=form.alerts.timeout),
@@ -220,7 +220,7 @@ def _provider(name: str, form: ProviderForm, timeouts: Timeouts) -> Provider:
     )
 
 
-def _catalog(form: TreeForm, providers: Mapping[str, Provider], fingerprint: str) -> Catalog:
+def _catalog(form: TreeForm, providers: Mapping[str, Provider], tree: Tree) -> Catalog:
     tiers = tuple(_tier(rank, one, providers) for rank, one in enumerate(form.tiers))
     models = {
         name: tuple(_deployment(name, one, providers) for one in deployments)
@@ -228,12 +228,12 @@ def _catalog(form: TreeForm, providers: Mapping[str, Provider], fingerprint: str
     }
     return Catalog(
         tiers=tiers,
-        tasks=MappingProxyType({name: _task(name, one) for name, one in form.tasks.items()}),
+        tasks=MappingProxyType({name: _task(name, one, tree) for name, one in form.tasks.items()}),
         features=MappingProxyType({name: _feature(name, one, form.policies) for name, one in form.features.items()}),
         models=MappingProxyType(_by_name(tiers) | models),
         aliases=MappingProxyType({AUTO: AUTO, **form.aliases}),
         default_tier=form.default_tier or (tiers[-1].name if tiers else ""),
-        fingerprint=fingerprint,
+        fingerprint=tree.fingerprint(_ROUTING),
     )
 
 
@@ -271,7 +271,8 @@ def _deployment(name: str, form: ModelDeploymentForm, providers: Mapping[str, Pr
     )
 
 
-def _task(name: str, form: TaskForm) -> Task:
+def _task(name: str, form: TaskForm, tree: Tree) -> Task:
+    examples = _beside(tree, ("tasks", name, "examples"), form.examples)
     return Task(
         name=name,
         bar=form.bar or Decimal(0),
@@ -281,13 +282,24 @@ def _task(name: str, form: TaskForm) -> Task:
         signs=TaskSigns(
             system_prompts=frozenset(one.removeprefix("sha256:") for one in form.system_prompts),
             rules=tuple(one.rule for one in form.match),
+            examples="" if examples is None else str(examples),
         ),
     )
 
 
-def _tasks(form: TaskResolutionForm) -> TaskSettings:
-    reading = Reading(system=Turns(form.system_messages), user=Turns(form.user_messages))
-    return TaskSettings(reading=reading, counting=PromptCounting(form.count_prompts))
+def _tasks(form: TaskResolutionForm, tree: Tree) -> TaskSettings:
+    return TaskSettings(
+        reading=Reading(system=Turns(form.system_messages), user=Turns(form.user_messages)),
+        counting=PromptCounting(form.count_prompts),
+        classifier=None if form.classifier is None else Path(form.classifier),
+        other_examples=_beside(tree, ("task_resolution", "examples"), form.examples),
+        deadline_s=form.deadline,
+    )
+
+
+def _beside(tree: Tree, place: tuple[str, ...], file: str | None) -> Path | None:
+    """The file of a file:// reference, seen from the file in which it is written."""
+    return None if file is None else Path(tree.place(place).file).parent / file.removeprefix("file://")
 
 
 def _rule(form: PolicyForm, declared: Mapping[str, PolicyForm]) -> PolicyRule:

@@ -28,6 +28,7 @@ from gateway.settings.forms import (
 from gateway.settings.providers import KINDS
 from gateway.settings.scalars import (
     ClientModel,
+    ExamplesFile,
     Flag,
     HeaderName,
     HeaderValue,
@@ -238,6 +239,9 @@ class TaskForm(Form):
         [], "Requests with one of these system prompts are of the task; `farthing tasks hash` prints the hash of one."
     )
     match: list[RuleForm] = setting([], "Requests that fit one of these rules are of the task; the first of all wins.")
+    examples: ExamplesFile | None = setting(
+        None, "Labelled requests of the task, file://NAME.jsonl, from which `farthing tasks train` learns."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TaskForm":

@@ -6,8 +6,8 @@ from pydantic import model_validator
 
 from farthing.tasksigns import TaskRule, Turns
 from gateway.settings import scalars
-from gateway.settings.forms import Form, setting
-from gateway.settings.scalars import Flag, Pattern, Text, fault
+from gateway.settings.forms import Form, Wait, setting
+from gateway.settings.scalars import ExamplesFile, Flag, Pattern, Text, fault
 from router_policies.languages import LANGUAGES
 
 MOST_RULES: Final = 32
@@ -73,4 +73,13 @@ class TaskResolutionForm(Form):
         "auto",
         "Whether system prompts that no task claims are counted by hash, for `farthing tasks list`. auto: where some "
         "task has system_prompts.",
+    )
+    classifier: Text | None = setting(
+        None, "File of the classifier that `farthing tasks train` makes; else task-classifier.json in data_dir."
+    )
+    examples: ExamplesFile | None = setting(
+        None, "Labelled requests that are of no task, file://NAME.jsonl; the classifier learns to leave them alone."
+    )
+    deadline: Wait = setting(
+        "50ms", "How long a call waits for the classifier at most, such as 20ms; then it has no task."
     )

@@ -168,10 +168,15 @@ class EvalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSettings:
-    """How the task is told of requests that name none."""
+    """How the task is told of requests that name none. `classifier` is the file of the classifier, None: the one in
+    the data directory; a call waits for it for `deadline_s` seconds at most. `other_examples` is a file with requests
+    of no task."""
 
     reading: Reading = AS_USUAL
     counting: PromptCounting = PromptCounting.AUTO
+    classifier: Path | None = None
+    other_examples: Path | None = None
+    deadline_s: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

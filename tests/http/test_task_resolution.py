@@ -8,9 +8,12 @@ import httpx
 import pytest
 
 from farthing.routing import Verdict
+from gateway.taskexamples import read_examples, write_classifier
 from router_policies.prompthash import PREFIX, prompt_hash
+from router_policies.training import train
 from tests.gateway import ADMIN_KEY, RunningGateway, running_gateway
 from tests.http.test_reload import record_card
+from tests.labelled import write_examples
 
 PROMPT = "You triage tickets.\nAnswer with one word."
 SIGNS = (
@@ -110,3 +113,39 @@ async def test_embeddings_have_no_task_by_what_they_say(tmp_path: Path) -> None:
         answer = await running.client.post("/v1/embeddings", json={"model": "plain-model", "input": "x"})
 
         assert running.record_of(answer).task_source == "default"
+
+
+LEARNED = (
+    "  triage: {bar: 0.8, reference: large, candidates: [small]}",
+    """\
+  tickets: {bar: 0.8, reference: large, candidates: [small], examples: "file://tickets.jsonl"}
+  triage: {bar: 0.8, reference: large, candidates: [small]}
+  sums: {bar: 0.8, reference: large, examples: "file://sums.jsonl"}
+task_resolution: {deadline: 5s}""",
+)
+
+
+async def test_a_request_like_the_examples_of_a_task_is_of_it_as_soon_as_the_classifier_is_trained(
+    tmp_path: Path,
+) -> None:
+    async with running_gateway(tmp_path, changes=(LEARNED,)) as running:
+        house = running.application.house
+        write_examples(running.config if running.config.is_dir() else running.config.parent)
+        ready = await running.client.get("/readyz", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+        before = running.record_of(await ask(running, "How much is 41 plus 7?"))
+        path = house.files.classifier
+        write_classifier(path, train(read_examples(house.settings.catalog, house.settings.tasks)))
+        await house.tick()
+
+        known = running.record_of(await ask(running, "How much is 42 plus 7?"))
+        unknown = running.record_of(await ask(running, "zebra quagga"))
+        pinned = running.record_of(await running.chat("How much is 43 plus 7?", model="tier/small"))
+
+        assert "farthing tasks train" in ready.text
+        assert (before.tags.task, before.task_source) == ("", "default")
+        assert (known.tags.task, known.task_source, known.tier) == ("sums", "centroid", "large")
+        assert (unknown.tags.task, unknown.task_source) == ("", "default")
+        assert (pinned.tags.task, pinned.task_source) == ("", "default")
+        assert await running.metric("farthing_task_guesses", result="sure") == 1
+        assert await running.metric("farthing_task_guesses", result="unsure") == 1
+        assert await running.metric("farthing_task_low_margin_alarm") == 0

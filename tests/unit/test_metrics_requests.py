@@ -20,6 +20,7 @@ from gateway.metrics import GAUGES, Metrics, multiprocess_directory
 from gateway.semantic_gauges import SEMANTIC_FAMILIES
 from gateway.stores import CACHE_GAUGES
 from gateway.tallies import ROW_SLOTS
+from gateway.taskdesk import TASK_FAMILIES
 
 
 class StoppedClock:
@@ -339,6 +340,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         *CACHE_GAUGES,
         *DEPLOYMENT_GAUGES,
         *SEMANTIC_FAMILIES,
+        *TASK_FAMILIES,
     ):
         row = rows[f"`{family.name}`"]
         assert all(f"`{label}`" in row for label in family.labels), family.name

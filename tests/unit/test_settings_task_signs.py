@@ -104,3 +104,21 @@ def test_a_system_prompt_can_be_of_one_task_only(tmp_path: Path) -> None:
     )
 
     assert finding(tmp_path, text).startswith("2: tasks.other.system_prompts[0]: this system prompt is on line ")
+
+
+def test_files_are_seen_from_where_they_are_named(tmp_path: Path) -> None:
+    text = (
+        TASK % ', examples: "file://labelled/sorting.jsonl"' + "task_resolution: {classifier: c.json, deadline: 20ms}\n"
+    )
+
+    settings = load(write(tmp_path, text), {})
+
+    assert settings.catalog.tasks["sorting"].signs.examples == str(tmp_path / "labelled" / "sorting.jsonl")
+    assert (settings.tasks.classifier, settings.tasks.deadline_s) == (Path("c.json"), 0.02)
+
+
+@pytest.mark.parametrize("file", ["sorting.jsonl", "file://sorting.csv", "https://x/sorting.jsonl"])
+def test_what_is_no_file_of_examples_is_a_finding(tmp_path: Path, file: str) -> None:
+    said = finding(tmp_path, TASK % f', examples: "{file}"')
+
+    assert said.startswith(f"1: tasks.sorting.examples: '{file}' is not a file of examples; write file://NAME.jsonl")
