@@ -1,9 +1,9 @@
 """Alternatives: what the same tokens would cost at the deployments of a tier."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
-from farthing.catalog import Deployment, Tier
+from farthing.catalog import Deployment
 from farthing.errors import UnpricedModel
 from farthing.money import Nano, nano_from_femto
 from farthing.usage import Usage
@@ -33,14 +33,14 @@ def is_metered_by_time(price: Price) -> bool:
     return any(rates.per_second for _, rates in price.steps)
 
 
-def mean_cost(tier: Tier, price_of: PriceOf, cost: Callable[[Price], Nano]) -> Nano | None:
-    """The mean of a cost over the tier's deployments, each as often as its weight says, rounded half-even; None where
-    one of them has no price, or charges by the second."""
+def mean_cost(places: Sequence[Deployment], price_of: PriceOf, cost: Callable[[Price], Nano]) -> Nano | None:
+    """The mean of a cost over deployments, each as often as its weight says, rounded half-even; None where one of them
+    has no price, or charges by the second."""
     try:
-        prices = [(place.weight, price_of(place)) for place in tier.deployments]
+        prices = [(place.weight, price_of(place)) for place in places]
     except UnpricedModel:
         return None
-    if not prices or any(is_metered_by_time(price) for _, price in prices):
+    whole = sum(weight for weight, _ in prices)
+    if not whole or any(is_metered_by_time(price) for _, price in prices):
         return None
-    whole = sum(weight * cost(price) for weight, price in prices)
-    return Nano(round(Fraction(whole, sum(weight for weight, _ in prices))))
+    return Nano(round(Fraction(sum(weight * cost(price) for weight, price in prices), whole)))

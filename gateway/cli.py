@@ -14,6 +14,7 @@ from gateway.commands import (
     keys,
     ledger,
     mix,
+    policy,
     pricediff,
     prices,
     priceupdate,
@@ -92,6 +93,10 @@ tasks_group.command("hash")(tasks.tasks_hash)
 tasks_group.command("list")(tasks.tasks_list)
 tasks_group.command("train")(tasks.tasks_train)
 app.add_typer(tasks_group, name="tasks")
+
+policy_group = _group("Routing policies.")
+policy_group.command("diff")(policy.policy_diff)
+app.add_typer(policy_group, name="policy")
 
 prices_group = _group("Prices of models.")
 prices_group.command("show")(prices.prices_show)

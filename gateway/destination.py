@@ -112,7 +112,7 @@ class Destinations:
         return found
 
     def _under(self, destination: Destination, feature: Feature, task: Task | None, reached: Reached) -> Destination:
-        choice = lower(self._question(feature, task), destination.tier, reached.do)
+        choice = lower(self.question(feature, task), destination.tier, reached.do)
         why = f"budget {reached.budget} at {reached.percent}: {reached.do.value}"
         fails_over = reached.do is not Step.CHEAPEST
         if choice is None:
@@ -127,7 +127,7 @@ class Destinations:
             policy=destination.policy,
             reason=f"{why}, {choice.reason}",
             reference=destination.reference_tier,
-            behind=fallbacks(self._question(feature, task), tier.name),
+            behind=fallbacks(self.question(feature, task), tier.name),
         )
         return lowered if fails_over else _alone(lowered)
 
@@ -139,13 +139,13 @@ class Destinations:
         return found
 
     def _choose(self, feature: Feature, task: Task | None) -> Destination:
-        found = self._chosen(policy_of(feature).choose(self._question(feature, task)), feature, task)
+        found = self._chosen(policy_of(feature).choose(self.question(feature, task)), feature, task)
         return replace(found, moves=True) if MOVING & kinds_in(rule_of(feature)) else found
 
     def _parts(self, feature: Feature, task: Task | None, facts: Facts, pressure: float | None) -> _Parts:
         name = task.name if task else ""
         question = replace(
-            self._question(feature, task),
+            self.question(feature, task),
             evidence=tuple(one for one in facts.evidence if one.task == name),
             latencies=facts.latencies,
             pressure=pressure,
@@ -164,10 +164,11 @@ class Destinations:
             policy=feature.policy,
             reason=choice.reason,
             reference=task.reference if task else self._catalog.default_tier,
-            behind=fallbacks(self._question(feature, task), tier.name),
+            behind=fallbacks(self.question(feature, task), tier.name),
         )
 
-    def _question(self, feature: Feature, task: Task | None) -> RouteQuestion:
+    def question(self, feature: Feature, task: Task | None) -> RouteQuestion:
+        """All that the policy of a feature gets to see for a task, but for what changes between two generations."""
         name = task.name if task is not None else None
         return RouteQuestion(
             catalog=self._catalog,

@@ -222,7 +222,7 @@ class _Fold:
 
     def cost(self, one: _Served, tier: Tier) -> Nano | None:
         """What these would cost on a tier, at today's prices."""
-        return mean_cost(tier, self.price_of, partial(price_at, usage=one.usage, requests=one.requests))
+        return mean_cost(tier.deployments, self.price_of, partial(price_at, usage=one.usage, requests=one.requests))
 
     def at_today(self, one: _Served) -> Nano:
         """What these cost today where they were served; what they did cost where that tier is not there any more."""

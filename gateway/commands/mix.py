@@ -25,7 +25,6 @@ from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
     from evals.gate import Rule
-    from farthing.routing import Demotion, Scorecard
     from gateway.mix import Line, Mix, Proposal
     from gateway.settings import Settings
 
@@ -49,6 +48,7 @@ def report_mix(
 ) -> None:
     """What the traffic would cost on each tier, and which evals could save money."""
     from gateway.mix import BY, Evidence, review
+    from gateway.present import evidence_of
     from gateway.pricing import Pricing
     from gateway.spendquery import check_ledger
     from ledger import reports
@@ -61,7 +61,7 @@ def report_mix(
     until_ns = parse_moment(until, now_ns) if until else now_ns
     pricing = Pricing(PriceBook(settings.prices), settings.catalog)
     rows = reports.spend(database, by=BY, since_ns=since_ns, until_ns=until_ns, limit=MOST_GROUPS)
-    scorecards, demotions = _on_record(Files.below(data_dir or settings.data_dir))
+    scorecards, demotions = evidence_of(Files.below(data_dir or settings.data_dir))
     found = review(
         rows,
         settings.catalog,
@@ -77,16 +77,6 @@ def report_mix(
         own=(settings.evals.feature,),
     )
     _write(found, format_, [tier.name for tier in settings.catalog.tiers])
-
-
-def _on_record(files: Files) -> "tuple[tuple[Scorecard, ...], tuple[Demotion, ...]]":
-    """The evidence; none where no eval ever ran, and no file is made for a question."""
-    from evals.scorecards import ScorecardStore
-
-    if not files.scorecards.is_file():
-        return (), ()
-    with ScorecardStore(files.scorecards) as store:
-        return store.latest(), store.demotions()
 
 
 def _suites(settings: "Settings") -> "dict[str, tuple[str, Rule]]":
