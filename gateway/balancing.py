@@ -15,6 +15,9 @@ from router_policies.breaker import Breaker, BreakerRules, Fault
 from router_policies.deployments import by_key, by_load, by_turn, pool_of, within_bound
 
 _LOG: Final = logging.getLogger("farthing.deployments")
+PATIENCE_S: Final = 10.0
+"""A client that leaves after so long without the head of an answer has met a server that hangs, as far as one can tell:
+many give up before `timeouts.first_byte` does, and nobody would ever learn of it."""
 _REMEDIES: Final = {
     Fault.REFUSED: "the provider does not serve this account: check `api_key` of provider '{provider}', and its credit",
     Fault.UNREACHABLE: "no connection: check `base_url` of provider '{provider}', and that it is running",
@@ -70,11 +73,11 @@ class Passage:
     """One call at a deployment, from its sending to the end of its answer. It counts as under way until `leave`, which
     everybody may call who is not sure; the first outcome holds."""
 
-    __slots__ = ("_clock", "_entry", "_has_head", "_is_judged", "_is_under_way", "_line")
+    __slots__ = ("_clock", "_entry", "_has_head", "_is_judged", "_is_under_way", "_line", "_since")
 
     def __init__(self, line: Line, clock: Clock) -> None:
-        self._line, self._clock = line, clock
-        self._entry = line.breaker.enter(clock.monotonic())
+        self._line, self._clock, self._since = line, clock, clock.monotonic()
+        self._entry = line.breaker.enter(self._since)
         self._has_head, self._is_judged, self._is_under_way = False, False, True
         line.outstanding += 1
 
@@ -103,19 +106,22 @@ class Passage:
                 line.note_opening(line.breaker.failed(self._entry, fault, now, wait_s), what)
 
     def leave(self) -> None:
-        """Nothing of it is under way any more."""
+        """Nothing of it is under way any more. Where its client did not wait for the end that says nothing, unless it
+        has waited long for the head."""
         if not self._is_under_way:
             return
         self._is_under_way = False
         self._line.outstanding -= 1
-        if not self._is_judged:
-            self._is_judged = True
-            self._line.breaker.left(self._entry)
+        if self._is_judged:
+            return
+        if not self._has_head and self._clock.monotonic() - self._since >= PATIENCE_S:
+            self.fail(Fault.ERROR, "client_gone")
+        self._is_judged = True
+        self._line.breaker.left(self._entry)
 
 
 class Watched:
-    """Port UpstreamResponse over another one: its passage learns how it ends. What its client wanted no more of was
-    well as far as it came."""
+    """Port UpstreamResponse over another one: its passage learns how it ends."""
 
     __slots__ = ("_chunks", "_passage", "_response", "headers", "lasts", "status")
 
@@ -156,7 +162,7 @@ class Watched:
 
     async def close(self) -> None:
         """See the port."""
-        self._passage.succeed()
+        self._passage.leave()
         await self._response.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from farthing.call import Endpoint
 from farthing.catalog import Deployment
+from farthing.errors import FarthingError
 from farthing.record import Record
 from gateway.balancing import Line
 from gateway.upstreams.testing import Scripted, ScriptedAnswer
@@ -34,6 +35,7 @@ class Farm:
 
     says: dict[str, Scripted] = field(default_factory=dict)
     hangs: dict[str, asyncio.Event] = field(default_factory=dict)
+    raises: dict[str, FarthingError] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
     most: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -49,6 +51,8 @@ class Farm:
             await asyncio.sleep(0)
         finally:
             self.busy[name] -= 1
+        if (error := self.raises.get(name)) is not None:
+            raise error
         script = self.says.get(name) or self.says.get("") or (STREAM if stream else WELL)
         if refusal := script.refusal(deployment.provider):
             raise refusal
@@ -58,7 +62,7 @@ class Farm:
         """Nothing is open."""
 
 
-def places(*weights: int, **more: object) -> tuple[Deployment, ...]:
+def places(*weights: int) -> tuple[Deployment, ...]:
     """Deployments `p0/small-model`, `p1/small-model` and so on."""
     return tuple(
         Deployment(name=SMALL, provider=provider(f"p{number}"), model=SMALL, weight=weight)

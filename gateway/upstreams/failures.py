@@ -8,7 +8,8 @@ from farthing.errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 
 
 class NoneFree(UpstreamUnreachable):
-    """All connections that `upstream.max_connections` allows are busy: the provider itself may be well."""
+    """No connection for reasons of our own, such as that all which `upstream.max_connections` allows are busy: the
+    provider itself may be well."""
 
 
 _TIMEOUTS = {

@@ -7,7 +7,6 @@ from collections import deque
 from typing import Final
 
 from farthing.catalog import Provider
-from farthing.errors import UpstreamUnreachable
 from gateway.upstreams import failures
 from gateway.upstreams.connection import Connection, told
 from gateway.upstreams.wire import Origin
@@ -75,7 +74,7 @@ class Pool:
         self._closed = True
         for waiter in self._waiting:
             if not waiter.done():
-                waiter.set_exception(UpstreamUnreachable(SHUTTING_DOWN))
+                waiter.set_exception(failures.NoneFree(SHUTTING_DOWN))
         for patience in self._dialling:
             if not patience.expired():
                 patience.reschedule(self._loop.time())
@@ -90,7 +89,7 @@ class Pool:
     async def _turn(self, provider: Provider, deadline: float, fresh: bool) -> Connection | None:
         """Wait for a free connection, or (None) for the right to make one."""
         if self._closed:
-            raise UpstreamUnreachable(SHUTTING_DOWN)
+            raise failures.NoneFree(SHUTTING_DOWN)
         if self._places < self._limit:
             self._places += 1
             return None
@@ -153,7 +152,7 @@ class Pool:
         """Make the connection for which a place is taken."""
         if self._closed:
             self._vacate()
-            raise UpstreamUnreachable(SHUTTING_DOWN)
+            raise failures.NoneFree(SHUTTING_DOWN)
         try:
             async with asyncio.timeout_at(deadline) as patience:
                 self._dialling.add(patience)
@@ -164,7 +163,7 @@ class Pool:
         except TimeoutError:
             self._vacate()
             if self._closed:
-                raise UpstreamUnreachable(SHUTTING_DOWN) from None
+                raise failures.NoneFree(SHUTTING_DOWN) from None
             raise failures.connect_timed_out(provider) from None
         except OSError as error:
             self._vacate()
@@ -182,7 +181,7 @@ class Pool:
         self._open.add(connection)
         if self._closed:
             connection.abort()
-            raise UpstreamUnreachable(SHUTTING_DOWN)
+            raise failures.NoneFree(SHUTTING_DOWN)
         return connection
 
     async def _dial_addresses(self, deadline: float) -> Connection:

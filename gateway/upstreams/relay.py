@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from farthing.catalog import Deployment, Provider
-from farthing.errors import UpstreamUnreachable
 from farthing.ports import UpstreamResponse
+from gateway.upstreams import failures
 from gateway.upstreams.answer import Answer
 from gateway.upstreams.authorities import trust
 from gateway.upstreams.pool import SHUTTING_DOWN, Pool
@@ -71,7 +71,7 @@ class RelayUpstream:
         route = self._routes.get(provider.name)
         if route is None or route[0].provider is not provider:
             if self._closed:
-                raise UpstreamUnreachable(SHUTTING_DOWN)
+                raise failures.NoneFree(SHUTTING_DOWN)
             wire = Wire(provider, self._agent)
             route = self._routes[provider.name] = wire, self._pool(provider.name, wire.origin, loop)
         return route

@@ -9,6 +9,7 @@ import pytest
 
 from farthing.catalog import Balance
 from gateway.pipeline import serve
+from gateway.upstreams import failures
 from gateway.upstreams.testing import Ending, Scripted
 from router_policies.breaker import State
 from tests.deployments_farm import Farm, ask, barn, farm_of, lines, tried
@@ -199,6 +200,36 @@ async def test_a_crowd_that_comes_at_once_is_spread_by_what_is_under_way_when_ea
 
     assert counts == [10, 30]
     assert [line.outstanding for line in lines(stair)] == [0, 0]
+
+
+async def test_clients_that_give_up_on_a_server_that_hangs_take_it_out_and_impatient_ones_do_not() -> None:
+    stair = barn(1, 1)
+    farm = farm_of(stair)
+    farm.hangs["p0/small-model"] = asyncio.Event()
+
+    for seconds in (9, 10):
+        for _ in range(10):
+            call = asyncio.ensure_future(ask(stair))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            stair.clock.advance(seconds)
+            call.cancel()
+            await asyncio.wait((call,))
+        assert lines(stair)[0].breaker.is_closed is (seconds < 10)
+
+    assert farm.sent["p0/small-model"] == 10  # half of them, in turns
+    assert [line.outstanding for line in lines(stair)] == [0, 0]
+
+
+async def test_a_pool_of_ours_that_is_full_is_no_dead_server() -> None:
+    stair = barn(1, 1)
+    farm = farm_of(stair)
+    farm.raises["p0/small-model"] = failures.none_free(stair.small[0].provider)
+
+    records = [await ask(stair) for _ in range(2)]
+
+    assert {record.status for record in records} == {200}
+    assert lines(stair)[0].breaker.is_closed
 
 
 async def test_a_stream_counts_as_under_way_until_its_end() -> None:

@@ -37,6 +37,19 @@ async def test_route_headers_and_ledger_name_the_tier_that_answered() -> None:
     assert record.cost == 30_000  # one token in and one out at the large tier's price
 
 
+async def test_a_stream_of_the_fallback_names_its_tier_too() -> None:
+    stair = falling(1)
+    farm_of(stair).says["p0/small-model"] = SICK
+
+    answer, body = await stair.ask(stream=True)
+
+    assert (headers_of(answer)["x-farthing-tier"], stair.record.tier, stair.record.model_served) == (
+        *("large", "large"),
+        LARGE,
+    )
+    assert b"[DONE]" in body
+
+
 async def test_a_tier_that_answers_is_not_left() -> None:
     stair = falling(1, 1)
     farm_of(stair).says["p0/small-model"] = DEAD
