@@ -14,6 +14,16 @@ from typing import Any, Final
 from bench.results import write_result
 from bench.routing_drift import NOTE as DRIFT_NOTE
 from bench.routing_drift import drift_figures
+from bench.routing_gate import (
+    ERROR_NOTE,
+    GATE_NOTE,
+    POWER_NOTE,
+    error_figures,
+    gate_figures,
+    power_figures,
+)
+from bench.routing_promotion import NOTE as PROMOTION_NOTE
+from bench.routing_promotion import promotion_figures
 from bench.routing_prompts import NOTE as PROMPTS_NOTE
 from bench.routing_prompts import prompt_figures
 from bench.routing_tasks import NOTE as TASKS_NOTE
@@ -38,6 +48,10 @@ PARTS: Final[dict[str, Part]] = {
     "prompts": Part("Routing: which prompts need the strong model", prompt_figures, PROMPTS_NOTE),
     "tasks": Part("Routing: requests told by examples", task_figures, TASKS_NOTE),
     "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
+    "promotion": Part("Routing: what promotion by evals saves", promotion_figures, PROMOTION_NOTE),
+    "gate": Part("Routing: whom the gate promotes, and with how many items", gate_figures, GATE_NOTE),
+    "gate_error": Part("Routing: false promotions where they are easiest", error_figures, ERROR_NOTE),
+    "gate_power": Part("Routing: promotions of candidates as good as the reference", power_figures, POWER_NOTE),
 }
 
 

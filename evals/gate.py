@@ -20,7 +20,7 @@ RULE: Final = "betting/2"
 ITEMS_MIN: Final = 20
 ALPHA: Final = 0.05
 ALPHA_FAIL: Final = 0.10
-EARLY: Final = 0.3
+EARLY: Final = 0.2
 """Share of the capital that bets without an eye on the end: it promotes early what is clearly good."""
 HOPELESS: Final = 0.05
 OPTIMISM: Final = 2.0
