@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from evals.graders import GRADERS
+from evals.graders import GRADERS, UNTURNED
 from evals.jsonchecks import schema_fault
 from evals.located import Findings, Located
+from evals.sandbox import fault_of_tests
 from evals.scalars import read_decimal, read_mapping, read_number, read_share
 from evals.suite import Assertion
 from evals.textchecks import REGEX_MAX, to_number
@@ -37,6 +38,8 @@ NOT_HERE: Final = {
 }
 """promptfoo's types that are not graded here; silence about them would be a silent pass."""
 WEIGHT_MAX: Final = 1000
+SIMILAR: Final = 0.75
+"""The cosine from which texts are similar where a suite does not say; promptfoo's."""
 
 Fill = Callable[[Any], Any]
 """Renders the templates inside a value."""
@@ -71,8 +74,8 @@ def _assertion(at: Located, findings: Findings, fill: Fill) -> Assertion | None:
     if kind not in GRADERS:
         findings.unknown(keys["type"], name, [*GRADERS, *(f"not-{known}" for known in GRADERS)], "assertion type")
         return None
-    if name == "not-assert-set":
-        findings.add(keys["type"], "a set cannot be turned round: turn its assertions round")
+    if name != kind and kind in UNTURNED:
+        findings.add(keys["type"], f"{kind} cannot be turned round")
         return None
     return _checked(at, keys, findings, fill, kind=kind, negated=name != kind)
 
@@ -112,8 +115,10 @@ def _value(at: Located, keys: Mapping[str, Located], findings: Findings, fill: F
 
 
 def _threshold(keys: Mapping[str, Located], findings: Findings, kind: str) -> float:
+    if kind == "select-best" and "threshold" in keys:
+        findings.add(keys["threshold"], "select-best has no threshold: it scores 1, or 0.5 for a tie, or 0")
     if kind in LIMITS or "threshold" not in keys:
-        return 1.0
+        return SIMILAR if kind == "similar" else 1.0
     return read_share(keys["threshold"], findings, above_zero=True)
 
 
@@ -175,6 +180,15 @@ def _number_fault(assertion: Assertion) -> str:
     return "" if to_number(str(assertion.value)) is not None else "`value` is a number"
 
 
+def _code_fault(assertion: Assertion) -> str:
+    return fault_of_tests(assertion.value)
+
+
+def _rubric_fault(assertion: Assertion) -> str:
+    fine = assertion.value is None or (isinstance(assertion.value, str) and assertion.value.strip())
+    return "" if fine else "`value` is the rubric, a text; without it the judge's own is used"
+
+
 def _set_fault(assertion: Assertion) -> str:
     return "" if assertion.inner else "`assert` is a list of the assertions in the set"
 
@@ -185,6 +199,7 @@ def _calls_fault(assertion: Assertion) -> str:
 
 _FAULTS: Final[Mapping[str, Callable[[Assertion], str]]] = {
     "assert-set": _set_fault,
+    "code": _code_fault,
     "contains": _text_fault,
     "contains-all": _list_fault,
     "contains-any": _list_fault,
@@ -199,8 +214,11 @@ _FAULTS: Final[Mapping[str, Callable[[Assertion], str]]] = {
     "is-valid-openai-tools-call": _no_fault,
     "label": _label_fault,
     "latency": _no_fault,
+    "llm-rubric": _rubric_fault,
     "normalized": _text_or_texts_fault,
     "regex": _regex_fault,
+    "select-best": _rubric_fault,
+    "similar": _text_or_texts_fault,
     "starts-with": _text_fault,
     "tool-call": _calls_fault,
 }

@@ -73,26 +73,25 @@ async def ask(client: httpx.AsyncClient, item: Item, tier: str, asking: Asking) 
 
     Raises AskFailed (this item only) or RunStopped (budget, key, unknown tier, or not a Farthing gateway).
     """
+    response, body = await post(client, "chat/completions", {"model": f"tier/{tier}", **item.body()}, asking)
+    _check_origin(response, tier, asking.feature)
+    return _answer(response, body)
+
+
+async def post(
+    client: httpx.AsyncClient, path: str, body: Mapping[str, Any], asking: Asking
+) -> tuple[httpx.Response, Mapping[str, Any]]:
+    """What the gateway answers to a call of the run, with its JSON. Raises AskFailed or RunStopped."""
     try:
-        response = await client.post(
-            "chat/completions",
-            json={
-                "model": f"tier/{tier}",
-                "messages": list(item.messages),
-                "max_tokens": item.max_tokens,
-                "temperature": item.temperature,
-            },
-            headers=asking.headers(),
-        )
+        response = await client.post(path, json=body, headers=asking.headers())
     except httpx.TimeoutException as error:
         raise AskFailed("timeout") from error
     except httpx.TransportError as error:
         raise AskFailed("unreachable") from error
-    body = _json(response)
+    answered = _json(response)
     if response.status_code != httpx.codes.OK:
-        _refuse(response, body)
-    _check_origin(response, tier, asking.feature)
-    return _answer(response, body)
+        _refuse(response, answered)
+    return response, answered
 
 
 def _json(response: httpx.Response) -> Mapping[str, Any]:
@@ -139,12 +138,12 @@ def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
         text=text,
         model=response.headers.get("x-farthing-model", ""),
         cache=response.headers.get("x-farthing-cache", ""),
-        cost=_cost(response.headers),
+        cost=cost_of(response.headers),
         finish_reason=finish_reason,
     )
 
 
-def _cost(headers: httpx.Headers) -> Nano:
+def cost_of(headers: httpx.Headers) -> Nano:
     """What the call cost; without it no budget can be kept, so the run stops."""
     try:
         return nano_from_usd(Decimal(headers["x-farthing-cost-usd"]))

@@ -12,6 +12,7 @@ from typing import Final
 from evals import jsonchecks, textchecks, toolchecks
 from evals.answers import GradedAnswer
 from evals.suite import Assertion, Item, Suite, digest
+from evals.verdictforms import VERSION as FORMS
 from farthing.money import ZERO, Nano, nano_from_usd
 
 TEXT_MAX: Final = 100_000
@@ -68,6 +69,7 @@ def _latency(assertion: Assertion, answer: GradedAnswer) -> float:
 GRADERS: Final[Mapping[str, Grader]] = MappingProxyType(
     {
         "assert-set": Grader(metric="accuracy"),
+        "code": Grader(metric="pass@1"),
         "contains": _exact(textchecks.contains),
         "contains-all": _exact(textchecks.contains_all),
         "contains-any": _exact(textchecks.contains_any),
@@ -82,13 +84,20 @@ GRADERS: Final[Mapping[str, Grader]] = MappingProxyType(
         "is-valid-openai-tools-call": Grader(metric="accuracy"),
         "label": _exact(textchecks.label),
         "latency": _within(_latency),
+        "llm-rubric": Grader(metric="share that meets the rubric", error=None, version=FORMS),
         "normalized": _exact(textchecks.normalized),
         "regex": _exact(textchecks.regex),
+        "select-best": Grader(metric="preference over the reference", error=None, version=FORMS),
+        "similar": Grader(metric="similarity", error=None),
         "starts-with": _exact(textchecks.starts_with),
         "tool-call": _exact(toolchecks.tool_call),
     }
 )
-"""Assertion types by name; `not-` may stand before any but assert-set."""
+"""Assertion types by name; `not-` may stand before any but those of UNTURNED."""
+ASKING: Final = frozenset({"code", "llm-rubric", "select-best", "similar"})
+"""Those that ask a model or run a process, and so want evals.grading."""
+JUDGED: Final = frozenset({"llm-rubric", "select-best"})
+UNTURNED: Final = frozenset({"assert-set", "select-best"})
 
 
 class Ungraded(Exception):
@@ -134,7 +143,9 @@ def grade_assertion(assertion: Assertion, answer: GradedAnswer, item: Item | Non
 
 
 def settle(assertion: Assertion, raw: float) -> Grade:
-    """The grade that a raw score means."""
+    """The grade that a raw score means; a preference is its own score, since a tie is neither won nor lost."""
+    if assertion.type == "select-best":
+        return Grade(score=raw, reason="" if raw >= 1 else f"{assertion.name}: not better than the reference")
     if (raw >= assertion.threshold) is not assertion.negated:
         return Grade(score=1.0)
     return Grade(score=0.0, reason=f"{assertion.name} does not hold")
@@ -182,5 +193,9 @@ def metric_of(suite: Suite) -> str:
 
 
 def grader_key(suite: Suite) -> str:
-    """SHA-256 (hex) of the graders and their versions: with another one, a verdict is another verdict."""
-    return digest([[name, GRADERS[name].version] for name in graders_of(suite)])
+    """SHA-256 (hex) of the graders with their versions, the judge and the embedder: with another one, a verdict is
+    another verdict."""
+    used = graders_of(suite)
+    asked = [suite.judge.model, suite.judge.rubric, suite.judge.max_chars] if suite.judge and JUDGED & {*used} else []
+    embedder = suite.embedder if "similar" in used else ""
+    return digest([[[name, GRADERS[name].version] for name in used], asked, embedder])

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from evals.gate import ALPHA
+from evals.gold import read_judge
 from evals.items import MODE_KEYS, read_items
 from evals.located import Findings, Located, fail, read_jsonl, read_yaml
+from evals.needs import grader_faults
 from evals.scalars import read_count, read_decimal, read_mapping, read_name, read_seconds, read_share
 from evals.soundness import constant_fault, size_fault
 from evals.suite import Limits, Suite
@@ -29,6 +31,8 @@ SUITE_KEYS: Final = MODE_KEYS | {
     "max_tokens",
     "temperature",
     "repeat",
+    "judge",
+    "embedder",
 }
 BAR_KEYS: Final = frozenset({"min_score", "margin_vs_reference", "alpha"})
 LIMIT_KEYS: Final = frozenset({"max_samples", "budget_usd", "max_age"})
@@ -54,10 +58,11 @@ def find_suite(name: str) -> Path:
     raise ConfigError(f"There is no eval suite '{name}': give a file, or one of {', '.join(packaged)}.")
 
 
-def load_suite(path: Path, *, may_promote: bool = True) -> Suite:
+def load_suite(path: Path, *, may_promote: bool = True, allow_code: bool = False) -> Suite:
     """The suite in that file (.yaml, .yml, .json, or .jsonl whose first line is the suite without its tests).
 
-    One that is too small to promote anybody is refused, unless nobody is to be promoted by it (`may_promote`).
+    One that is too small to promote anybody is refused, unless nobody is to be promoted by it (`may_promote`), and one
+    that runs the code of answers unless that is allowed.
     Raises ConfigError with every finding: file, line, field, what to do.
     """
     findings = Findings()
@@ -66,6 +71,8 @@ def load_suite(path: Path, *, may_promote: bool = True) -> Suite:
         fail(head, "a suite is a mapping with task, bar, reference, candidates, prompts and tests")
     suite = _suite(head, rows, findings, path.stem)
     if not findings.found:
+        for place, fault in grader_faults(suite, may_promote=may_promote, allow_code=allow_code):
+            findings.add_at(place, fault)
         _check_soundness(head, suite, findings, may_promote=may_promote)
     findings.raise_if_any()
     return suite
@@ -100,6 +107,8 @@ def _suite(head: Located, rows: list[Located] | None, findings: Findings, name: 
         items=read_items(head, rows, findings),
         description=str(keys["description"].plain()) if "description" in keys else "",
         limits=_limits(keys["limits"], findings) if "limits" in keys else Limits(),
+        judge=read_judge(keys["judge"], findings) if "judge" in keys else None,
+        embedder=read_name(keys["embedder"], "an embedder", findings) if "embedder" in keys else "",
     )
 
 

@@ -48,7 +48,11 @@ class Findings:
 
     def add(self, at: Located, message: str) -> None:
         """Note one finding, once."""
-        finding = f"{at.place}: {message}"
+        self.add_at(at.place, message)
+
+    def add_at(self, place: str, message: str) -> None:
+        """Note one finding at a place that is text already, once."""
+        finding = f"{place}: {message}"
         if finding not in self.found:
             self.found.append(finding)
 

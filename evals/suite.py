@@ -103,6 +103,36 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gold:
+    """One verdict of people, against which a judge is held. A single `output` that passes or does not; or, where
+    there is an `other`, a pair of which `output` is the better one."""
+
+    prompt: str
+    output: str
+    passes: bool = True
+    other: str | None = None
+    rubric: str = ""
+
+    def content(self) -> list[Any]:
+        """All of it, as JSON can hold it."""
+        return [self.prompt, self.output, self.passes, self.other, self.rubric]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """The model that grades what no rule can, as a client names it, and the `gold` that shows whether it may.
+
+    `rubric` is for assertions without one. An output of more than `max_chars` characters does not pass: judges like
+    length, so length must not pay.
+    """
+
+    model: str
+    rubric: str = ""
+    gold: tuple[Gold, ...] = ()
+    max_chars: int = 8_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run may use: items a tier and USD in all (None: no cap); `max_age_s` is how long its verdict holds, in
     seconds (None: the run says)."""
@@ -119,6 +149,7 @@ class Suite:
     A tier passes where it shows that its mean score is above `bar` (0: no floor) and that it is worse than the
     reference by less than `margin` (None: they are not compared). `alpha` is the probability with which any candidate
     at all may be promoted wrongly, `alpha_fail` that with which one may be failed wrongly.
+    `embedder` is the model, as a client names it, whose vectors say how similar two texts are.
     """
 
     name: str
@@ -132,6 +163,8 @@ class Suite:
     margin: float | None = None
     alpha: float = ALPHA
     alpha_fail: float = ALPHA_FAIL
+    judge: Judge | None = None
+    embedder: str = ""
 
     @cached_property
     def hash(self) -> str:

@@ -38,7 +38,7 @@ def eval_run(
     from evals.scorecards import ScorecardStore
 
     settings = load_settings(config)
-    chosen = load_suite(_suite_file(suite, settings))
+    chosen = load_suite(_suite_file(suite, settings), allow_code=settings.evals.allow_code)
     key = environment().get(api_key_env, "")
     if not key:
         raise ConfigError(f"{api_key_env} is not set: put a virtual key there, or name another with --api-key-env.")

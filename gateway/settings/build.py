@@ -119,6 +119,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
             feature=form.evals.feature,
             suites=Path(form.evals.suites),
             concurrency=form.evals.concurrency,
+            allow_code=form.evals.allow_code,
             valid_for_s=form.evals.valid_for,
         ),
         files=tuple(source.path for source in sources),

@@ -293,6 +293,9 @@ class EvalsForm(Form):
     feature: Tag = setting("evals", "The registered feature under which eval calls are booked.")
     suites: Text = setting("evals/suites", "Directory of suites, relative to the current directory.")
     concurrency: Annotated[int, scalars.whole(1, 256)] = setting(2, "Calls in flight during a run.")
+    allow_code: bool = setting(
+        False, "Run the code of answers, in a sandbox, for assertions of type `code`; such a suite is refused without."
+    )
     valid_for: Ttl | None = setting(
         None, "Age at which a pass no longer counts; without it a pass counts until its tier changes."
     )

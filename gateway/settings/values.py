@@ -163,6 +163,7 @@ class EvalSettings:
     feature: str
     suites: Path
     concurrency: int
+    allow_code: bool
     valid_for_s: int | None
 
 

@@ -10,7 +10,7 @@ from evals.gate import Rule
 from evals.loader import find_suite, load_suite
 from evals.sizes import least_items
 from evals.soundness import constant_answer
-from evals.suite import Assertion, Limits, Suite
+from evals.suite import Assertion, Gold, Limits, Suite
 from farthing.errors import ConfigError
 
 HEAD = """\
@@ -263,7 +263,7 @@ def test_a_fault_is_told_with_file_line_and_field(tmp_path: Path, text: str, fin
         ("{type: latency}", "latency: give the most it may be, in milliseconds, as `threshold`"),
         ("{type: assert-set}", "assert-set: `assert` is a list of the assertions in the set"),
         ("{type: assert-set, assert: [{type: equls, value: a}]}", "assert[0].assert[0].type: unknown assertion type"),
-        ("{type: not-assert-set, assert: [{type: equals, value: a}]}", "a set cannot be turned round"),
+        ("{type: not-assert-set, assert: [{type: equals, value: a}]}", "assert-set cannot be turned round"),
         ("{type: equals, value: a, assert: []}", "`assert` belongs to assert-set only"),
         ("{type: tool-call, value: 7}", "tool-call: `value` is a call {name, arguments}, or a list"),
         ("{type: tool-call, value: {arguments: {}}}", "tool-call: a call is {name, arguments, accepted, optional}"),
@@ -279,6 +279,119 @@ def test_an_unusable_assertion_is_found_before_anything_is_asked(tmp_path: Path,
     text = HEAD + f"tests: [{{vars: {{text: a}}, assert: [{assertion}]}}]"
 
     assert finding in "\n".join(findings(tmp_path, text))
+
+
+# --- graders that need something -----------------------------------------------------------------
+
+JUDGED = "tests: [{vars: {text: a}, assert: [{type: llm-rubric, value: Be kind.}]}]\n"
+PAIRED = "tests: [{vars: {text: a}, assert: [{type: select-best, value: Be kind.}]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (HEAD + JUDGED, "suite.yaml:6: llm-rubric needs a `judge: {model, rubric, gold}` in the suite"),
+        (HEAD + PAIRED, "suite.yaml:6: select-best needs a `judge"),
+        (HEAD + JUDGED.replace("llm-rubric", "similar"), "suite.yaml:6: similar needs an `embedder` in the suite"),
+        (HEAD + "judge: {rubric: x}\n" + JUDGED, "suite.yaml:6: judge: `model` is missing"),
+        (HEAD + "judge: {model: m, modle: x}\n" + JUDGED, "suite.yaml:6: judge.modle: unknown key 'modle'"),
+        (HEAD + "judge: {model: m, rubric: ''}\n" + JUDGED, "judge.rubric: a text that is not empty is wanted here"),
+        (HEAD + "judge: {model: m, max_chars: 0}\n" + JUDGED, "judge.max_chars: a whole number of at least 1"),
+        (
+            HEAD + "judge: {model: m}\n" + JUDGED.replace(", value: Be kind.", ""),
+            "suite.yaml:7: the assertion has no rubric, and the judge has none either",
+        ),
+        (HEAD + "judge: {model: m}\n" + JUDGED.replace("Be kind.", "[a]"), "llm-rubric: `value` is the rubric"),
+        (HEAD + "judge: {model: m}\n" + PAIRED, "suite.yaml:7: a bar of 0.85 cannot be asked for: against itself"),
+        (
+            HEAD + "judge: {model: m}\n" + PAIRED.replace("value", "threshold: 1, value"),
+            "threshold: select-best has no threshold",
+        ),
+        (HEAD + "judge: {model: m}\n" + PAIRED.replace("select", "not-select"), "select-best cannot be turned round"),
+        (HEAD + "judge: {model: m, gold: 7}\n" + JUDGED, "judge.gold: `gold` is file://gold.jsonl, or a list"),
+        (HEAD + "judge: {model: m, gold: file://none.jsonl}\n" + JUDGED, "none.jsonl:1: cannot be read"),
+        (
+            HEAD + "judge: {model: m, gold: [{prompt: a}]}\n" + JUDGED,
+            "gold[0]: a row of gold is {prompt, output, pass}",
+        ),
+        (
+            HEAD + "judge: {model: m, gold: [{prompt: a, better: b, worse: c, pass: true}]}\n" + JUDGED,
+            "gold[0]: a row of gold is {prompt, output, pass}, or {prompt, better, worse} for a pair",
+        ),
+        (
+            HEAD + "judge: {model: m, gold: [{prompt: a, output: b, pass: 1}]}\n" + JUDGED,
+            "gold[0].pass: true or false is wanted here",
+        ),
+        (
+            HEAD
+            + "judge: {model: m, gold: [{prompt: a, output: b, pass: true}, {prompt: a, output: b, pass: true}]}\n"
+            + JUDGED,
+            "gold[1]: the row repeats an earlier one",
+        ),
+        (
+            HEAD + JUDGED.replace("llm-rubric, value: Be kind.", "code, value: assert True"),
+            "suite.yaml:6: code of answers is run only where `evals.allow_code: true` says so",
+        ),
+        (
+            HEAD + JUDGED.replace("llm-rubric, value: Be kind.", "code, value: x = 1"),
+            "code: the tests have no `assert`",
+        ),
+    ],
+)
+def test_what_a_grader_needs_is_asked_for_when_the_suite_is_read(tmp_path: Path, text: str, finding: str) -> None:
+    assert finding in "\n".join(findings(tmp_path, text))
+
+
+def test_a_judge_is_read_with_its_gold(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "output": "o", "pass": False, "rubric": "Be brief."},
+        {"prompt": "p", "better": "b", "worse": "w"},
+    ]
+    (tmp_path / "gold.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    suite = load(tmp_path, HEAD + "judge: {model: tier/big, rubric: Be kind., gold: file://gold.jsonl}\n" + JUDGED)
+
+    assert suite.judge is not None
+    assert (suite.judge.model, suite.judge.rubric, suite.judge.max_chars) == ("tier/big", "Be kind.", 8_000)
+    assert suite.judge.gold == (
+        Gold(prompt="p", output="o", passes=False, rubric="Be brief."),
+        Gold(prompt="p", output="b", other="w"),
+    )
+
+
+def test_a_line_of_gold_that_cannot_be_used_is_told_with_its_number(tmp_path: Path) -> None:
+    (tmp_path / "gold.jsonl").write_text('{"prompt": "p", "output": "o", "pass": true}\n\n{"prompt": "p"}\n')
+
+    found = findings(tmp_path, HEAD + "judge: {model: m, gold: file://gold.jsonl}\n" + JUDGED)
+
+    assert found == ["gold.jsonl:3: a row of gold is {prompt, output, pass}, or {prompt, better, worse} for a pair"]
+
+
+def test_a_judge_without_enough_gold_may_not_promote_and_may_take_part_in_a_smoke_run(tmp_path: Path) -> None:
+    tests = "tests:\n" + "".join(
+        f"  - {{vars: {{text: t{n}}}, assert: [{{type: llm-rubric, value: Be kind.}}]}}\n" for n in range(60)
+    )
+    text = HEAD + "judge: {model: m}\n" + tests
+
+    assert "suite.yaml:8: the judge has 0 gold verdicts: 50 of" in findings(tmp_path, text, may_promote=True)[0]
+    assert len(load(tmp_path, text, may_promote=False).items) == 60
+
+
+def test_code_is_taken_where_it_is_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text(HEAD + JUDGED.replace("llm-rubric, value: Be kind.", "code, value: assert f(1)"), encoding="utf-8")
+
+    (item,) = load_suite(file, may_promote=False, allow_code=True).items
+
+    assert item.assertions[0].type == "code"
+
+
+def test_an_embedder_is_named_once_for_the_suite(tmp_path: Path) -> None:
+    tests = "tests: [{vars: {text: a}, assert: [{type: similar, value: [x, y]}]}]"
+
+    suite = load(tmp_path, HEAD + "embedder: minilm-l6\n" + tests)
+
+    assert (suite.embedder, suite.items[0].assertions[0].threshold) == ("minilm-l6", 0.75)
 
 
 def test_all_findings_are_told_at_once(tmp_path: Path) -> None:
