@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.results import write_result
+from bench.routing_cost import NOTE as COST_NOTE
+from bench.routing_cost import cost_figures
 from bench.routing_drift import NOTE as DRIFT_NOTE
 from bench.routing_drift import drift_figures
 from bench.routing_gate import (
@@ -47,6 +49,7 @@ class Part:
 PARTS: Final[dict[str, Part]] = {
     "prompts": Part("Routing: which prompts need the strong model", prompt_figures, PROMPTS_NOTE),
     "tasks": Part("Routing: requests told by examples", task_figures, TASKS_NOTE),
+    "cost": Part("Routing: what it costs a request", lambda _: cost_figures(), COST_NOTE),
     "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
     "promotion": Part("Routing: what promotion by evals saves", promotion_figures, PROMOTION_NOTE),
     "gate": Part("Routing: whom the gate promotes, and with how many items", gate_figures, GATE_NOTE),
