@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from farthing.catalog import Affinity, Balance, Catalog, Deployment, Feature, Task
+from farthing.catalog import Affinity, AnswerCheck, Balance, Catalog, Deployment, Feature, Task
 from farthing.money import ZERO, Nano
 from farthing.value import Value
 
@@ -156,7 +156,8 @@ class Route(Value, frozen=True, kw_only=True):
 
     `reason` is a short phrase for a header (ASCII, no line breaks). `reference_tier` is what it would have been
     without evidence. `pools` are the deployments again as the tiers have them, in the order in which these are tried;
-    empty where there is one deployment only.
+    empty where there is one deployment only. `then` is where the call goes next where its answer here fails its
+    `check`; both None where it is no cascade, or no more.
     """
 
     tier: str
@@ -165,3 +166,5 @@ class Route(Value, frozen=True, kw_only=True):
     reason: str
     reference_tier: str = ""
     pools: tuple[Pool, ...] = ()
+    then: "Route | None" = None
+    check: AnswerCheck | None = None

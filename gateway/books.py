@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
 
+from msgspec import UNSET
+
 from farthing.answer import Hit, StoredAnswer
 from farthing.call import Call
 from farthing.catalog import Task, VirtualKey
@@ -24,7 +26,7 @@ from farthing.errors import (
 from farthing.hold import Account, Hold, Intent
 from farthing.money import ZERO, Nano
 from farthing.ports import Clock, Ledger
-from farthing.record import Attempt, CacheOutcome, Extra, Outcome, Record
+from farthing.record import Attempt, Billed, CacheOutcome, Extra, Outcome, Record
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED, Tags
 from farthing.usage import NO_USAGE, Usage
@@ -62,12 +64,14 @@ class Page:
         "closed",
         "cost",
         "extras",
+        "failed_check",
         "failed_cost",
         "finish_reason",
         "first_byte_seconds",
         "hold",
         "inputs",
         "inputs_sent",
+        "is_unheard",
         "keeper",
         "meter",
         "model",
@@ -79,6 +83,7 @@ class Page:
         "request",
         "route",
         "service_tier",
+        "set_aside_cost",
         "stated_cost",
         "tags",
         "task_source",
@@ -103,6 +108,9 @@ class Page:
         self.usage: Usage = NO_USAGE
         self.cost: Nano = ZERO  # of the attempt that answers; failed ones may have billed besides
         self.failed_cost: Nano = ZERO
+        self.set_aside_cost: Nano = ZERO  # that part of it which answers had cost that failed their check
+        self.failed_check = ""
+        self.is_unheard = False  # the client has left, and nobody else waits
         self.avoided_cache: Nano = ZERO
         self.avoided_routing: Nano = ZERO
         self.rates = "{}"
@@ -151,6 +159,29 @@ class Page:
             cost=self.cost,
             stored_ns=self._books.clock.wall_ns(),
             seconds=seconds,
+        )
+
+    def set_aside(self, error: str) -> None:
+        """The answer that was charged last is not the one that will be given: what it cost stays on the page as that of
+        an attempt that failed, with `error` where it has none of its own."""
+        if self.attempts:
+            last, billed = self.attempts[-1], self._billed() if self.cost else UNSET
+            self.attempts[-1] = changed(last, error=last.error or error, cost=self.cost, billed=billed)
+        self.failed_cost = Nano(self.failed_cost + self.cost)
+        self.set_aside_cost = Nano(self.set_aside_cost + self.cost)
+        self.usage, self.cost, self.avoided_routing = NO_USAGE, ZERO, ZERO
+        self.rates, self.extras, self.stated_cost = "{}", (), None
+        self.price_version = self.service_tier = self.model = self.provider = self.finish_reason = ""
+
+    def _billed(self) -> Billed:
+        return Billed(
+            provider=self.provider,
+            model=self.model,
+            usage=self.usage,
+            rates=self.rates,
+            price_version=self.price_version,
+            service_tier=self.service_tier,
+            extras=self.extras,
         )
 
     async def know(self) -> None:

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Final
 
 from farthing.call import Call, Endpoint
-from farthing.catalog import Catalog, Deployment, Feature, Step, Task, Tier
+from farthing.catalog import AnswerCheck, Catalog, Deployment, Feature, Step, Task, Tier
 from farthing.errors import ModelNotFound
 from farthing.routing import Branch, Choice, Demotion, Pool, RouteQuestion, Scorecard
 from gateway.facts import NO_FACTS, Facts
@@ -30,7 +30,8 @@ class Destination:
     `partition` is the text that cache keys carry for it: the same deployments give the same answers. `fails_over` is
     False where one deployment only may be tried. `pools` are the deployments as the balancer
     wants them: those of the tier, then those of the tiers to which it falls. `moves`: its policy looks at more than
-    evals, so `Destinations.now` is to be asked as well.
+    evals, so `Destinations.now` is to be asked as well. `escalation` is where a call goes whose answer fails its
+    `check`, in a cascade.
     """
 
     tier: str
@@ -42,6 +43,8 @@ class Destination:
     fails_over: bool = True
     pools: tuple[Pool, ...] = ()
     moves: bool = False
+    escalation: "Destination | None" = None
+    check: AnswerCheck | None = None
 
     @property
     def is_routed(self) -> bool:
@@ -112,7 +115,8 @@ class Destinations:
         return found
 
     def _under(self, destination: Destination, feature: Feature, task: Task | None, reached: Reached) -> Destination:
-        choice = lower(self.question(feature, task), destination.tier, reached.do)
+        best = destination.escalation or destination
+        choice = lower(self.question(feature, task), best.tier, reached.do)
         why = f"budget {reached.budget} at {reached.percent}: {reached.do.value}"
         fails_over = reached.do is not Step.CHEAPEST
         if choice is None:
@@ -157,12 +161,22 @@ class Destinations:
         return tuple((bound, replace(part, moves=True)) for bound, part in zip(bounds, parts, strict=True))
 
     def _chosen(self, choice: Choice, feature: Feature, task: Task | None) -> Destination:
-        tier = self._catalog.tier(choice.tier)
+        if not choice.escalation:
+            return self._at(choice.tier, choice.reason, feature, task)
+        # What stands behind the first tier of a cascade is the next one, and no fallback.
+        first = _in_tier(self._at(choice.tier, choice.reason, feature, task))
+        then = self._at(choice.escalation, choice.reason, feature, task)
+        check = task.check if task else AnswerCheck()
+        partition = f"cascade {check}|{first.partition}|{then.partition}"
+        return replace(first, escalation=then, check=check, partition=partition)
+
+    def _at(self, name: str, reason: str, feature: Feature, task: Task | None) -> Destination:
+        tier = self._catalog.tier(name)
         return _destination(
             tier,
             tier.deployments,
             policy=feature.policy,
-            reason=choice.reason,
+            reason=reason,
             reference=task.reference if task else self._catalog.default_tier,
             behind=fallbacks(self.question(feature, task), tier.name),
         )
@@ -243,7 +257,14 @@ def _partition(pool: Pool) -> str:
 
 
 def _alone(destination: Destination) -> Destination:
-    """The same for one attempt, in the tier itself."""
+    """The same for one attempt in each tier, without its fallbacks."""
+    escalation = _alone(destination.escalation) if destination.escalation is not None else None
+    return replace(_in_tier(destination), fails_over=False, escalation=escalation, partition=destination.partition)
+
+
+def _in_tier(destination: Destination) -> Destination:
+    """The same without its fallbacks."""
+    if len(destination.pools) < 2:
+        return destination
     pools = destination.pools[:1]
-    deployments = pools[0].deployments if pools else destination.deployments
-    return replace(destination, deployments=deployments, pools=pools, fails_over=False)
+    return replace(destination, deployments=pools[0].deployments, pools=pools, partition=_partition(pools[0]))

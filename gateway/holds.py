@@ -38,7 +38,7 @@ class Holds:
         held. Raises BudgetExceeded or LedgerUnavailable with nothing held."""
         assert page.route is not None
         places = page.route.deployments
-        seconds = sum(place.provider.timeouts.total for place in places)
+        seconds = _seconds(page.route)
         tokens = self._learned(call, feature, places, cap)
         amount = self._pricing.worst_case(call, places, cap, output=tokens)
         try:
@@ -50,6 +50,24 @@ class Holds:
             call = await self._counted(call, places, cap, tokens, refusal)
             await page.reserve(self._pricing.worst_case(call, places, cap, output=tokens), seconds)
         return call, None if tokens is None else self._allowance(page, call, places, cap, tokens)
+
+    async def hold_next(self, page: Page, call: Call, route: Route, cap: int) -> Call:
+        """Hold the worst case of another answer to a call that is held already, at any deployment of `route`, beside
+        what it has cost; what its hold has left counts. Returns the call as `hold` does. Raises BudgetExceeded or
+        LedgerUnavailable, and the hold stays as it was."""
+        places = route.deployments
+        try:
+            await self._hold_beside(page, self._pricing.worst_case(call, places, cap))
+        except BudgetExceeded as refusal:
+            call = await self._counted(call, places, cap, None, refusal)
+            await self._hold_beside(page, self._pricing.worst_case(call, places, cap))
+        return call
+
+    async def _hold_beside(self, page: Page, amount: Nano) -> None:
+        assert page.hold is not None
+        short = page.total_cost + amount - page.hold.intent.amount
+        if short > 0:
+            await page.extend(Nano(short))
 
     async def _counted(
         self, call: Call, places: tuple[Deployment, ...], cap: int, tokens: int | None, refusal: BudgetExceeded
@@ -91,6 +109,12 @@ class Holds:
             choices=call.choices,
             on_lump=distrust,
         )
+
+
+def _seconds(route: Route) -> float:
+    """Longest that all attempts of a route may take, those of the next step of a cascade included."""
+    own = sum(place.provider.timeouts.total for place in route.deployments)
+    return own + (_seconds(route.then) if route.then is not None else 0.0)
 
 
 def without_fallback(route: Route) -> Route:

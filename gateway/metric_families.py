@@ -42,7 +42,9 @@ END: Final = PROMPT_PREMIUM + 1
 
 _BUDGET_ERRORS: Final = {"budget_exceeded": "refused", "ledger_unavailable": "unavailable"}
 NO_OUTCOME: Final = ""
-"""Outcome of rows that count what thresholds did, in `error`, and no requests."""
+"""Outcome of rows that count what thresholds and cascades did, in `error`, and no requests."""
+ESCALATED: Final = "escalated:"
+"""Begins the `error` of a cascade's rows, whose `provider` is a task."""
 _UNPRICED: Final = "unpriced_model"
 COUNTED_ERRORS: Final = frozenset({*_BUDGET_ERRORS, _UNPRICED})
 """Error codes with a metric of their own; requests with any other share the row of no error."""
@@ -121,11 +123,17 @@ def _paid_for_prompts(row: Row, counts: Counts) -> Samples:
 
 def _decisions(row: Row, counts: Counts) -> Samples:
     if row.outcome == NO_OUTCOME:
-        yield (row.feature, row.error), counts[REQUESTS]
+        if not row.error.startswith(ESCALATED):
+            yield (row.feature, row.error), counts[REQUESTS]
     elif row.error in _BUDGET_ERRORS:
         yield (row.feature, _BUDGET_ERRORS[row.error]), counts[REQUESTS]
     elif row.outcome in _SENT and row.cache in _NO_HIT:
         yield (row.feature, "allowed"), counts[REQUESTS]
+
+
+def _escalations(row: Row, counts: Counts) -> Samples:
+    if row.outcome == NO_OUTCOME and row.error.startswith(ESCALATED):
+        yield (row.provider, row.tier, row.error.removeprefix(ESCALATED)), counts[REQUESTS]
 
 
 def _unpriced(row: Row, counts: Counts) -> Samples:
@@ -216,6 +224,14 @@ COUNTERS: Final[tuple[tuple[Family, Callable[[Row, Counts], Samples]], ...]] = (
     ),
     (
         _count(
+            "farthing_cascade_escalations_total",
+            "Calls of a cascade that went on to a better tier, by what the first answer failed.",
+            *("task", "tier", "check"),
+        ),
+        _escalations,
+    ),
+    (
+        _count(
             "farthing_unpriced_requests_total",
             "Requests refused because no price is known.",
             *("provider", "model"),
@@ -281,13 +297,16 @@ HISTOGRAMS: Final = (
 )
 
 
+_OF_DECISIONS: Final = (_decisions, _escalations)
+
+
 def request_lines(totals: Mapping[Key, Counts]) -> list[str]:
     """The text of every family about requests, without an end."""
     rows = [(Row(*key), counts) for key, counts in totals.items()]
     lines: list[str] = []
     requests = [(row, counts) for row, counts in rows if row.outcome != NO_OUTCOME]
     for family, fold in COUNTERS:
-        lines += value_lines(family, _summed(fold, rows if fold is _decisions else requests).items())
+        lines += value_lines(family, _summed(fold, rows if fold in _OF_DECISIONS else requests).items())
     for histogram in HISTOGRAMS:
         lines += histogram_lines(histogram.family, histogram.bounds, _merged(histogram, requests).items())
     return lines

@@ -26,6 +26,7 @@ from gateway.metric_families import (
     COUNTED_ERRORS,
     DURATION,
     DURATION_BUCKETS,
+    ESCALATED,
     FIRST_BYTE,
     FIRST_BYTE_BUCKETS,
     INPUT_UNCACHED,
@@ -167,6 +168,14 @@ class Metrics:
         `feature` is empty where no single one is meant."""
         known = feature if feature in self._features else UNREGISTERED if feature else NOBODY
         key = (known, NOBODY, NOBODY, NOBODY, "", NO_OUTCOME, "", decision)
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = self._tallies.row(key)
+        row[REQUESTS] += 1
+
+    def note_escalation(self, task: str, tier: str, check: str) -> None:
+        """Count a call of a cascade that went on from `tier`; task, tier and check are declared or known ones."""
+        key = (NOBODY, task or NOBODY, NOBODY, tier, "", NO_OUTCOME, "", ESCALATED + check)
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = self._tallies.row(key)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from farthing.answer import Hit, StoredAnswer
-from farthing.call import Call
+from farthing.call import Call, Endpoint
 from farthing.catalog import HangUp, Replay, VirtualKey
 from farthing.errors import FarthingError
 from farthing.record import CacheOutcome, Outcome
@@ -15,6 +15,7 @@ from gateway.admission import admit, authenticate, known_task
 from gateway.answer import Answer
 from gateway.books import Page
 from gateway.cachedesk import Following, Lookup
+from gateway.cascades import Cascade, plain_call
 from gateway.destination import Destination
 from gateway.embeddings import open_lookup
 from gateway.forward import output_cap
@@ -99,6 +100,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     destination = generation.destinations.find(call, feature, task)
     if destination.moves:
         destination = await runtime.move(generation, page, call, feature, task)
+    if destination.escalation is not None and call.endpoint is Endpoint.EMBEDDINGS:
+        destination = destination.escalation  # of vectors nobody sees whether they are good
     page.reference_tier = destination.reference_tier
 
     # exact cache, semantic cache: a hit costs nothing, so it is served even where the budget is spent
@@ -126,16 +129,18 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         # reserve: for what no cache knows
         call = lookup.rest(route.deployments)
         cap = output_cap(call, feature)
+        may_stay = call.stream and (feature.on_hang_up is HangUp.DRAIN or lookup.leads or route.then is not None)
+        call = call if route.then is None else plain_call(call)  # what a cascade gives first, it looks at as a whole
         call, allowance = await Holds(generation.pricing, runtime.outputs).hold(page, call, feature, cap)
 
         settlement = Settlement(page, call, generation.pricing, runtime.clock, allowance)
         page.meter = settlement.open(route.deployments[0], cap)
         page.inputs_sent = lookup.inputs_sent
-        if call.stream and (feature.on_hang_up is HangUp.DRAIN or lookup.leads):
+        if may_stay:
             heir = lookup.hand_over()
             kept = _kept(call, cap, settlement, heir, page, runtime, feature.on_hang_up)
             return await runtime.drains.see_through(
-                _closing(kept, page), page, lambda: feature.on_hang_up is HangUp.DRAIN or heir.followers > 0
+                _closing(kept, page), page, lambda: _goes_on(page, heir, feature.on_hang_up)
             )
         return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
 
@@ -200,6 +205,12 @@ async def _aside(call: Call, destination: Destination, cap: int, page: Page, run
         return await _answer(call, cap, settlement, lookup, page, runtime, HangUp.ABORT)
 
 
+def _goes_on(page: Page, lookup: Lookup, on_hang_up: HangUp) -> bool:
+    """Whether a stream goes on whose client has left. The first answer of a cascade is plain, so it is finished."""
+    page.is_unheard = on_hang_up is not HangUp.DRAIN and not lookup.followers
+    return not page.is_unheard or (page.route is not None and page.route.then is not None)
+
+
 async def _kept(
     call: Call, cap: int, settlement: Settlement, lookup: Lookup, page: Page, runtime: Runtime, on_hang_up: HangUp
 ) -> Answer:
@@ -214,6 +225,11 @@ async def _answer(
     # forward
     assert page.route is not None
     lookup.depart()
+    if page.route.then is not None:
+        first = await Cascade(call, cap, settlement, lookup, page, runtime).first()
+        if isinstance(first, Answer):
+            return first
+        call, settlement = first
     forwarded = await runtime.forwarder.send(call, page.route, cap, page.attempts, settlement)
     settlement.begin(forwarded)
 

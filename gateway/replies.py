@@ -59,6 +59,8 @@ def explain(page: Page, *, with_cost: bool) -> list[Header]:
         headers.append(answered)
     elif page.route is not None:
         headers.append((b"x-farthing-route", _header_text(page.route.reason)))
+    if page.failed_check:
+        headers.append((b"x-farthing-check", page.failed_check.encode()))
     if with_cost:
         headers.append((b"x-farthing-cost-usd", format_usd(cost).encode()) if (cost := page.total_cost) else _FREE)
     if page.hold is not None and page.hold.remaining is not None:
@@ -134,6 +136,19 @@ def _passed_on(response: UpstreamResponse) -> list[Header]:
 
 async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement, lookup: Lookup, page: Page) -> Answer:
     """A whole answer: read, priced, on the books, kept if it may be, and only then sent."""
+    raw, parsed = await read_plain(forwarded, settlement, page)
+    if parsed.get("error"):
+        return await _failed_answer(forwarded, raw, parsed, page)
+    answer = page.stored(raw, page.first_byte_seconds or 0.0)
+    body, page.avoided_cache = await lookup.complete(raw, parsed, answer)
+    await page.close(Outcome.SUCCESS, forwarded.response.status)
+    await lookup.store(answer, storable(call.endpoint, parsed))
+    headers = [JSON, *explain(page, with_cost=True), *_passed_on(forwarded.response)]
+    return Answer(forwarded.response.status, headers, body)
+
+
+async def read_plain(forwarded: Forwarded, settlement: Settlement, page: Page) -> tuple[bytes, dict[str, Any]]:
+    """A whole answer, as it came and parsed, with what it cost on the page. Raises UpstreamError, MoneyError."""
     response = forwarded.response
     try:
         await settlement.hold_whole()
@@ -155,14 +170,7 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     else:
         await settlement.estimate(await settlement.count(list(output_texts(parsed))))
     page.finish_reason = finish_reason_of(parsed)
-    if parsed.get("error"):
-        return await _failed_answer(forwarded, raw, parsed, page)
-    answer = page.stored(raw, page.first_byte_seconds)
-    body, page.avoided_cache = await lookup.complete(raw, parsed, answer)
-    await page.close(Outcome.SUCCESS, response.status)
-    await lookup.store(answer, storable(call.endpoint, parsed))
-    headers = [JSON, *explain(page, with_cost=True), *_passed_on(response)]
-    return Answer(response.status, headers, body)
+    return raw, parsed
 
 
 async def _failed_answer(forwarded: Forwarded, raw: bytes, parsed: Mapping[str, Any], page: Page) -> Answer:

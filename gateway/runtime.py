@@ -10,6 +10,7 @@ from farthing.errors import MoneyError
 from farthing.ports import Clock
 from farthing.routing import Route
 from farthing.tags import UNREGISTERED
+from farthing.value import changed
 from gateway.books import Books, Page
 from gateway.cachedesk import CacheDesk, CacheRules
 from gateway.destination import Destination, Destinations
@@ -80,6 +81,9 @@ class Runtime:
     thresholds: Thresholds = field(default_factory=Thresholds)
     on_lowered: Callable[[str, Step], None] = lambda _feature, _step: None
     """Told of each call whose route a threshold has changed, by its feature."""
+    on_escalated: Callable[[str, str, str], None] = lambda _task, _tier, _check: None
+    """Told of each call of a cascade that goes on to the next tier: its task, the first tier, and what its answer
+    failed (see `gateway.cascades.CHECKS`)."""
     shadows: Shadows = field(default_factory=NoShadows)
     tasks: TaskDesk = field(default_factory=TaskDesk)
     paces: Paces = field(default_factory=Paces)
@@ -129,4 +133,6 @@ class Runtime:
             reference_tier=destination.reference_tier,
             pools=destination.pools,
         )
+        if destination.escalation is not None:
+            route = changed(route, then=self.route(destination.escalation), check=destination.check)
         return route if destination.fails_over else self.forwarder.balancer.one_of(route)

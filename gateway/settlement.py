@@ -45,6 +45,15 @@ class Settlement:
         self._answering: UsageReader | None = None
 
     @property
+    def pricing(self) -> Pricing:
+        """By whose prices."""
+        return self._pricing
+
+    def again(self, call: Call) -> "Settlement":
+        """Another one, for the next answer to a call whose first was set aside; the route of the page is its own."""
+        return Settlement(self._page, call, self._pricing, self.clock)
+
+    @property
     def deployment(self) -> Deployment:
         """Who answers."""
         assert self._deployment is not None
@@ -106,7 +115,7 @@ class Settlement:
                 seconds=seconds,
                 cost=page.cost,
             )
-        page.avoided_routing = self._avoided(usage, seconds, page.cost)
+        page.avoided_routing = Nano(self._avoided(usage, seconds, page.cost) - page.set_aside_cost)
         return page.cost
 
     def _statement(self, usage: Usage) -> Statement:

@@ -152,6 +152,7 @@ class House:
             paces=self._budgets.paces,
             facts=lambda: self.facts.now,
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
+            on_escalated=self.metrics.note_escalation,
             shadows=SampledShadows(self._asides),
             tasks=self._tasks,
         )

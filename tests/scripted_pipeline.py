@@ -57,6 +57,7 @@ KEY = b"fk-scripted"
 SMALL, LARGE = "small-model", "large-model"
 STREAM = {"content-type": "text/event-stream"}
 CHAT = Feature(name="chat", policy="fixed", tier="small", max_output_tokens=100)
+TRIAGE = Task(name="triage", bar=Decimal("0.8"), reference="large")
 PLENTY = Nano(10**12)
 
 
@@ -131,12 +132,14 @@ class Stair:
     large: tuple[Deployment, ...] = (Deployment(name=LARGE, provider=provider("one"), model=LARGE),)
     prices: Sequence[PriceOverride] = (dollars("one", SMALL), dollars("one", LARGE, "10", "20"))
     feature: Feature = CHAT
+    task: Task = TRIAGE
     rules: BreakerRules = field(default_factory=lambda: BreakerRules(cooldown_s=10))
     balance: Balance = Balance.WEIGHTED
     affinity: Affinity = Affinity.AUTO
     fallback: str = ""
     limit: Nano = PLENTY
     records: list[Record] = field(default_factory=list)
+    escalated: list[tuple[str, str, str]] = field(default_factory=list)
     ledger: MemoryLedger = field(init=False)
     runtime: Runtime = field(init=False)
 
@@ -158,6 +161,7 @@ class Stair:
             ),
             forwarder=Forwarder(self.upstream, self.clock, balancer),
             clock=self.clock,
+            on_escalated=lambda task, tier, check: self.escalated.append((task, tier, check)),
         )
         balancer.take_up(self.runtime.generation.catalog)
         return self
@@ -176,7 +180,7 @@ class Stair:
         )
         catalog = Catalog(
             tiers=tiers,
-            tasks=MappingProxyType({"triage": Task(name="triage", bar=Decimal("0.8"), reference="large")}),
+            tasks=MappingProxyType({self.task.name: self.task}),
             features=MappingProxyType({"chat": self.feature}),
             models=MappingProxyType({SMALL: self.small, LARGE: self.large}),
             aliases=MappingProxyType({"auto": "auto"}),

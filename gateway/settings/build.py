@@ -10,6 +10,7 @@ from typing import Final
 
 from farthing.catalog import (
     Affinity,
+    AnswerCheck,
     Balance,
     Budget,
     CacheAccess,
@@ -50,6 +51,7 @@ from gateway.settings.forms import (
 from gateway.settings.providers import KINDS
 from gateway.settings.references import AUTO
 from gateway.settings.routing_forms import (
+    CheckForm,
     FeatureForm,
     ModelDeploymentForm,
     PolicyForm,
@@ -280,6 +282,7 @@ def _task(name: str, form: TaskForm, tree: Tree) -> Task:
         margin=form.margin,
         reference=form.reference,
         candidates=tuple(form.candidates),
+        check=_check(form.check),
         signs=TaskSigns(
             system_prompts=frozenset(one.removeprefix("sha256:") for one in form.system_prompts),
             rules=tuple(one.rule for one in form.match),
@@ -303,6 +306,16 @@ def _beside(tree: Tree, place: tuple[str, ...], file: str | None) -> Path | None
     return None if file is None else Path(tree.place(place).file).parent / file.removeprefix("file://")
 
 
+def _check(form: CheckForm) -> AnswerCheck:
+    return AnswerCheck(
+        json=form.form == "json",
+        regex=form.regex or "",
+        min_chars=form.min_chars,
+        max_chars=form.max_chars,
+        refusal=form.refusal,
+    )
+
+
 def _rule(form: PolicyForm, declared: Mapping[str, PolicyForm]) -> PolicyRule:
     """A declared policy with all that it asks."""
     then = None if form.then is None else _named_rule(form.then, declared)
@@ -312,6 +325,7 @@ def _rule(form: PolicyForm, declared: Mapping[str, PolicyForm]) -> PolicyRule:
         measure=Measure(form.of),
         full_at=form.full_at,
         items=form.items,
+        tier=form.tier or "",
         then=then,
     )
 

@@ -1,13 +1,13 @@
 """Policy references: every policy that is named exists, asks one that can be asked, and has whom to choose from."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.settings.findings import Path
 from router_policies.registry import ASKED, ASKING, LATENCY, STANDING
 
 DEFAULT: Final = "cheapest_passing"
-PLAIN: Final = (STANDING | ASKING) - {LATENCY, "cascade"}
+PLAIN: Final = (STANDING | ASKING) - {LATENCY}
 """Kinds that a feature can name without declaring them."""
 
 Say = Callable[[Path, str], None]
@@ -19,8 +19,16 @@ class PolicyCheck:
     of some, `say` any other."""
 
     def __init__(
-        self, policies: Mapping[str, Any], features: Mapping[str, Any], tasks: Mapping[str, Any], known: Known, say: Say
+        self,
+        tiers: Sequence[str],
+        policies: Mapping[str, Any],
+        features: Mapping[str, Any],
+        tasks: Mapping[str, Any],
+        *,
+        known: Known,
+        say: Say,
     ) -> None:
+        self._tiers = tiers
         self._policies = {name: one for name, one in policies.items() if isinstance(one, dict)}
         self._features = {name: one for name, one in features.items() if isinstance(one, dict)}
         self._tasks = {name: one for name, one in tasks.items() if isinstance(one, dict)}
@@ -39,6 +47,7 @@ class PolicyCheck:
         path: Path = ("policies", name)
         if name in STANDING | ASKING:
             self._say(path, "is the name of a kind of policy; choose another")
+        self._known((*path, "tier"), policy.get("tier"), self._tiers, "tier", "tiers")
         then = policy.get("then")
         self._known((*path, "then"), then, [*PLAIN, *self._policies], "policy", "policies")
         asked = self._kind(then)
@@ -63,7 +72,7 @@ class PolicyCheck:
             then = self._policies[then].get("then")
 
     def _candidates(self, path: Path, feature: Mapping[str, Any]) -> None:
-        """A policy that gives calls to candidates needs a task that has some."""
+        """A policy that gives calls to candidates needs a task that has some, and the one that it names."""
         policy, task = feature.get("policy"), feature.get("task")
         kind = self._kind(policy)
         if kind not in ASKING - ASKED or (task is not None and task not in self._tasks):
@@ -72,3 +81,14 @@ class PolicyCheck:
         if not any(one.get("candidates") for one in tasks.values()):
             whose = f"the task {task} has none" if task is not None else "no task has any"
             self._say(path, f"a {kind} needs candidates, and {whose}; list them under `tasks:`")
+        elif task is not None and isinstance(policy, str):
+            self._named_tier(path, kind, self._policies.get(policy, {}).get("tier"), task)
+
+    def _named_tier(self, path: Path, kind: str, tier: Any, task: str) -> None:
+        candidates = self._tasks[task].get("candidates")
+        if not isinstance(tier, str) or not isinstance(candidates, list) or tier in candidates:
+            return
+        if tier == self._tasks[task].get("reference"):
+            self._say(path, f"a {kind} from the reference {tier} to itself; name a candidate of {task}")
+        else:
+            self._say(path, f"the {kind} names the tier {tier}, which is no candidate of {task}; list it there")

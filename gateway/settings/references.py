@@ -128,7 +128,7 @@ class _Check:
     def policies(self) -> None:
         """Policies exist, and can be asked by whoever asks them."""
         declared = _table(self._tree.data.get("policies"))
-        PolicyCheck(declared, self._features, self._tasks, self._known, self._say)()
+        PolicyCheck(self._tier_names, declared, self._features, self._tasks, known=self._known, say=self._say)()
 
     def keys(self) -> None:
         """Key ids and hashes are unique; keys name features and tasks."""

@@ -51,6 +51,7 @@ MOST_CACHE_TAGS: Final = 16
 PARAMETERS: Final = {
     "budget_aware": ("then", "full_at"),
     "canary": ("then", "items"),
+    "cascade": ("then", "tier"),
     "latency_bound": ("then", "p95", "of"),
 }
 """The kinds that can be declared, and what each of them takes."""
@@ -228,6 +229,26 @@ class TierForm(Form):
         return self
 
 
+class CheckForm(Form):
+    """What every answer to a task looks like, as far as that can be told without a model."""
+
+    form: Annotated[str, scalars.choice("text", "json")] = setting("text", "json: a JSON value, and nothing around it.")
+    regex: Text | None = setting(None, "A pattern (of Python) that is found in its first 8,192 characters.")
+    min_chars: Annotated[int, scalars.whole(0, 10**6)] = setting(0, "Least characters of its text.")
+    max_chars: Annotated[int, scalars.whole(1, 10**6)] | None = setting(None, "Most characters of its text.")
+    refusal: Flag = setting(True, "Whether a text that opens like a refusal is a fault.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "CheckForm":
+        try:
+            re.compile(self.regex or "")
+        except (re.error, OverflowError, RecursionError):
+            raise fault("{given} is no pattern; see docs.python.org/3/library/re", "regex") from None
+        if self.max_chars is not None and self.max_chars < self.min_chars:
+            raise fault("{given} is below min_chars; no text has such a length", "max_chars")
+        return self
+
+
 class TaskForm(Form):
     """One kind of task."""
 
@@ -235,6 +256,7 @@ class TaskForm(Form):
     margin: Share | None = setting(None, "Most that a tier may be worse than the reference, such as 0.03.")
     reference: Name = required("The tier that is trusted, and answers until a cheaper one has passed.")
     candidates: list[Name] = setting([], "Cheaper tiers that may take over once they have passed.")
+    check: CheckForm = setting({}, "What every answer looks like, for cascades.")
     system_prompts: list[PromptHash] = setting(
         [], "Requests with one of these system prompts are of the task; `farthing tasks hash` prints the hash of one."
     )
@@ -269,6 +291,9 @@ class PolicyForm(Form):
         "budget_aware: how far ahead of its window a budget's spend is when the cheapest tier that passes answers.",
     )
     items: Annotated[int, scalars.whole(1, 100_000)] = setting(50, "canary: graded answers for each step.")
+    tier: Name | None = setting(
+        None, "cascade: the candidate that answers first; the cheapest of the task if not given."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "PolicyForm":

@@ -74,7 +74,7 @@ async def test_a_tier_that_has_become_too_slow_gives_its_calls_to_one_in_time(ga
 
 
 async def test_a_budget_that_is_spent_too_fast_is_answered_by_the_tier_that_passed(gateway: Gateway) -> None:
-    day = f'{{id: routed-day, limit_usd: "0.002", window: day, timezone: {where_a_day_begins()}, where: {ROUTED_ONLY}}}'
+    day = f'{{id: routed-day, limit_usd: "0.001", window: day, timezone: {where_a_day_begins()}, where: {ROUTED_ONLY}}}'
     async with gateway("thrifty", ("budgets:\n", f"budgets:\n  - {day}\n")) as running:
         told = [await ask(running, f"question {number}") for number in range(20)]
 
@@ -108,3 +108,33 @@ async def test_the_calls_of_one_run_stay_with_one_tier(gateway: Gateway) -> None
         tiers = {(await ask(running, f"step {number}", **{"x-farthing-run": "job-7"}))[0] for number in range(12)}
 
         assert len(tiers) == 1
+
+
+CUT_SHORT = (
+    "deployments: [{provider: mock, model: small-model, context_window: 8000}]",
+    "deployments: [{provider: mock, name: small-model, model: mock-length}]",
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_headers_ledger_and_metrics_agree_on_a_cascade(gateway: Gateway, stream: bool) -> None:
+    async with gateway("cascade", CUT_SHORT) as running:
+        record_card(running, Verdict.FAIL)
+        await running.application.house.tick()
+
+        answer = await running.chat("one", headers={"x-farthing-feature": "routed"}, max_tokens=20, stream=stream)
+
+        record = running.record_of(answer)
+        told = "cascade: small failed its check (length), escalated to large"
+        assert (answer.status_code, answer.headers["x-farthing-route"], record.route_reason) == (200, told, told)
+        assert [(one.deployment, one.error) for one in record.attempts] == [
+            ("mock/mock-length", "check_length"),
+            ("mock/large-model", ""),
+        ]
+        assert all(one.cost > 0 for one in record.attempts)
+        labels = {"task": "triage", "tier": "small", "check": "length"}
+        assert await running.metric("farthing_cascade_escalations_total", **labels) == 1
+        cost = await running.metric("farthing_cost_usd_total", feature="routed")
+        assert round(cost * 1e9) == record.cost == sum(one.cost for one in record.attempts)
+        assert await running.metric("farthing_requests_total", feature="routed") == 1
+        assert running.holds() == 0

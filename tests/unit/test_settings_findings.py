@@ -210,6 +210,8 @@ def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None)
         ("policies: {a: {kind: budget_aware, then: fixed}}", "1:42: policies.a.then: a policy of kind fixed cannot"),
         ("policies: {a: {kind: latency_bound, p95: 2s, then: a}}",
          "1:52: policies.a.then: it asks itself: a -> a; let the last one ask cheapest_passing"),
+        ("policies: {first: {kind: cascade, tier: smal}}",
+         "1:41: policies.first.tier: there is no tier 'smal'; did you mean 'small'?"),
         # keys
         (f"keys: [{{id: k, hash: '{HASH}'}}]", "1:8: keys[0].tenant: is missing; write `tenant: ...`"),
         (f"keys: [{{id: k, hash: '{HASH}', tenant: t, rights: [admn]}}]", "1:117: keys[0].rights[0]: 'admn' is not"),
@@ -265,6 +267,10 @@ def test_a_bad_value_is_found_with_its_line_and_column(tmp_path: Path, extra: st
          "9:30: features.support.policy: a canary needs candidates, and no task has any; list them under"),
         ("{support: {}}", "{support: {policy: a}}\npolicies: {a: {kind: budget_aware, then: b}, "
          "b: {kind: latency_bound, p95: 2s, then: a}}", "10:42: policies.a.then: it asks itself: a -> b -> a;"),
+        ("{support: {}}", "{support: {task: sums, policy: a}}\npolicies: {a: {kind: cascade, tier: large}}",
+         "9:42: features.support.policy: a cascade from the reference large to itself; name a candidate of sums"),
+        ("candidates: [small]", "check: {regex: '(a'}", "8:59: tasks.sums.check.regex: '(a' is no pattern;"),
+        ("candidates: [small]", "check: {min_chars: 5, max_chars: 4}", "8:77: tasks.sums.check.max_chars: '4' is"),
         ("{support: {}}", "{unregistered: {}}", "9:12: features.unregistered: is the name for calls of unknown"),
     ],
 )  # fmt: skip

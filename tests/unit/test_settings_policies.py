@@ -3,7 +3,7 @@
 from math import inf
 from pathlib import Path
 
-from farthing.catalog import Feature, Measure, PolicyRule
+from farthing.catalog import AnswerCheck, Feature, Measure, PolicyRule
 from gateway.settings import load
 from tests.unit.test_settings_findings import BASE
 
@@ -32,6 +32,17 @@ def test_a_kind_without_parameters_needs_no_declaration(tmp_path: Path) -> None:
     assert feature(tmp_path, "{policy: budget_aware}").rule == PolicyRule(kind="budget_aware", p95_s=inf, full_at=0.2)
     assert feature(tmp_path, "{}").rule == PolicyRule(kind="cheapest_passing")
     assert feature(tmp_path, "{policy: fixed, tier: small}").rule == PolicyRule(kind="fixed")
+
+
+def test_a_cascade_names_who_answers_first_and_a_task_what_its_answers_look_like(tmp_path: Path) -> None:
+    text = BASE.replace("candidates: [small]", "candidates: [small], check: {form: json, regex: '^{', min_chars: 2}")
+    text = text.replace("{support: {}}", "{support: {task: sums, policy: first}}")
+    (tmp_path / "farthing.yaml").write_text(text + "policies: {first: {kind: cascade, tier: small}}\n")
+
+    catalog = load(tmp_path, {}).catalog
+
+    assert catalog.features["support"].rule == PolicyRule(kind="cascade", tier="small")
+    assert catalog.tasks["sums"].check == AnswerCheck(json=True, regex="^{", min_chars=2)
 
 
 def test_what_a_policy_is_made_of_is_part_of_the_routing(tmp_path: Path) -> None:
