@@ -29,6 +29,7 @@ from farthing.record import Record
 from gateway.adminview import AdminView, MetricsAccess, Problem
 from gateway.cacheapi import cache_routes
 from gateway.chargesapi import charge_routes
+from gateway.explainapi import explain_routes
 from gateway.exposition import CONTENT_TYPE
 from gateway.pages.figures import read_budgets
 from gateway.pages.routes import find_record, page_routes, tell_absent
@@ -61,6 +62,7 @@ def admin_app(view: AdminView) -> Starlette:
             *task_routes(view, doors.require_admin, reply),
             *(charge_routes(view.charges, doors.require_admin, reply) if view.charges else ()),
             *(cache_routes(view, view.caches, doors.require_admin, reply) if view.caches else ()),
+            *(explain_routes(view.explain, view.find_key, doors.require_admin, reply) if view.explain else ()),
             *page_routes(view),
         ],
         exception_handlers={

@@ -8,6 +8,7 @@ from farthing.ports import Clock
 from gateway.cachebooks import Caching, SemanticFigures
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
+from gateway.explaindesk import ExplainDesk
 from gateway.promptbook import CountedPrompt
 from gateway.settings.values import MetricsAccess
 from ledger.database import Database
@@ -39,8 +40,8 @@ class AdminView:
     raises AuthenticationError; `find_key` gives the key of an id in the present configuration. `problems` and
     `render_metrics` may block: they run in a thread. `features` are those that are registered. `on_amended` is called
     after a raise or a run has been changed, in the loop. Without `charges` no external usage events are taken,
-    without `caches` none are shown. `semantic` reads what the semantic cache publishes, and may block; `caching` tells
-    what each feature uses.
+    without `caches` none are shown, without `explain` nothing is explained. `semantic` reads what the semantic cache
+    publishes, and may block; `caching` tells what each feature uses.
     """
 
     clock: Clock
@@ -54,6 +55,7 @@ class AdminView:
     budgets: Callable[[], Sequence[Budget]]
     charges: ChargeDesk | None = None
     caches: CacheDesk | None = None
+    explain: ExplainDesk | None = None
     features: Callable[[], Collection[str]] = tuple
     semantic: Callable[[], SemanticFigures] = SemanticFigures
     caching: Callable[[], Mapping[str, Caching]] = dict

@@ -18,15 +18,16 @@ MOST_USD: Final = 10**9
 _LONGEST_TEXT: Final = 500
 
 
-async def read_members(request: Request, known: Collection[str]) -> Members:
-    """The object in the body. Raises RequestError; a member that is not known is refused, not passed over."""
+async def read_members(request: Request, known: Collection[str], most: int = MOST_BYTES) -> Members:
+    """The object in the body, of at most so many bytes. Raises RequestError; a member that is not known is refused, not
+    passed over."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding
     raw = b""
     async for part in request.stream():
         raw += part
-        if len(raw) > MOST_BYTES:
-            raise BodyTooLarge(f"The body is larger than {MOST_BYTES} bytes.")
+        if len(raw) > most:
+            raise BodyTooLarge(f"The body is larger than {most} bytes.")
     members = parse_object(raw)
     for name in members:
         if name not in known:

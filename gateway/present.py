@@ -5,7 +5,7 @@ from gateway.files import Files
 from gateway.generations import new_generation
 from gateway.runtime import Generation
 from gateway.settings import Settings
-from gateway.taskdesk import resolver_of
+from gateway.taskdesk import TaskDesk
 
 Evidence = tuple[tuple[Scorecard, ...], tuple[Demotion, ...]]
 
@@ -20,8 +20,9 @@ def evidence_of(files: Files) -> Evidence:
         return store.latest(), store.demotions()
 
 
-def present(settings: Settings, evidence: Evidence, now_ns: int) -> Generation:
-    """The generation of these settings. Raises ConfigError for a price that cannot be used."""
+def present(settings: Settings, evidence: Evidence, now_ns: int, files: Files) -> Generation:
+    """The generation of these settings, with the classifier that was trained for them. Raises ConfigError for a price
+    that cannot be used. Blocks."""
     scorecards, demotions = evidence
-    resolver = resolver_of(settings.catalog, settings.tasks)
+    resolver = TaskDesk(classifier=files.classifier).resolver(settings)
     return new_generation(settings, scorecards, now_ns=now_ns, demotions=demotions, resolver=resolver)

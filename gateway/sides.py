@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from farthing.call import Call, Endpoint
-from farthing.catalog import Deployment, Feature, Task, VirtualKey
+from farthing.catalog import Catalog, Deployment, Feature, Task, VirtualKey
 from farthing.errors import InvalidTag, ModelNotFound
 from farthing.record import Outcome, Record
 from farthing.tags import CACHE, SHADOW
@@ -50,6 +50,28 @@ class Landing:
         return self.label == REFUSED
 
 
+class TaskAgain(NamedTuple):
+    """The task of a call that was made, by another configuration, and the rule that tells it."""
+
+    task: Task | None
+    source: str
+
+
+def task_again(record: Record, key_default: str, feature: Feature, catalog: Catalog) -> TaskAgain:
+    """What a row is enough to tell; where the body told the task, and nothing else does now, it stays the row's. Raises
+    InvalidTag where a header named a task that is not declared."""
+    said, source = record.tags.task, record.task_source
+    name, now = resolve_task(
+        header=said if source == "header" else "",
+        metadata=said if source == "metadata" else "",
+        key_default=key_default,
+        feature_default=feature.task,
+    )
+    if not name and source not in NAMED:
+        return TaskAgain(catalog.tasks.get(said), source)
+    return TaskAgain(known_task(name, now, catalog), now)
+
+
 def is_replayed(record: Record) -> bool:
     """True for calls of clients that were sent somewhere, or answered by a cache. Not known of the others is what they
     would have cost; the gateway's own calls go where the gateway sends them."""
@@ -73,8 +95,8 @@ class Side:
         """Where this configuration sends the call of the record."""
         try:
             feature = self._feature(record)
-            task, told_by_body = self._task(record, feature)
-            return self._landing(record, feature, task, told_by_body)
+            again = task_again(record, self._keys[record.tags.key_id].task, feature, self.generation.catalog)
+            return self._landing(record, feature, again.task, again.source not in NAMED)
         except ModelNotFound:
             return self._refused(record, f"nothing serves the model {record.model_requested}")
         except InvalidTag:
@@ -100,18 +122,6 @@ class Side:
         ):
             raise _Gone(f"the feature {name} is not registered, or not for the key {key.id}")
         return known.feature(name)
-
-    def _task(self, record: Record, feature: Feature) -> tuple[Task | None, bool]:
-        said, source = record.tags.task, record.task_source
-        name, now = resolve_task(
-            header=said if source == "header" else "",
-            metadata=said if source == "metadata" else "",
-            key_default=self._keys[record.tags.key_id].task,
-            feature_default=feature.task,
-        )
-        if not name and source not in NAMED:
-            return self.generation.catalog.tasks.get(said), True
-        return known_task(name, now, self.generation.catalog), False
 
     def _landing(self, record: Record, feature: Feature, task: Task | None, told_by_body: bool) -> Landing:
         call, destinations = call_of(record), self.generation.destinations

@@ -30,6 +30,7 @@ from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
 from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
+from gateway.explaindesk import ExplainDesk
 from gateway.facts import FactDesk
 from gateway.files import Files, made_once
 from gateway.forward import Forwarder
@@ -375,6 +376,12 @@ class House:
             on_amended=self._budgets.take_up,
             prompts=self._tasks.unclaimed,
             caches=self.runtime.caches,
+            explain=ExplainDesk(
+                database=self.engine.database,
+                clock=self.clock,
+                generation=lambda: self.runtime.generation,
+                facts=self.runtime.facts,
+            ),
             semantic=self._meanings.figures,
             caching=lambda: caching_of(self.settings.catalog.features.values(), self.runtime.generation.cache_rules),
             charges=ChargeDesk(

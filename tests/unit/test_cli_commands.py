@@ -198,9 +198,9 @@ def test_explain_tells_the_story_of_a_request(data: Path) -> None:
 def test_explain_says_where_a_call_would_go_now(config: Path) -> None:
     lines = run("explain", "--feature", "search", "--config", config).splitlines()
 
-    assert lines[0] == "feature search, task faq, policy cheapest_passing"
+    assert lines[0] == "feature search, task faq (the feature's), policy cheapest_passing"
     assert any(line.startswith("-> large") for line in lines)
-    assert lines[-1] == "deployments: local/big"
+    assert "deployments: local/big" in lines
 
 
 def test_explain_says_when_no_policy_is_asked(config: Path) -> None:
