@@ -15,6 +15,8 @@ from router_policies.breaker import Breaker, BreakerRules, Fault
 from router_policies.deployments import by_key, by_load, by_turn, pool_of, within_bound
 
 _LOG: Final = logging.getLogger("farthing.deployments")
+FORBIDDEN: Final = "http_403"
+"""One of them may be about a prompt; a row of them is about the key."""
 PATIENCE_S: Final = 10.0
 """A client that leaves after so long without the head of an answer has met a server that hangs, as far as one can tell:
 many give up before `timeouts.first_byte` does, and nobody would ever learn of it."""
@@ -57,7 +59,7 @@ class Line:
         if seconds is None or self.told:
             return
         self.told = True
-        fault = self.breaker.fault
+        fault = Fault.REFUSED if what == FORBIDDEN else self.breaker.fault
         level = _LEVELS.get(fault, logging.WARNING)
         remedy = _REMEDIES[fault].format(provider=self.provider.name)
         _LOG.log(level, "deployment %s is left out for %.3g s (%s): %s", self.id, seconds, what, remedy)
@@ -184,6 +186,7 @@ class Balancer:
         self.lines: Mapping[str, Line] = {}
         self._clock, self._rules, self._max_attempts, self.key = clock, rules, max_attempts, key
         self._turns = count()
+        self._pooled: dict[tuple[str, ...], list[Line | None]] = {}
 
     def take_up(self, catalog: Catalog) -> None:
         """Go on with the deployments of this catalogue. What is known of one is kept, but for one that has moved or has
@@ -196,7 +199,7 @@ class Balancer:
                 line = Line(place, self._rules)
             line.provider = place.provider
             lines[name] = line
-        self.lines = lines
+        self.lines, self._pooled = lines, {}
 
     def enter(self, line: Line) -> Passage:
         """A call is about to be sent to that deployment."""
@@ -235,7 +238,7 @@ class Balancer:
 
     def _sort_in(self, pool: Pool, call: Call | None, now: float, fit: list[Try], out: list[Try]) -> None:
         """Append the pool's deployments, those that are fit in the order of the pool."""
-        among, lines, places = [], [self.lines.get(name) for name in pool.ids], pool.deployments
+        among, lines, places = [], self._lines_of(pool), pool.deployments
         for place, line in enumerate(lines):
             if line is None or line.breaker.admits(now):
                 among.append(place)
@@ -243,6 +246,12 @@ class Balancer:
                 out.append(Try(places[place], line, pool.tier))
         order = among if len(among) < 2 else self._ordered(pool, call, among, lines)
         fit += [Try(places[place], lines[place], pool.tier) for place in order[: self._max_attempts]]
+
+    def _lines_of(self, pool: Pool) -> list[Line | None]:
+        lines = self._pooled.get(pool.ids)
+        if lines is None:
+            lines = self._pooled[pool.ids] = [self.lines.get(name) for name in pool.ids]
+        return lines
 
     def _ordered(self, pool: Pool, call: Call | None, among: list[int], lines: list[Line | None]) -> list[int]:
         weights = pool.weights

@@ -46,23 +46,24 @@ def by_turn(weights: Sequence[int], among: list[int], turn: int) -> list[int]:
     """
     if len(among) < 2:
         return among
-    unit = gcd(*[weights[place] for place in among])
-    if unit == 0:
-        return among
-    total = sum([weights[place] for place in among]) // unit
-    mark = turn * _stride(total) % total
-    for first, place in enumerate(among):
-        mark -= weights[place] // unit
+    shares, total, stride = _shares(tuple([weights[place] for place in among]))
+    mark = turn * stride % total
+    for first, share in enumerate(shares):
+        mark -= share
         if mark < 0:
             return among[first:] + among[:first]
     return among
 
 
 @lru_cache(maxsize=1024)
-def _stride(total: int) -> int:
-    """A step coprime to `total` (so that it visits every remainder once), near its golden section."""
+def _shares(weights: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
+    """The weights in lowest terms, their sum, and a step coprime to it (so that it visits every remainder once), near
+    its golden section."""
+    unit = gcd(*weights)
+    shares = tuple(weight // unit for weight in weights)
+    total = sum(shares)
     start = max(1, round(total * GOLDEN_SECTION))
-    return next(step for step in range(start, start + total + 1) if gcd(step, total) == 1)
+    return shares, total, next(step for step in range(start, start + total + 1) if gcd(step, total) == 1)
 
 
 def by_load(weights: Sequence[int], among: list[int], loads: Sequence[int], turn: int) -> list[int]:

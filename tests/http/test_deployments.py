@@ -153,6 +153,18 @@ async def test_a_forbidden_prompt_takes_nobody_out() -> None:
     assert {record.status for record in stair.records} == {200}
 
 
+async def test_a_row_of_them_is_about_the_key_and_told_as_that(caplog: pytest.LogCaptureFixture) -> None:
+    stair = barn(1, 1)
+    farm_of(stair).says["p0/small-model"] = plain({"error": {"message": "not yours"}}, 403)
+
+    with caplog.at_level(logging.INFO, "farthing.deployments"):
+        for _ in range(12):
+            await ask(stair)
+
+    (line,) = caplog.records
+    assert (line.levelname, "check `api_key` of provider 'p0'" in line.message) == ("ERROR", True)
+
+
 async def test_a_refused_key_is_not_tried_for_want_of_another_where_others_fail() -> None:
     stair = barn(1, 1)
     farm = farm_of(stair)

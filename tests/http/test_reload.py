@@ -258,3 +258,34 @@ async def test_a_budget_that_a_reload_takes_away_is_named_in_the_log(
             await gateway.application.house.tick()
 
         assert "budget 'capped-day' is no longer in the configuration" in caplog.text
+
+
+FALLING = "  - name: small\n    fallback: large\n"
+
+
+async def test_a_circle_of_fallbacks_is_told_with_its_place_and_what_was_valid_goes_on(gateway: RunningGateway) -> None:
+    await change(gateway, ("  - name: small\n", FALLING))
+    taken = await gateway.metric("farthing_config_ok")
+
+    await change(gateway, ("  - name: large\n", "  - name: large\n    fallback: small\n"))
+
+    answer = await gateway.chat("still there?", model="tier/small")
+    problems = [problem.detail for problem in gateway.application.house._problems()]
+    assert (taken, await gateway.metric("farthing_config_ok"), answer.status_code) == (1, 0, 200)
+    assert any("tiers[0].fallback: tiers fall back in a circle (small -> large -> small)" in text for text in problems)
+
+
+async def test_what_is_known_of_a_deployment_outlives_a_reload_and_not_another_address(gateway: RunningGateway) -> None:
+    tier = "deployments: [{provider: mock, model: small-model, context_window: 8000}]"
+    two = "deployments: [{provider: mock, model: small-model}, {provider: dead, model: small-model}]"
+    balancer = gateway.application.house.runtime.forwarder.balancer
+
+    await change(gateway, (tier, two))
+    for number in range(2):
+        await gateway.chat(f"question {number}", model="tier/small")
+    opened = not balancer.lines["dead/small-model"].breaker.is_closed
+    await change(gateway, ("features:\n", "features:\n  brand-new: {team: research}\n"))
+    kept = not balancer.lines["dead/small-model"].breaker.is_closed
+    await change(gateway, ("base_url: http://127.0.0.1:1\n", "base_url: http://127.0.0.1:2\n"))
+
+    assert (opened, kept, balancer.lines["dead/small-model"].breaker.is_closed) == (True, True, True)
