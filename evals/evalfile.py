@@ -62,12 +62,16 @@ class Transaction:
         self._database.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-def insert(database: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows; the table and its columns are named here in the code, never by a caller's data."""
+def insert(
+    database: sqlite3.Connection, table: str, rows: Sequence[dict[str, Any]], *, or_ignore: bool = False
+) -> None:
+    """Insert rows, or (`or_ignore`) those that are not there yet; the table and its columns are named here in the
+    code, never by a caller's data."""
     if rows:
         names = ", ".join(rows[0])
         marks = ", ".join(f":{name}" for name in rows[0])
-        with closing(database.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)):
+        verb = "INSERT OR IGNORE" if or_ignore else "INSERT"
+        with closing(database.executemany(f"{verb} INTO {table} ({names}) VALUES ({marks})", rows)):
             pass
 
 

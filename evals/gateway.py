@@ -12,19 +12,23 @@ from farthing.money import Nano, nano_from_usd
 
 TIMEOUT_S: Final = 300.0
 MESSAGE_MAX: Final = 300
+FINGERPRINT_MAX: Final = 200
 HOPELESS: Final = frozenset({400, 401, 402, 403, 404})
 """Statuses with which the gateway itself refuses what it would refuse again: a tag, a key, a budget, a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer. `text` is "" where the model said nothing; `cache` as the gateway's header says."""
+    """One answer. `text` is "" where the model said nothing, `tool_calls` as the API gave them; `cache` as the
+    gateway's header says. `fingerprint` is the provider's name for its revision of the model, where it gives one."""
 
     text: str
     model: str
     cache: str
     cost: Nano
     finish_reason: str
+    fingerprint: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +132,12 @@ def _check_origin(response: httpx.Response, tier: str, feature: str) -> None:
 def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
     try:
         choice = body["choices"][0]
-        text = choice["message"]["content"] or ""
+        text = choice["message"].get("content") or ""
+        calls = choice["message"].get("tool_calls") or ()
         finish_reason = str(choice.get("finish_reason") or "")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise AskFailed("malformed_answer") from error
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not isinstance(calls, list | tuple):
         raise AskFailed("malformed_answer")
     return Answer(
         text=text,
@@ -140,6 +145,8 @@ def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
         cache=response.headers.get("x-farthing-cache", ""),
         cost=cost_of(response.headers),
         finish_reason=finish_reason,
+        fingerprint=str(body.get("system_fingerprint") or "")[:FINGERPRINT_MAX],
+        tool_calls=tuple(call for call in calls if isinstance(call, Mapping)),
     )
 
 

@@ -1,6 +1,6 @@
 -- The standing of every tier for a task (or for all): its newest decided card. An undecided one counts only where
 -- nothing was ever decided: a run that was cut short keeps the tier where it is.
-SELECT task, tier, verdict, score, bar, items, suite, suite_hash, models, run_id, decided_ns, valid_until_ns
+SELECT $card
 FROM (
     SELECT
         *,

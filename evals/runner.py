@@ -1,27 +1,39 @@
-"""Runner: puts a suite to every tier through the gateway, like any client, within its budget."""
+"""Runner: puts a suite to the reference and its candidates through the gateway, until the gate has decided on each."""
 
 import asyncio
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import httpx
 
-from evals.gateway import Answer, AskFailed, Asking, RunStopped, ask
-from evals.graders import grade
-from evals.report import EvalReport, ItemOutcome, Role, TierResult, total
+from evals.asker import GatewayAsker
+from evals.cells import check_key, prompt_hash
+from evals.cellstore import CellStore
+from evals.desk import Desk, Room, Test
+from evals.gate import RULE, Evidence, Gate, Rule
+from evals.gateway import AskFailed, Asking, RunStopped
+from evals.graders import grader_key, graders_of
+from evals.grading import tools_for
+from evals.judges import admit_judge
+from evals.purse import Purse
+from evals.report import EvalReport, ItemOutcome, Role, TierResult
 from evals.suite import DAY_S, Item, Suite
-from evals.verdicts import RULE, decide
+from evals.verdicts import broken, mean_score, monotonous
 from farthing.errors import ConfigError
-from farthing.money import ZERO, Nano, nano_from_usd
+from farthing.money import Nano, nano_from_usd
 from farthing.ports import Clock
+from farthing.routing import Verdict
 
 CONCURRENCY: Final = 2
-ERRORS_MAX: Final = 3
-"""Failed items after which a tier is given up: one already leaves it undecided."""
 VALID_FOR_S: Final = 14 * DAY_S
 """Aliases move: after this long a tier has to pass again."""
+RENEWED_AT: Final = 0.9
+"""Share of that time after which a test may begin anew, so that the next pass is there before the last one ends."""
+KEPT_FOR_S: Final = 90 * DAY_S
+RETRY_PAUSE_S: Final = 1.0
+PAIRWISE: Final = "select-best"
+"""The assertion that grades an answer beside the reference's."""
 NS_PER_S: Final = 10**9
 
 
@@ -32,7 +44,10 @@ class Progress(Protocol):
         """A tier's turn."""
 
     def asked(self, outcome: ItemOutcome) -> None:
-        """One item is done."""
+        """One call is done."""
+
+    def stands(self, tier: str, evidence: Evidence, spent: Nano) -> None:
+        """Where a candidate stands after its answers so far, and what the run has spent in all."""
 
     def ended(self, result: TierResult) -> None:
         """A tier has its verdict."""
@@ -47,17 +62,21 @@ class Unwatched:
     def asked(self, outcome: ItemOutcome) -> None:
         pass
 
+    def stands(self, tier: str, evidence: Evidence, spent: Nano) -> None:
+        pass
+
     def ended(self, result: TierResult) -> None:
         pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How to run. `run_id` names the run, `models` the deployment ids of every tier now, from the catalogue.
+    """How to run. `run_id` names the run, `models` the deployment ids of every tier now, the cheapest tier first.
 
-    `feature` is the one to which calls are booked. `fresh` refuses stored answers. `keep_outputs` keeps the
-    answers' texts. `valid_for_s`: seconds for which a verdict holds where the suite does not say; None: for as
-    long as the tier stays as it is.
+    `feature` is the one to which calls are booked. `fresh` refuses the answers of the gateway's caches. `keep_outputs`
+    keeps the answers' texts. `valid_for_s`: seconds for which a verdict holds where the suite does not say; None: for
+    as long as the tier stays as it is. `budget` is the most that the run may spend (None: no cap but the suite's).
+    `passing` are tiers that have the task now, `not_before_ns` from when on answers of a tier count.
     """
 
     run_id: str
@@ -65,176 +84,337 @@ class RunOptions:
     feature: str = "evals"
     fresh: bool = False
     keep_outputs: bool = False
-    with_reference: bool = True
     concurrency: int = CONCURRENCY
     valid_for_s: int | None = VALID_FOR_S
+    budget: Nano | None = None
+    passing: frozenset[str] = frozenset()
+    not_before_ns: Mapping[str, int] = field(default_factory=dict)
+    retry_pause_s: float = RETRY_PAUSE_S
 
 
 async def run_suite(
-    suite: Suite, client: httpx.AsyncClient, options: RunOptions, *, clock: Clock, progress: Progress | None = None
+    suite: Suite,
+    client: httpx.AsyncClient,
+    options: RunOptions,
+    *,
+    cells: CellStore,
+    clock: Clock,
+    progress: Progress | None = None,
 ) -> EvalReport:
-    """Every candidate in the suite's order, then the reference; what a budget cuts off is undecided.
+    """The reference's answers, then the candidates, the cheapest first, until one is promoted.
 
-    Raises ConfigError if `options.models` lacks a tier of the suite. Cancelling it asks nothing further.
+    What a budget or a failure cuts off is undecided. Raises ConfigError if `options.models` lacks a tier of the suite,
+    or where its judge may not decide.
+    Cancelling it asks nothing further; what was answered is in `cells`, and the same call goes on from there.
     """
-    turns = _turns(suite, options)
-    run = _Run(suite, client, options, clock, progress or Unwatched())
+    check_tiers(suite, options.models)
     started_ns = clock.wall_ns()
-    tiers = [await run.tier(tier, role) for tier, role in turns]
-    decided_ns = clock.wall_ns()
-    lasts_s = suite.limits.max_age_s or options.valid_for_s
+    cells.forget(started_ns - KEPT_FOR_S * NS_PER_S)
+    run = _Run(suite, client, options, cells, clock, progress or Unwatched(), started_ns)
+    await run.admit_judge()
+    tiers = await run.results()
+    tried = {result.tier for result in tiers}
     return EvalReport(
         run_id=options.run_id,
         suite=suite.name,
         suite_hash=suite.hash,
         task=suite.task,
         bar=suite.bar,
+        margin=suite.margin,
+        reference=suite.reference,
         rule=RULE,
+        prompt_hash=prompt_hash(suite),
+        grader=grader_key(suite),
         tiers=tuple(tiers),
+        untried=tuple(tier for tier in suite.candidates if tier not in tried),
         started_ns=started_ns,
-        decided_ns=decided_ns,
-        valid_until_ns=None if lasts_s is None else decided_ns + lasts_s * NS_PER_S,
+        decided_ns=clock.wall_ns(),
+        cost=run.spent,
         stopped=run.stopped,
     )
 
 
-def _turns(suite: Suite, options: RunOptions) -> list[tuple[str, Role]]:
-    """Candidates come first: where money is short, it goes where a verdict saves some."""
-    turns = [(tier, Role.CANDIDATE) for tier in suite.candidates]
-    if options.with_reference:
-        turns.append((suite.reference, Role.REFERENCE))
-    missing = [tier for tier, _ in turns if tier not in options.models]
+def check_tiers(suite: Suite, known: Iterable[str]) -> None:
+    """Raises ConfigError where a tier of the suite is not known."""
+    tiers = tuple(known)
+    missing = [tier for tier in (*suite.candidates, suite.reference) if tier not in tiers]
     if missing:
         raise ConfigError(
             f"Suite '{suite.name}' names tiers that config/routing.yaml does not have: {', '.join(missing)}. "
-            f"Known tiers: {', '.join(options.models) or 'none'}."
+            f"Known tiers: {', '.join(tiers) or 'none'}."
         )
-    return turns
+
+
+def budget_of(suite: Suite, *others: Nano | None) -> Nano | None:
+    """The smallest of the suite's budget and the others, nano-dollars; None where there is none."""
+    usd = suite.limits.budget_usd
+    caps = [cap for cap in (*others, None if usd is None else nano_from_usd(usd)) if cap is not None]
+    return min(caps, default=None)
 
 
 class _Run:
-    """One run under way: what it has spent, and why it stopped."""
+    """One run under way, and why it stopped."""
 
     def __init__(
-        self, suite: Suite, client: httpx.AsyncClient, options: RunOptions, clock: Clock, progress: Progress
+        self,
+        suite: Suite,
+        client: httpx.AsyncClient,
+        options: RunOptions,
+        cells: CellStore,
+        clock: Clock,
+        progress: Progress,
+        started_ns: int,
     ) -> None:
-        self._suite, self._client, self._options = suite, client, options
-        self._clock, self._progress = clock, progress
-        self._purse = _Purse(suite)
-        self._items = suite.sample()
-        self._asking = Asking(feature=options.feature, task=suite.task, run_id=options.run_id, fresh=options.fresh)
+        self._suite, self._options, self._progress = suite, options, progress
+        self._pieces = suite.clusters()
+        self._items = [item for piece in self._pieces for item in piece]
+        self._lasts_s = suite.limits.max_age_s or options.valid_for_s
+        asking = Asking(feature=options.feature, task=suite.task, run_id=options.run_id, fresh=options.fresh)
+        self._asker = GatewayAsker(client, asking)
+        self._room = Room(
+            client=client,
+            asking=asking,
+            cells=cells,
+            clock=clock,
+            purse=Purse(budget_of(suite, options.budget)),
+            run_id=options.run_id,
+            started_ns=started_ns,
+            keep_outputs=options.keep_outputs,
+            tools=tools_for(suite, self._asker),
+        )
+        self._is_pairwise = PAIRWISE in graders_of(suite)
+        self._compares = self._is_pairwise or suite.margin is not None
         self.stopped = ""
+        self._refused = ""
 
-    async def tier(self, tier: str, role: Role) -> TierResult:
-        """The tier's result; without a single question where the run has stopped."""
-        models = self._options.models[tier]
-        self._progress.began(tier, role, len(self._items))
-        outcomes: list[ItemOutcome] = []
-        self._purse.next_tier()
-        pending = iter(self._items)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._options.concurrency):
-                group.create_task(self._work(tier, pending, outcomes))
-        result = self._result(tier, role, models, outcomes)
+    @property
+    def spent(self) -> Nano:
+        """What the run has spent."""
+        return self._room.purse.spent
+
+    async def results(self) -> list[TierResult]:
+        """The candidates that were tried, then the reference."""
+        self._reference = await self._desk(self._suite.reference, Role.REFERENCE)
+        await self._look_at_the_reference()
+        tried = []
+        for tier in self._ladder():
+            tried.append(await self._candidate(tier))
+            if tried[-1].verdict is Verdict.PASS:
+                break
+        reference = self._result(self._reference, self._reference_evidence(), self._refused)
+        self._progress.ended(reference)
+        return [*tried, reference]
+
+    def _ladder(self) -> list[str]:
+        order = list(self._options.models)
+        return sorted(self._suite.candidates, key=order.index)
+
+    async def _desk(self, tier: str, role: Role, beside: Desk | None = None) -> Desk:
+        """A tier's answers; `beside` the reference's, where the pairs are what counts."""
+        models, suite, options = self._options.models, self._suite, self._options
+        grader = grader_key(suite)
+        key = check_key(suite, models[tier], models[suite.reference], grader)
+        test = Test(
+            key=key,
+            grader=grader,
+            task=suite.task,
+            suite=suite.name,
+            not_before_ns=max(options.not_before_ns.get(tier, 0), beside.since_ns if beside else 0),
+            keeps_texts=self._is_pairwise and role is Role.REFERENCE,
+            max_age_ns=int((self._lasts_s or VALID_FOR_S) * NS_PER_S * RENEWED_AT),
+        )
+        desk = Desk(tier, role, models[tier], self._items, self._room, test, beside=beside)
+        await desk.regrade()
+        return desk
+
+    async def admit_judge(self) -> None:
+        """Raises ConfigError where the suite's judge may not decide."""
+        room = self._room
+        oldest_ns = room.started_ns - (self._lasts_s or VALID_FOR_S) * NS_PER_S
+        judges = room.cells.judges(now_ns=room.started_ns, oldest_ns=oldest_ns)
+        try:
+            await admit_judge(self._suite, self._asker, self._options.models, judges)
+        except RunStopped as stop:
+            self.stopped = str(stop)
+        except AskFailed as failure:
+            self.stopped = f"the judge gave no answer: {failure.code}"
+        finally:
+            room.purse.paid(judges.paid)
+
+    # --- the reference ---------------------------------------------------------------------------
+
+    async def _look_at_the_reference(self) -> None:
+        """Its first answers: against a broken reference anything looks good, and that shows before others are paid."""
+        desk, first = self._reference, self._pieces[: self._suite.rule.items_min]
+        self._progress.began(desk.tier, desk.role, len(self._items))
+        trouble = ""
+        while not self.stopped and not trouble:
+            lacking = [item for piece in first for item in piece if desk.lacks(item)]
+            trouble = next(filter(None, (desk.trouble(item) for item in lacking)), "")
+            if not lacking or trouble:
+                break
+            await self._ask([(desk, item) for item in lacking[: self._options.concurrency]])
+        evidence = self._reference_evidence()
+        self._refused = trouble or self._reference_fault()
+        if not self._refused and evidence.verdict is Verdict.FAIL:
+            self._refused = f"it does not reach the bar of {self._suite.bar:g} itself: {evidence.reason}"
+
+    def _reference_fault(self) -> str:
+        outcomes = self._reference.outcomes()
+        return broken(outcomes) or monotonous(self._items, outcomes)
+
+    def _reference_evidence(self) -> Evidence:
+        """How it stands by itself, against the bar alone."""
+        rule = replace(self._suite.rule, margin=None, bar=self._suite.bar or _NO_BAR, gives_up=False)
+        gate = Gate(rule)
+        for piece in self._pieces:
+            if any(self._reference.lacks(item) for item in piece):
+                break
+            gate.see(_mean(self._reference, piece))
+        found = gate.evidence()
+        if self._suite.bar:
+            return replace(found, reason=f"the reference, against the bar alone: {found.reason}")
+        reason = f"the reference, which has no bar to reach: scored {found.score:.3f} on {found.items} items"
+        return replace(found, verdict=Verdict.UNDECIDED, reason=reason, e_value=0.0)
+
+    # --- a candidate -----------------------------------------------------------------------------
+
+    async def _candidate(self, tier: str) -> TierResult:
+        beside = self._reference if self._compares else None
+        desk = await self._desk(tier, Role.CANDIDATE, beside)
+        self._progress.began(tier, desk.role, len(self._items))
+        trial = _Trial(self._rule(tier), self._pieces, desk, beside)
+        doubt = self._refusal()
+        while not doubt and not trial.advance() and not self.stopped:
+            self._progress.stands(tier, trial.evidence, self._room.purse.spent)
+            doubt = trial.trouble()
+            if not doubt:
+                await self._ask(trial.wanted(self._options.concurrency))
+        evidence = trial.evidence
+        doubt = doubt or self._doubt(evidence, desk)
+        result = self._result(desk, evidence, doubt)
         self._progress.ended(result)
         return result
 
-    async def _work(self, tier: str, pending: Iterator[Item], outcomes: list[ItemOutcome]) -> None:
-        """Take items until there are none, the run has stopped, or the tier keeps failing."""
-        for item in pending:
-            if not self._may_go_on(outcomes):
-                return
-            try:
-                outcome = await self._outcome(item, tier)
-            except RunStopped as stop:
-                self.stopped = self.stopped or str(stop)
-                return
-            outcomes.append(outcome)
-            self._progress.asked(outcome)
+    def _rule(self, tier: str) -> Rule:
+        return replace(self._suite.rule, gives_up=tier not in self._options.passing)
 
-    def _may_go_on(self, outcomes: Sequence[ItemOutcome]) -> bool:
-        if not self.stopped and not self._purse.affords_another():
-            self.stopped = f"the budget of {self._suite.limits.budget_usd} USD does not reach further"
-        return not self.stopped and sum(bool(outcome.error) for outcome in outcomes) < ERRORS_MAX
+    def _refusal(self) -> str:
+        return f"the reference {self._reference.tier} is refused: {self._refused}" if self._refused else ""
 
-    async def _outcome(self, item: Item, tier: str) -> ItemOutcome:
-        started = self._clock.monotonic()
-        self._purse.opened()
-        cost = ZERO
-        try:
-            answer = await ask(self._client, item, tier, self._asking)
-            cost = answer.cost
-        except AskFailed as failure:
-            return ItemOutcome(
-                item_hash=item.hash,
-                tier=tier,
-                score=None,
-                error=failure.code,
-                seconds=self._clock.monotonic() - started,
-            )
-        finally:
-            self._purse.closed(cost)
-        return _graded(item, tier, answer, self._clock.monotonic() - started, keep=self._options.keep_outputs)
+    def _doubt(self, evidence: Evidence, desk: Desk) -> str:
+        """Why the verdict does not stand; empty where it does."""
+        outcomes = desk.outcomes()
+        found = broken(outcomes)
+        if found or evidence.verdict is not Verdict.PASS:
+            return found
+        self._refused = self._reference_fault()
+        if not self._refused and self._suite.margin is not None:
+            self._refused = _below(self._suite.bar, self._reference.outcomes())
+        return monotonous(self._items, outcomes) or self._refusal()
 
-    def _result(self, tier: str, role: Role, models: tuple[str, ...], outcomes: Sequence[ItemOutcome]) -> TierResult:
-        decision = decide(self._items, outcomes, bar=self._suite.bar)
+    def _result(self, desk: Desk, evidence: Evidence, doubt: str) -> TierResult:
+        reason = f"undecided: {doubt}" if doubt else evidence.reason
+        if self.stopped and evidence.verdict is Verdict.UNDECIDED and not doubt:
+            reason = f"{evidence.reason}, and the run stopped"
+        outcomes = desk.outcomes()
+        made = [outcome.made_ns for outcome in (*outcomes, *self._reference.outcomes()) if outcome.made_ns]
+        oldest_ns = min(made, default=self._room.started_ns)
         return TierResult(
-            tier=tier,
-            role=role,
-            models=models,
-            verdict=decision.verdict,
-            reason=decision.reason,
-            score=decision.score,
-            low=decision.low,
-            high=decision.high,
+            tier=desk.tier,
+            role=desk.role,
+            models=desk.models,
+            verdict=Verdict.UNDECIDED if doubt else evidence.verdict,
+            reason=reason,
+            evidence=evidence,
             planned=len(self._items),
-            outcomes=tuple(outcomes),
+            outcomes=outcomes,
+            valid_until_ns=None if self._lasts_s is None else oldest_ns + self._lasts_s * NS_PER_S,
         )
 
+    # --- asking ----------------------------------------------------------------------------------
 
-class _Purse:
-    """The run's money: each open question is counted at the dearest answer that its tier has given so far."""
+    async def _ask(self, wanted: Sequence[tuple[Desk, Item]]) -> None:
+        """Put these questions at the same time, as far as the budget reaches."""
+        if any(desk.failures(item) for desk, item in wanted):
+            await asyncio.sleep(self._options.retry_pause_s)
+        async with asyncio.TaskGroup() as group:
+            for desk, item in wanted:
+                if not self._room.purse.affords(desk.tier):
+                    budget = Nano(self._room.purse.budget or 0)
+                    self.stopped = self.stopped or f"the budget of {_usd(budget)} USD does not reach further"
+                    break
+                self._room.purse.opened(desk.tier)
+                group.create_task(self._put(desk, item))
 
-    def __init__(self, suite: Suite) -> None:
-        usd = suite.limits.budget_usd
-        self.budget = None if usd is None else nano_from_usd(usd)
-        self._spent: Nano = ZERO
-        self._dearest: Nano = ZERO
-        self._open = 0
-
-    def next_tier(self) -> None:
-        """Forget the last tier's prices."""
-        self._dearest = ZERO
-
-    def affords_another(self) -> bool:
-        """True while the budget covers what is spent, what is open and one question more."""
-        if self.budget is None:
-            return True
-        likely = self._spent + (self._open + 1) * self._dearest
-        return likely <= self.budget and self._spent < self.budget
-
-    def opened(self) -> None:
-        self._open += 1
-
-    def closed(self, cost: Nano) -> None:
-        self._open -= 1
-        self._spent = total((self._spent, cost))
-        self._dearest = max(self._dearest, cost)
+    async def _put(self, desk: Desk, item: Item) -> None:
+        try:
+            self._progress.asked(await desk.ask(item))
+        except RunStopped as stop:
+            self.stopped = self.stopped or str(stop)
 
 
-def _graded(item: Item, tier: str, answer: Answer, seconds: float, *, keep: bool) -> ItemOutcome:
-    found = grade(item, answer.text)
-    encoded = answer.text.encode("utf-8", "replace")
-    return ItemOutcome(
-        item_hash=item.hash,
-        tier=tier,
-        score=found.score,
-        reason=found.reason,
-        model=answer.model,
-        cost=answer.cost,
-        seconds=seconds,
-        finish_reason=answer.finish_reason,
-        cache=answer.cache,
-        output_sha256=hashlib.sha256(encoded).hexdigest() if answer.text.strip() else "",
-        output=encoded.decode() if keep else "",
-    )
+_NO_BAR: Final = 0.5
+"""For a gate whose verdict is not looked at."""
+
+
+class _Trial:
+    """A candidate before the gate: its answers, and the reference's where they are compared, in the suite's order."""
+
+    def __init__(self, rule: Rule, pieces: Sequence[tuple[Item, ...]], desk: Desk, reference: Desk | None) -> None:
+        self._rule, self._pieces = rule, pieces
+        self._desk, self._reference = desk, reference
+        self._desks = (desk,) if reference is None else (reference, desk)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._gate, self._position = Gate(self._rule), 0
+        self._since = [desk.since_ns for desk in self._desks]
+
+    def advance(self) -> bool:
+        """Tell the gate of every piece whose answers are complete, up to the first that is not; True where it has
+        decided or there is nothing left."""
+        if self._reference is not None and self._desk.since_ns < self._reference.since_ns:
+            self._desk.begin_anew()  # pairs of two different references are not one test
+        if self._since != [desk.since_ns for desk in self._desks]:
+            self._begin()
+        while self._position < len(self._pieces) and not self._gate.is_decided:
+            piece = self._pieces[self._position]
+            if any(desk.lacks(item) for desk in self._desks for item in piece):
+                return False
+            self._gate.see(_mean(self._desk, piece), _mean(self._reference, piece) if self._reference else None)
+            self._position += 1
+        return True
+
+    @property
+    def evidence(self) -> Evidence:
+        return self._gate.evidence()
+
+    def wanted(self, most: int) -> list[tuple[Desk, Item]]:
+        """The next questions without an answer, in the suite's order."""
+        return self._lacking(most)
+
+    def trouble(self) -> str:
+        """Why the next question is not asked any more; empty where it is."""
+        return next((desk.trouble(item) for desk, item in self._lacking(1)), "")
+
+    def _lacking(self, most: int) -> list[tuple[Desk, Item]]:
+        found: list[tuple[Desk, Item]] = []
+        for piece in self._pieces[self._position :]:
+            found += [(desk, item) for item in piece for desk in self._desks if desk.lacks(item)]
+            if len(found) >= most:
+                break
+        return found[:most]
+
+
+def _mean(desk: Desk, piece: Sequence[Item]) -> float:
+    return mean_score(desk.answered[item.hash] for item in piece)
+
+
+def _below(bar: float, outcomes: Iterable[ItemOutcome]) -> str:
+    score = mean_score(outcomes)
+    return f"it scored {score:.3f}, below the bar of {bar:g}" if score < bar else ""
+
+
+def _usd(amount: Nano) -> str:
+    return f"{amount / NS_PER_S:f}".rstrip("0").rstrip(".")

@@ -1,17 +1,22 @@
 """Scorecards: the SQLite file in which eval runs, their items and their verdicts are kept."""
 
 import json
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from evals.evalfile import HERE, Transaction, insert, open_file
-from evals.report import EvalReport, ItemOutcome, TierResult
+from evals.report import EvalReport, ItemOutcome, Role
 from farthing.money import Nano
 from farthing.routing import Demotion, Scorecard, Verdict
 
-LATEST: Final = (HERE / "latest.sql").read_text(encoding="utf-8")
+_LISTS: Final = ("models", "fingerprints")
+_CARD: Final = ", ".join("cost_nano" if field.name == "cost" else field.name for field in fields(Scorecard))
+LATEST: Final = (HERE / "latest.sql").read_text(encoding="utf-8").replace("$card", _CARD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +61,27 @@ class ScorecardStore:
                 rows = [_item_row(report.run_id, number, outcome) for number, outcome in enumerate(result.outcomes)]
                 insert(database, "items", rows)
             cards = zip(report.scorecards(), report.tiers, strict=True)
-            insert(database, "scorecards", [_evidence(result) | _card_row(card) for card, result in cards])
+            rows = [_card_row(card, result.role, result.planned) for card, result in cards]
+            insert(database, "scorecards", rows)
 
-    def add(self, card: Scorecard, *, reason: str = "recorded without its items") -> None:
-        """Keep a card that came from elsewhere; its interval is unknown, so it is the widest."""
-        unknown = {"role": "candidate", "reason": reason, "low": 0.0, "high": 1.0, "cost_nano": 0}
+    def add(self, card: Scorecard) -> None:
+        """Keep a card that came from elsewhere."""
         with Transaction(self._database) as database:
-            insert(database, "scorecards", [_card_row(card) | unknown | {"planned": card.items}])
+            insert(database, "scorecards", [_card_row(card, Role.CANDIDATE, card.items)])
 
     def latest(self, task: str | None = None) -> tuple[Scorecard, ...]:
         """The newest decided card of each (task, tier), or the newest undecided one where none was ever decided."""
-        return tuple(_card(row) for row in self._database.execute(LATEST, {"task": task}))
+        return tuple(self._cards(LATEST, {"task": task}))
+
+    def newest(self, task: str, tier: str) -> tuple[Scorecard, ...]:
+        """Every card of that tier for that task, the newest first."""
+        text = f"SELECT {_CARD} FROM scorecards WHERE task = :task AND tier = :tier ORDER BY decided_ns DESC, id DESC"
+        return tuple(self._cards(text, {"task": task, "tier": tier}))
+
+    def _cards(self, statement: str, values: dict[str, Any]) -> Iterator[Scorecard]:
+        with closing(self._database.cursor()) as cursor:
+            cursor.row_factory = sqlite3.Row
+            yield from map(_card, cursor.execute(statement, values))
 
     def version(self) -> int:
         """A number that rises whenever a card or a demotion is added, by whatever process; a few microseconds."""
@@ -117,7 +132,8 @@ class ScorecardStore:
         """Every outcome of a run, tier by tier in the order in which they came."""
         rows = self._database.execute(
             "SELECT item_hash, tier, score, reason, model, cost_nano, seconds, finish_reason, cache,"
-            " output_sha256, output, error FROM items WHERE run_id = ? ORDER BY tier, position",
+            " output_sha256, output, error, fingerprint, flaw, made_ns FROM items"
+            " WHERE run_id = ? ORDER BY tier, position",
             (run_id,),
         )
         return tuple(_outcome(row) for row in rows)
@@ -133,7 +149,9 @@ def _run_row(report: EvalReport) -> dict[str, Any]:
         "rule": report.rule,
         "started_ns": report.started_ns,
         "decided_ns": report.decided_ns,
-        "valid_until_ns": report.valid_until_ns,
+        "valid_until_ns": min(
+            (result.valid_until_ns for result in report.tiers if result.valid_until_ns is not None), default=None
+        ),
         "cost_nano": report.cost,
         "stopped": report.stopped,
     }
@@ -155,53 +173,24 @@ def _item_row(run_id: str, position: int, outcome: ItemOutcome) -> dict[str, Any
         "output_sha256": outcome.output_sha256,
         "output": outcome.output,
         "error": outcome.error,
+        "fingerprint": outcome.fingerprint,
+        "flaw": outcome.flaw,
+        "made_ns": outcome.made_ns,
     }
 
 
-def _evidence(result: TierResult) -> dict[str, Any]:
-    return {
-        "role": result.role.value,
-        "reason": result.reason,
-        "low": result.low,
-        "high": result.high,
-        "planned": result.planned,
-        "cost_nano": result.cost,
-    }
+def _card_row(card: Scorecard, role: Role, planned: int) -> dict[str, Any]:
+    row = {field.name: getattr(card, field.name) for field in fields(card)}
+    row["cost_nano"] = row.pop("cost")
+    lists = {name: json.dumps(row[name]) for name in _LISTS}
+    return row | lists | {"verdict": card.verdict.value, "role": role.value, "planned": planned}
 
 
-def _card_row(card: Scorecard) -> dict[str, Any]:
-    return {
-        "run_id": card.run_id,
-        "task": card.task,
-        "tier": card.tier,
-        "verdict": card.verdict.value,
-        "score": card.score,
-        "bar": card.bar,
-        "items": card.items,
-        "suite": card.suite,
-        "suite_hash": card.suite_hash,
-        "models": json.dumps(card.models),
-        "decided_ns": card.decided_ns,
-        "valid_until_ns": card.valid_until_ns,
-    }
-
-
-def _card(row: tuple[Any, ...]) -> Scorecard:
-    (task, tier, verdict, score, bar, items, suite, suite_hash, models, run_id, decided_ns, valid_until_ns) = row
-    return Scorecard(
-        task=task,
-        tier=tier,
-        verdict=Verdict(verdict),
-        score=score,
-        bar=bar,
-        items=items,
-        suite=suite,
-        suite_hash=suite_hash,
-        models=tuple(json.loads(models)),
-        run_id=run_id,
-        decided_ns=decided_ns,
-        valid_until_ns=valid_until_ns,
-    )
+def _card(row: sqlite3.Row) -> Scorecard:
+    values = dict(row)
+    lists = {name: tuple(json.loads(values[name])) for name in _LISTS}
+    verdict, cost = Verdict(values["verdict"]), Nano(values.pop("cost_nano"))
+    return Scorecard(**values | lists | {"verdict": verdict, "cost": cost})
 
 
 def _demotion_row(demotion: Demotion) -> dict[str, Any]:
@@ -232,7 +221,8 @@ def _demotion(row: tuple[Any, ...]) -> Demotion:
 
 
 def _outcome(row: tuple[Any, ...]) -> ItemOutcome:
-    (item_hash, tier, score, reason, model, cost, seconds, finish_reason, cache, sha256, output, error) = row
+    (item_hash, tier, score, reason, model, cost, seconds, finish, cache, sha256, output, error, *rest) = row
+    fingerprint, flaw, made_ns = rest
     return ItemOutcome(
         item_hash=item_hash,
         tier=tier,
@@ -241,9 +231,12 @@ def _outcome(row: tuple[Any, ...]) -> ItemOutcome:
         model=model,
         cost=Nano(cost),
         seconds=seconds,
-        finish_reason=finish_reason,
+        finish_reason=finish,
         cache=cache,
         output_sha256=sha256,
         output=output,
         error=error,
+        fingerprint=fingerprint,
+        flaw=flaw,
+        made_ns=made_ns,
     )

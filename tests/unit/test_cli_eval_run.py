@@ -13,7 +13,7 @@ from tests.unit.test_cli_commands import CONFIG, run
 
 SUITE = """
 task: faq
-bar: 0.5
+bar: 0.6
 reference: large
 candidates: [small]
 max_tokens: 8
@@ -23,34 +23,60 @@ defaultTest:
   assert:
     - {type: contains, value: "{{want}}"}
 tests:
-""" + "".join(f'  - vars: {{q: "{number}", want: "{"no" if number % 3 == 0 else "yes"}"}}\n' for number in range(24))
+""" + "".join(f'  - vars: {{q: "question {number}", want: "to question {number}"}}\n' for number in range(30))
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Says yes to every question, at a price."""
+    """Answers every question, at a price."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        body = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}
+        tier, question = asked["model"].removeprefix("tier/"), asked["messages"][-1]["content"]
+        self.server.questions.append((tier, question))
+        if self.server.hangs_after is not None and len(self.server.questions) > self.server.hangs_after:
+            self.server.goes_on.wait(30)
+            return
+        text = "no idea" if tier in self.server.ignorant else f"yes to {question}"
+        body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
         data = json.dumps(body).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(data)))
-        self.send_header("x-farthing-tier", asked["model"].removeprefix("tier/"))
+        self.send_header("x-farthing-tier", tier)
         self.send_header("x-farthing-cost-usd", "0.000001000")
         self.send_header("x-farthing-cache", "bypass")
         self.end_headers()
         self.wfile.write(data)
+        self.server.asked.append(tier)
+
+    server: "Serving"
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args
 
 
+class Serving(ThreadingHTTPServer):
+    """Remembers which tiers were asked; those that are `ignorant` know nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.asked: list[str] = []
+        self.questions: list[tuple[str, str]] = []
+        self.ignorant: set[str] = set()
+        self.hangs_after: int | None = None
+        self.goes_on = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
 @pytest.fixture
-def gateway() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+def gateway() -> Iterator[Serving]:
+    with Serving() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield server
+        server.goes_on.set()
         server.shutdown()
         thread.join()
 
@@ -67,16 +93,40 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: str, place: Path) -> None:
-    output = run("eval", "run", "mine", "--base-url", gateway, "--api-key-env", "MY_KEY")
+def eval_run(gateway: Serving, *more: str, code: int = 0) -> str:
+    return run("eval", "run", "mine", "--base-url", gateway.url, "--api-key-env", "MY_KEY", *more, code=code)
 
-    rows = {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
-    assert rows["small"][1] == "candidate"
-    assert "0.67" in rows["small"] and "24/24" in rows["small"] and "0.000024000" in rows["small"]
-    assert "The run cost 0.000048000 USD" in output
+
+def rows_of(output: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
+
+
+def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: Serving, place: Path) -> None:
+    output = eval_run(gateway)
+
+    rows = rows_of(output)
+    assert rows["small"][1:4] == ["candidate", "pass", "1.00"]
+    assert rows["large"][1:3] == ["reference", "pass"]
+    assert f"The run cost {len(gateway.asked) / 1_000_000:.9f} USD" in output
     with ScorecardStore(place / "state" / "evals.db") as store:
         cards = {card.tier: card for card in store.latest("faq")}
-    assert (cards["small"].items, cards["small"].models) == (24, ("local/smol",))
+    assert cards["small"].models == ("local/smol",)
+    assert cards["small"].e_value >= cards["small"].e_needed == 20
+    assert 20 <= cards["small"].items <= 30
+
+
+def test_a_second_run_asks_nobody_and_a_failed_test_says_what_would_change_it(gateway: Serving, place: Path) -> None:
+    gateway.ignorant.add("small")
+    first = eval_run(gateway)
+    asked = len(gateway.asked)
+    gateway.ignorant.clear()
+
+    second = eval_run(gateway)
+
+    assert "small: failed: e-value" in first and "already" not in first
+    assert "This test has already failed: change the suite or the model" in second
+    assert "The run cost 0.000000000 USD" in second
+    assert len(gateway.asked) == asked
 
 
 def test_a_run_that_reaches_nobody_ends_with_1(place: Path) -> None:

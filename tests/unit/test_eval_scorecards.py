@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evals.evalfile import HERE
+from evals.gate import Evidence
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
 from evals.scorecards import ScorecardStore
 from farthing.money import Nano
@@ -28,23 +29,37 @@ OUTCOMES = tuple(
         cache="miss",
         output_sha256="f" * 64,
         error="timeout" if score is None else "",
+        fingerprint="fp",
+        made_ns=5,
     )
     for number, score in enumerate([1.0, 0.0, None])
 )
 
 
 def report(run_id: str, verdict: Verdict, decided_ns: int, task: str = "sentiment") -> EvalReport:
+    found = Evidence(
+        verdict=verdict,
+        reason="why",
+        items=2,
+        e_value=21.5,
+        e_needed=20.0,
+        e_fail=0.1,
+        is_hopeless=False,
+        score=0.5,
+        low=0.1,
+        high=0.9,
+        difference=-0.01,
+    )
     tiny = TierResult(
         tier="tiny",
         role=Role.CANDIDATE,
         models=("local/b", "local/a"),
         verdict=verdict,
         reason="why",
-        score=0.5,
-        low=0.1,
-        high=0.9,
+        evidence=found,
         planned=3,
         outcomes=OUTCOMES,
+        valid_until_ns=10**18,
     )
     return EvalReport(
         run_id=run_id,
@@ -52,11 +67,14 @@ def report(run_id: str, verdict: Verdict, decided_ns: int, task: str = "sentimen
         suite_hash="h",
         task=task,
         bar=0.85,
+        margin=0.03,
+        reference="large",
         rule="r",
+        prompt_hash="p",
+        grader="g",
         tiers=(tiny,),
         started_ns=1,
         decided_ns=decided_ns,
-        valid_until_ns=10**18,
     )
 
 
@@ -71,7 +89,10 @@ def test_a_run_comes_back_as_its_card_and_its_items(store: ScorecardStore) -> No
 
     store.add_run(run)
 
-    assert store.latest() == run.scorecards()
+    (card,) = store.latest()
+    assert (card,) == run.scorecards()
+    assert (card.e_value, card.margin, card.difference, card.cost) == (21.5, 0.03, -0.01, 4_500)
+    assert (card.fingerprints, card.grader, card.prompt_hash, card.reason) == (("fp",), "g", "p", "why")
     assert store.latest("sentiment") == run.scorecards()
     assert store.latest("other") == ()
     assert store.items("r1") == OUTCOMES
@@ -212,6 +233,7 @@ def test_results_of_an_earlier_farthing_are_kept(tmp_path: Path) -> None:
     first = (HERE / "migrations" / "0001_evals.sql").read_text(encoding="utf-8")
     with closing(sqlite3.connect(path)) as database:
         database.executescript(first)
+        database.execute("INSERT INTO runs VALUES ('r', 's', 'h', 't', 0.85, 'point-estimate/1', 1, 5, NULL, 7, '')")
         database.execute(
             "INSERT INTO scorecards VALUES"
             " (1, 'r', 't', 'tiny', 'candidate', 'pass', 'why', 0.9, 0.8, 1, 0.85, 40, 40, 7, 's', 'h', '[]', 5, NULL)"
@@ -223,3 +245,4 @@ def test_results_of_an_earlier_farthing_are_kept(tmp_path: Path) -> None:
         (card,) = store.latest()
 
     assert (card.task, card.tier, card.verdict, card.score, card.items) == ("t", "tiny", Verdict.PASS, 0.9, 40)
+    assert (card.low, card.cost, card.reason, card.rule, card.margin) == (0.8, 7, "why", "point-estimate/1", None)
