@@ -1,6 +1,7 @@
 """Explain told: an explanation in lines for people, and as members for machines."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from farthing.money import format_usd
@@ -36,7 +37,7 @@ def lines(found: Explained) -> list[str]:
         f"deployments: {', '.join(found.deployments) or 'none'}",
         *_costs(found),
         *_evidence(found.tiers),
-        *_now(found),
+        *filter(None, [now_line(found)]),
         *(f"- {note}" for note in found.notes),
     ]
 
@@ -125,10 +126,37 @@ def _day(at_ns: int) -> str:
     return f"{moment_of(at_ns):%Y-%m-%d %H:%M UTC}"
 
 
-def _now(found: Explained) -> Iterator[str]:
-    if found.now is not None:
-        where = found.now.tier or ", ".join(found.now.deployments)
-        yield f"now such a call would go to {where}: {found.now.reason}"
+def now_line(found: Explained) -> str:
+    """Where a call that was made would go now; empty where that cannot be told."""
+    if found.now is None:
+        return ""
+    where = found.now.tier or ", ".join(found.now.deployments)
+    return f"now such a call would go to {where}: {found.now.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRow:
+    """A tier in a table: how it stands, what its deployments would cost, and on what evidence, in sentences."""
+
+    tier: str
+    is_taken: bool
+    why: str
+    costs: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+def tier_rows(found: Explained) -> list[TierRow]:
+    """The ladder for a page."""
+    return [
+        TierRow(
+            tier=view.tier,
+            is_taken=view.is_taken,
+            why=view.why,
+            costs=tuple(f"{cost.deployment}: {_cost(cost)}" for cost in view.costs),
+            evidence=tuple(_shown(view)),
+        )
+        for view in found.tiers
+    ]
 
 
 # --- for machines --------------------------------------------------------------------------------

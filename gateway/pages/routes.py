@@ -13,6 +13,7 @@ from farthing.catalog import Right, VirtualKey
 from farthing.errors import AuthenticationError
 from farthing.record import Record
 from gateway.adminview import AdminView
+from gateway.explaintold import now_line, tier_rows
 from gateway.pages.figures import MOST_ROWS, Overview, read_overview
 from gateway.pages.render import HERE, SECURITY, page
 from gateway.pages.session import came_from_here, end_session, read_session, start_session
@@ -83,10 +84,15 @@ class Pages:
             text = await run_in_threadpool(tell_absent, self._view, request_id)
             return page("message.html", status=404, key=key, title="No such request", text=text)
         corrections = await run_in_threadpool(adjustments_of, self._view.database, record.id)
+        desk = self._view.explain
+        found = await run_in_threadpool(desk.of_row, record, corrections) if desk else None
         return page(
             "request.html",
             key=key,
             record=record,
+            tiers=tier_rows(found) if found else [],
+            basis=found.tokens.basis if found and found.tokens else "",
+            now=now_line(found) if found else "",
             story=[*tell(record), *tell_corrections(corrections)],
             charges=charges(record),
             counted=SOURCES[record.usage.source],

@@ -16,6 +16,7 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.admin import AdminView, MetricsAccess, Problem, admin_app
 from gateway.cachebooks import Caching, SemanticFigures
+from gateway.explaindesk import ExplainDesk
 from ledger.budgets import accounts
 from tests.ledgers import Engine, SQLiteEngine
 
@@ -54,6 +55,7 @@ class Installation:
     budgets: Sequence[Budget] = ()
     semantic: SemanticFigures = field(default_factory=SemanticFigures)
     caching: Mapping[str, Caching] = field(default_factory=dict)
+    explain: ExplainDesk | None = None
     keys: dict[str, VirtualKey] = field(
         default_factory=lambda: {
             "boss": make_key("boss", ADMIN_SECRET, Right.ADMIN),
@@ -81,6 +83,7 @@ class Installation:
             budgets=lambda: self.budgets,
             semantic=lambda: self.semantic,
             caching=lambda: self.caching,
+            explain=self.explain,
         )
 
     def client(self, peer: str = "127.0.0.1", key: str = "") -> httpx.AsyncClient:

@@ -4,13 +4,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
 from farthing.catalog import Feature, PolicyRule, PriceOverride, Task, VirtualKey
 from farthing.routing import Demotion, LiveEvidence
 from farthing.tasksigns import TaskRule, TaskSigns
-from gateway.admin import admin_app
 from gateway.explaindesk import ExplainDesk
 from gateway.facts import NO_FACTS, Facts
 from gateway.pricing import Pricing
@@ -33,21 +31,15 @@ class Gateway:
         self.installation = Installation(engine=engine)
         self.generation: Generation = generation(cards=CARDS)
         self.facts: Facts = NO_FACTS
-
-    def client(self, secret: str = ADMIN_SECRET) -> httpx.AsyncClient:
-        desk = ExplainDesk(
-            database=self.installation.engine.database,
+        self.installation.explain = ExplainDesk(
+            database=engine.database,
             clock=self.installation.clock,
             generation=lambda: self.generation,
             facts=lambda: self.facts,
         )
-        view = replace(self.installation.view(), explain=desk)
-        transport = httpx.ASGITransport(admin_app(view))
-        headers = {"authorization": f"Bearer {secret}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://gateway.test", headers=headers)
 
     async def ask(self, asked: Any, *, status: int = 200, secret: str = ADMIN_SECRET) -> dict[str, Any]:
-        async with self.client(secret) as client:
+        async with self.installation.client(key=secret) as client:
             response = await client.post("/api/explain", json=asked)
         assert response.status_code == status, response.text
         answer: dict[str, Any] = response.json()
@@ -278,3 +270,15 @@ async def test_nothing_of_a_body_comes_back(gateway: Gateway) -> None:
     found = await gateway.ask({"body": body, "headers": {"x-farthing-feature": "search"}})
 
     assert "secret" not in str(found)
+
+
+async def test_the_page_of_a_request_shows_what_else_there_was(gateway: Gateway) -> None:
+    async with gateway.installation.client() as browser:
+        await browser.post("/dashboard/login", data={"key": ADMIN_SECRET})
+        page = await browser.get("/dashboard/requests/req-1")
+
+    assert page.status_code == 200
+    assert "What else there was" in page.text
+    assert "home/small: 0.000140000 USD" in page.text
+    assert "e-value 81.5 of 40 needed" in page.text
+    assert "now such a call would go to small" in page.text
