@@ -106,11 +106,12 @@ def _said(metadata: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def known_task(name: str, source: str, catalog: Catalog) -> Task | None:
-    """The declared task of that name. A header that names an undeclared one is a mistake worth an error; the body's
-    metadata may use the word for something else, so there it only means: no task."""
+def known_task(name: str, source: str, catalog: Catalog, *, refuses: bool = True) -> Task | None:
+    """The declared task of that name. A header that names an undeclared one is a mistake worth an error, unless the
+    configuration `refuses` none; the body's metadata may use the word for something else, so there it only means: no
+    task."""
     task = catalog.tasks.get(name)
-    if name and task is None and source == "header":
+    if name and task is None and source == "header" and refuses:
         known = ", ".join(sorted(catalog.tasks)) or "none"
         raise InvalidTag(
             f"The task '{name}' is not declared under `tasks:`; declared: {known}.", param="x-farthing-task"

@@ -9,6 +9,7 @@ from gateway.destination import Destinations
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
 from gateway.settings import CacheSettings, Settings, UnregisteredFeatures
+from gateway.settings.values import UnknownTasks
 from gateway.taskdesk import counts_prompts
 from ledger.amendments import UNAMENDED, Amendments
 from ledger.budgets import BudgetBook
@@ -35,6 +36,7 @@ def new_generation(
         budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=cache_rules_of(settings.cache),
         resolver=resolver,
+        refuses_tasks=settings.tasks.unknown is UnknownTasks.REFUSE,
         counts_prompts=resolver is not None and counts_prompts(settings.catalog, settings.tasks),
     )
 

@@ -95,7 +95,7 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
     if generation.resolver is not None:
         said = await runtime.tasks.resolve(said, call, feature, generation)
     task_name, page.task_source = said
-    task = known_task(task_name, page.task_source, generation.catalog)
+    task = known_task(task_name, page.task_source, generation.catalog, refuses=generation.refuses_tasks)
     page.know_task(task)
     destination = generation.destinations.find(call, feature, task)
     if destination.moves:

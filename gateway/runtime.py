@@ -45,6 +45,8 @@ class Generation:
     cache_rules: CacheRules
     resolver: Resolver | None = None
     """Tells the task of calls that name none; None where nothing is declared by which to tell it."""
+    refuses_tasks: bool = True
+    """Whether a call whose header names an undeclared task is refused; else it has none."""
     counts_prompts: bool = False
     """Whether system prompts that no task claims are counted."""
 

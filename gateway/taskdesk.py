@@ -15,7 +15,7 @@ from gateway.exposition import Family, Kind, Unit, value_lines
 from gateway.periods import moment_of
 from gateway.promptbook import CountedPrompt, PromptBook, read_prompts
 from gateway.settings.values import PromptCounting, Settings, TaskSettings
-from gateway.taskexamples import read_classifier
+from gateway.taskexamples import knows_tasks, read_classifier
 from router_policies.centroid import CentroidClassifier
 from router_policies.lowmargin import LowMargins
 from router_policies.prompthash import PREFIX
@@ -148,7 +148,12 @@ class TaskDesk:
         except ConfigError as error:
             self.problem = error.message
             _LOG.warning("%s", error.message)
-            return None
+            return self._still_good(settings) if path is not None and path.exists() else None
+
+    def _still_good(self, settings: Settings) -> CentroidClassifier | None:
+        """The classifier in use, in place of a file that cannot be used, where it knows what it should."""
+        classifier = self._classifier
+        return classifier if classifier is not None and knows_tasks(classifier, settings.catalog) else None
 
     def _take_up(self, classifier: CentroidClassifier | None) -> None:
         if classifier is not None and self._classifier is not None and classifier.source == self._classifier.source:

@@ -9,12 +9,13 @@ from farthing.call import Endpoint
 from farthing.catalog import Catalog
 from farthing.errors import ConfigError, InvalidJSON
 from farthing.tasksigns import Reading
+from gateway.files import Files
 from gateway.jsonbody import parse_object
 from gateway.settings.findings import Finding, Place, SettingsError
-from gateway.settings.values import TaskSettings
+from gateway.settings.values import Settings, TaskSettings
 from router_policies.centroid import BadArtefact, CentroidClassifier, from_text, to_text
 from router_policies.signals import Signals
-from router_policies.training import Example
+from router_policies.training import Example, digest_of
 
 MOST_BYTES: Final = 16 * 2**20
 MOST_LINES: Final = 5_000
@@ -80,10 +81,33 @@ def write_classifier(path: Path, classifier: CentroidClassifier) -> None:
     draft.replace(path)
 
 
+def classifier_file(settings: Settings) -> Path:
+    """Where the classifier of these settings lies, if there is one."""
+    return settings.tasks.classifier or Files.below(settings.data_dir).classifier
+
+
+def classifier_problems(settings: Settings) -> list[str]:
+    """What is wrong with the examples and with the classifier that was made of them; nothing where there are none. A
+    classifier that nobody named need not be there yet."""
+    path = classifier_file(settings)
+    try:
+        examples = read_examples(settings.catalog, settings.tasks)
+        if settings.tasks.classifier is None and not path.exists():
+            return []
+        classifier = read_classifier(path, settings.catalog)
+    except SettingsError as error:
+        return [str(finding) for finding in error.findings]
+    except ConfigError as error:
+        return [error.message]
+    if classifier is not None and classifier.source != digest_of(examples):
+        return [f"{path} was made of other examples: run `farthing tasks train`."]
+    return []
+
+
 def read_classifier(path: Path, catalog: Catalog) -> CentroidClassifier | None:
     """The classifier in the file, None where there is none or no task has examples. Raises ConfigError where it cannot
     be used."""
-    wanted = {task.name for task in catalog.tasks.values() if task.signs.examples}
+    wanted = _with_examples(catalog)
     if not wanted:
         return None
     try:
@@ -100,3 +124,12 @@ def read_classifier(path: Path, catalog: Catalog) -> CentroidClassifier | None:
             f"{path} does not know the tasks that have examples (they differ in {names}): run `farthing tasks train`."
         )
     return classifier
+
+
+def knows_tasks(classifier: CentroidClassifier, catalog: Catalog) -> bool:
+    """Whether it knows those tasks that have examples, and no others."""
+    return classifier.tasks == _with_examples(catalog)
+
+
+def _with_examples(catalog: Catalog) -> frozenset[str]:
+    return frozenset(task.name for task in catalog.tasks.values() if task.signs.examples)

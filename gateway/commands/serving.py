@@ -11,7 +11,7 @@ from farthing.errors import ConfigError, UnpricedModel
 from gateway.commands.surroundings import CLOCK, ConfigOption, config_path, environment
 
 if TYPE_CHECKING:
-    from gateway.settings import LedgerSettings
+    from gateway.settings import LedgerSettings, Settings
 
 SCHEMAS: Final = Path("config/schemas")
 
@@ -43,7 +43,11 @@ def check(config: ConfigOption = None) -> None:
     except SettingsError as error:
         found = [str(finding) for finding in error.findings]
     else:
-        found = [*_missing(settings.ledger, path), *_unpriced(settings.deployments, settings.prices, path)]
+        found = [
+            *_missing(settings.ledger, path),
+            *_unpriced(settings.deployments, settings.prices, path),
+            *_unlearned(settings),
+        ]
     for line in found:
         typer.echo(line)
     if found:
@@ -63,6 +67,15 @@ def _missing(ledger: "LedgerSettings", path: Path) -> Iterable[str]:
         check_retention(ledger)
     except ConfigError as error:
         yield f"{path}: ledger.retention: {error.message}"
+
+
+def _unlearned(settings: "Settings") -> Iterable[str]:
+    """Findings in the examples of tasks, and where the classifier is not that of these examples."""
+    if not any(task.signs.examples for task in settings.catalog.tasks.values()):
+        return []
+    from gateway.taskexamples import classifier_problems
+
+    return classifier_problems(settings)
 
 
 def _unpriced(places: Iterable[Deployment], overrides: Sequence[PriceOverride], path: Path) -> list[str]:

@@ -77,12 +77,11 @@ def tasks_list(
 
 def tasks_train(config: ConfigOption = None) -> None:
     """Make the classifier from the labelled examples, if 95 % of what it is sure of is right. Exit code 1 if not."""
-    from gateway.files import Files
-    from gateway.taskexamples import read_examples, write_classifier
+    from gateway.taskexamples import classifier_file, read_examples, write_classifier
     from router_policies.training import CannotTell, train
 
     settings = load_settings(config)
-    path = settings.tasks.classifier or Files.below(settings.data_dir).classifier
+    path = classifier_file(settings)
     examples = read_examples(settings.catalog, settings.tasks)
     if not examples:
         raise ConfigError("No task has examples: write tasks.NAME.examples: file://NAME.jsonl for two tasks or more.")

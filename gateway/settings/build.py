@@ -78,6 +78,7 @@ from gateway.settings.values import (
     ServerSettings,
     Settings,
     TaskSettings,
+    UnknownTasks,
     UnregisteredFeatures,
     UpstreamClient,
     UpstreamSettings,
@@ -294,6 +295,7 @@ def _task(name: str, form: TaskForm, tree: Tree) -> Task:
 def _tasks(form: TaskResolutionForm, tree: Tree) -> TaskSettings:
     return TaskSettings(
         reading=Reading(system=Turns(form.system_messages), user=Turns(form.user_messages)),
+        unknown=UnknownTasks(form.unknown),
         counting=PromptCounting(form.count_prompts),
         classifier=None if form.classifier is None else Path(form.classifier),
         other_examples=_beside(tree, ("task_resolution", "examples"), form.examples),

@@ -63,6 +63,9 @@ class RuleForm(Form):
 class TaskResolutionForm(Form):
     """How the task is told of requests that name none."""
 
+    unknown: Annotated[str, scalars.choice("refuse", "default")] = setting(
+        "refuse", "Calls whose header names a task that is not declared: refuse them, or let them have no task."
+    )
     system_messages: Annotated[str, scalars.choice(*Turns)] = setting(
         "first", "Which of several messages of system or developer are read: first, last, all."
     )

@@ -26,6 +26,14 @@ class UnregisteredFeatures(StrEnum):
     COUNT = "count"
 
 
+class UnknownTasks(StrEnum):
+    """What happens to calls whose header names a task that is not declared."""
+
+    REFUSE = "refuse"
+    DEFAULT = "default"
+    """They have no task."""
+
+
 class PromptCounting(StrEnum):
     """Whether system prompts that no task claims are counted: where some task has a system prompt, or in any case."""
 
@@ -174,6 +182,7 @@ class TaskSettings:
     of no task."""
 
     reading: Reading = AS_USUAL
+    unknown: UnknownTasks = UnknownTasks.REFUSE
     counting: PromptCounting = PromptCounting.AUTO
     classifier: Path | None = None
     other_examples: Path | None = None

@@ -149,3 +149,20 @@ async def test_a_request_like_the_examples_of_a_task_is_of_it_as_soon_as_the_cla
         assert await running.metric("farthing_task_guesses", result="sure") == 1
         assert await running.metric("farthing_task_guesses", result="unsure") == 1
         assert await running.metric("farthing_task_low_margin_alarm") == 0
+
+
+async def test_a_header_that_names_an_undeclared_task_is_refused_or_means_none_as_the_configuration_says(
+    tmp_path: Path,
+) -> None:
+    lenient = ("features:\n", "task_resolution: {unknown: default}\nfeatures:\n")
+    for name in ("strict", "lenient"):
+        (tmp_path / name).mkdir()
+    async with running_gateway(tmp_path / "strict") as running:
+        refused = await ask(running, "x", task="nobody")
+    async with running_gateway(tmp_path / "lenient", changes=(lenient,)) as running:
+        answered = await ask(running, "x", task="nobody")
+        record = running.record_of(answered)
+
+    assert refused.status_code == 400
+    assert answered.status_code == 200
+    assert (record.tags.task, record.task_source) == ("", "header")

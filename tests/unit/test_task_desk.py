@@ -123,6 +123,21 @@ def test_a_trained_classifier_is_taken_up_and_left_when_its_file_goes(tmp_path: 
     assert left.classifier is None
 
 
+def test_a_file_that_was_spoilt_leaves_the_classifier_that_is_in_use(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    path = trained(tmp_path, settings)
+    desk = TaskDesk(classifier=path)
+    before = desk.resolver(settings)
+
+    path.write_text("nonsense", encoding="utf-8")
+    after = desk.resolver(settings)
+
+    assert before is not None
+    assert after is not None
+    assert after.classifier is before.classifier is not None
+    assert "cannot be used" in desk.problem
+
+
 @pytest.mark.parametrize("text", ["nonsense", '{"format": 9}'])
 def test_a_classifier_that_cannot_be_used_is_a_problem_and_no_reason_to_stop(tmp_path: Path, text: str) -> None:
     settings = settings_of(tmp_path, f", classifier: {tmp_path / 'other.json'}")

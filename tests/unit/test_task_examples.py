@@ -18,6 +18,7 @@ TREE = """\
 providers: {{box: {{kind: vllm}}}}
 tiers: [{{name: small, deployments: [{{provider: box, model: tiny}}]}}]
 features: {{chat: {{}}}}
+prices: [{{provider: box, model: tiny, free: true}}]
 data_dir: {data}
 task_resolution: {{examples: "file://others.jsonl"}}
 tasks:
@@ -128,3 +129,20 @@ def test_training_without_examples_says_what_to_write(config: Path) -> None:
     )
 
     assert "No task has examples" in run("tasks", "train", "--config", config, code=2)
+
+
+def test_the_check_tells_of_bad_examples_and_of_a_classifier_that_was_made_of_others(config: Path) -> None:
+    fine = run("check", "--config", config)
+    run("tasks", "train", "--config", config)
+    trained = run("check", "--config", config)
+    with (config / "sums.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"text": "one more"}\n')
+    other = run("check", "--config", config, code=1)
+    with (config / "sums.jsonl").open("a", encoding="utf-8") as file:
+        file.write("[]\n")
+    bad = run("check", "--config", config, code=1)
+
+    assert "is fine" in fine
+    assert "is fine" in trained
+    assert "was made of other examples: run `farthing tasks train`." in other
+    assert f"{config / 'sums.jsonl'}:{len(TEXTS[SUMS]) + 2}:1: is no JSON object" in bad
