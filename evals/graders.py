@@ -97,6 +97,8 @@ GRADERS: Final[Mapping[str, Grader]] = MappingProxyType(
 ASKING: Final = frozenset({"code", "llm-rubric", "select-best", "similar"})
 """Those that ask a model or run a process, and so want evals.grading."""
 JUDGED: Final = frozenset({"llm-rubric", "select-best"})
+MEASURED: Final = frozenset({"cost", "latency"})
+"""Those that grade the call: an answer from a cache cost nothing and took no time."""
 UNTURNED: Final = frozenset({"assert-set", "select-best"})
 
 

@@ -106,7 +106,7 @@ async def admit_judge(
     """
     if suite.judge is None or not is_judged(suite):
         return None
-    kept, key = standings or Forgotten(), standing_key(suite, models)
+    kept, key = Forgotten() if standings is None else standings, standing_key(suite, models)
     if fault := kin_fault(suite, models):
         raise ConfigError(f"Suite '{suite.name}': {fault}.")
     standing = kept.find(key)

@@ -13,7 +13,7 @@ from evals.cellstore import CellStore
 from evals.desk import Desk, Room, Test
 from evals.gate import RULE, Evidence, Gate, Rule
 from evals.gateway import AskFailed, Asking, RunStopped
-from evals.graders import grader_key, graders_of
+from evals.graders import MEASURED, grader_key, graders_of
 from evals.grading import tools_for
 from evals.judges import admit_judge
 from evals.purse import Purse
@@ -169,7 +169,9 @@ class _Run:
         self._pieces = suite.clusters()
         self._items = [item for piece in self._pieces for item in piece]
         self._lasts_s = suite.limits.max_age_s or options.valid_for_s
-        asking = Asking(feature=options.feature, task=suite.task, run_id=options.run_id, fresh=options.fresh)
+        used = graders_of(suite)
+        fresh = options.fresh or not MEASURED.isdisjoint(used)
+        asking = Asking(feature=options.feature, task=suite.task, run_id=options.run_id, fresh=fresh)
         self._asker = GatewayAsker(client, asking)
         self._room = Room(
             client=client,
@@ -182,7 +184,7 @@ class _Run:
             keep_outputs=options.keep_outputs,
             tools=tools_for(suite, self._asker),
         )
-        self._is_pairwise = PAIRWISE in graders_of(suite)
+        self._is_pairwise = PAIRWISE in used
         self._compares = self._is_pairwise or suite.margin is not None
         self.stopped = ""
         self._refused = ""

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from evals.gateway import AskFailed, RunStopped
 from evals.graders import grader_key, metric_of
 from evals.grading import GraderTools, grade_answer
 from evals.judges import NULL_ANSWER, Standing, admit_judge, examine, gold_fault, standing_key
-from evals.standings import StandingsFile
 from evals.suite import Assertion, Gold, Item, Judge, Suite
 from evals.verdictforms import Better, read_better, read_pass
 from farthing.errors import ConfigError
@@ -382,12 +380,22 @@ def test_gold_that_can_show_nothing_is_found_when_the_suite_is_read(judged: Suit
     assert gold_fault(judged).startswith(fault) if fault else gold_fault(judged) == ""
 
 
-async def test_a_standing_is_kept_until_anything_about_the_judge_changes(tmp_path: Path) -> None:
-    kept, asker = StandingsFile(tmp_path / "state" / "judges.json"), FakeAsker(sound)
+class Remembered(dict[str, Standing]):
+    """Standings in memory."""
+
+    def find(self, key: str) -> Standing | None:
+        return self.get(key)
+
+    def keep(self, key: str, standing: Standing) -> None:
+        self[key] = standing
+
+
+async def test_a_standing_is_kept_until_anything_about_the_judge_changes() -> None:
+    kept, asker = Remembered(), FakeAsker(sound)
 
     first = await admit_judge(SINGLE, asker, MODELS, kept)
     asked = len(asker.asked)
-    again = await admit_judge(SINGLE, asker, MODELS, StandingsFile(tmp_path / "state" / "judges.json"))
+    again = await admit_judge(SINGLE, asker, MODELS, kept)
 
     assert again == first
     assert len(asker.asked) == asked
@@ -396,14 +404,14 @@ async def test_a_standing_is_kept_until_anything_about_the_judge_changes(tmp_pat
     assert standing_key(SINGLE, {**MODELS, "judge": ("x/y",)}) != standing_key(SINGLE, MODELS)
 
 
-def test_a_file_of_standings_that_cannot_be_read_is_an_empty_one(tmp_path: Path) -> None:
-    file = tmp_path / "judges.json"
-    file.write_text('{"key": {"agreed": 1}, "other": 7', encoding="utf-8")
+async def test_a_judge_that_was_refused_stays_refused_and_is_not_asked_until_it_agrees() -> None:
+    kept, asker = Remembered(), FakeAsker(lambda content, attempt: "fail")
 
-    assert StandingsFile(file).find("key") is None
-    file.write_text('{"key": {"agreed": 1}, "other": 7}', encoding="utf-8")
-    assert StandingsFile(file).find("key") is None
-    assert StandingsFile(file).find("other") is None
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="may not decide"):
+            await admit_judge(SINGLE, asker, MODELS, kept)
+
+    assert len(asker.asked) == 60 + 10  # the gold and the constant answers, once
 
 
 async def test_gold_with_a_rubric_of_its_own_is_judged_by_that() -> None:
