@@ -26,6 +26,7 @@ class Said:
     finish: str
     choices: int
     tokens: tuple[int, int] | None  # input, output: words, so never above a real tokenizer's count
+    fingerprint: str = ""  # of the provider's system; none where empty
 
 
 def _text(value: Any) -> str:
@@ -79,6 +80,7 @@ def _completion(said: Said, kind: str, inner: Json, finish: str | None, **more: 
         "created": CREATED,
         "model": said.model,
         "choices": choices,
+        **({"system_fingerprint": said.fingerprint} if said.fingerprint else {}),
         **more,
     }
 

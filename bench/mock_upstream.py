@@ -14,7 +14,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import responses as phrases
 from typing import Any, NamedTuple, cast
 
@@ -147,6 +147,9 @@ class Mock:
     answered: int = 0
     aborted: int = 0  # the client left before the end of the answer
     connections: set["MockConnection"] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)  # models that say this to everything
+    behind: dict[str, str] = field(default_factory=dict)  # the names under which models answer, other than their own
+    fingerprints: dict[str, str] = field(default_factory=dict)  # their system_fingerprint
 
     def reply(self, asked: Asked) -> Reply:
         """Choose the answer; never raises for anything a client sent."""
@@ -185,6 +188,10 @@ class Mock:
         elif not path.endswith("/chat/completions"):
             shape, given, prefix = answers.legacy, "prompt", "cmpl"
         said = answers.say(f"{prefix}-mock-{self.answered}", body, body.get(given))
+        text = self.broken.get(model, said.text)
+        said = replace(
+            said, text=text, model=self.behind.get(model, model), fingerprint=self.fingerprints.get(model, "")
+        )
         if body.get("stream"):
             events = _events(path, body, said, self.settings.chunks)
             return _streamed(events, self.settings.duration_ms)

@@ -7,12 +7,12 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
+from evals.revisions import revision_of
 from evals.suite import Item
 from farthing.money import Nano, nano_from_usd
 
 TIMEOUT_S: Final = 300.0
 MESSAGE_MAX: Final = 300
-FINGERPRINT_MAX: Final = 200
 HOPELESS: Final = frozenset({400, 401, 402, 403, 404})
 """Statuses with which the gateway itself refuses what it would refuse again: a tag, a key, a budget, a name."""
 
@@ -20,7 +20,7 @@ HOPELESS: Final = frozenset({400, 401, 402, 403, 404})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One answer. `text` is "" where the model said nothing, `tool_calls` as the API gave them; `cache` as the
-    gateway's header says. `fingerprint` is the provider's name for its revision of the model, where it gives one."""
+    gateway's header says. `fingerprint` is what the provider says of its revision of the model (`evals.revisions`)."""
 
     text: str
     model: str
@@ -145,7 +145,7 @@ def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
         cache=response.headers.get("x-farthing-cache", ""),
         cost=cost_of(response.headers),
         finish_reason=finish_reason,
-        fingerprint=str(body.get("system_fingerprint") or "")[:FINGERPRINT_MAX],
+        fingerprint=revision_of(body).text,
         tool_calls=tuple(call for call in calls if isinstance(call, Mapping)),
     )
 

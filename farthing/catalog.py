@@ -177,12 +177,38 @@ class AnswerCheck:
     refusal: bool = True
 
 
+class LiveGrader(StrEnum):
+    """How a sampled answer of a tier is graded."""
+
+    AGREEMENT = "agreement"
+    """It says the same as the reference's own answer: the same label, JSON or tool calls."""
+    JUDGE = "judge"
+    """The same, and where that cannot be told, the judge of the semantic cache says whether it serves as well."""
+    NONE = "none"
+    """Not at all: only checks and revisions are watched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRule:
+    """How the live answers of a task's tiers are watched. `share` of them is graded, ten times as much until `period`
+    are; from then on the grades are held to those of the period, less `margin`. `most_faulty` is the share of answers
+    that may fail the task's check; `revisions`: whether another model behind the same name counts."""
+
+    grader: LiveGrader = LiveGrader.AGREEMENT
+    share: float = 0.02
+    margin: float = 0.05
+    period: int = 100
+    most_faulty: float = 0.2
+    revisions: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A kind of task: the bar, the tier that is trusted, and the tiers that may take over once they pass.
 
     `bar` is the least share that a tier must get right (0: none), `margin` the most that it may be worse than the
-    reference (None: it need not be compared). One of them is given. `check` is what every answer has to be like. By its
+    reference (None: it need not be compared). One of them is given. `check` is what every answer has to be like;
+    `live` how they are watched (None: not at all). By its
     `signs` requests are known to be of the task that do not name one.
     """
 
@@ -192,6 +218,7 @@ class Task:
     candidates: tuple[str, ...] = ()
     margin: Decimal | None = None
     check: AnswerCheck = AnswerCheck()
+    live: LiveRule | None = None
     signs: TaskSigns = NO_SIGNS
 
 

@@ -1,4 +1,4 @@
-"""Alerts: a threshold that a budget has reached is told once: in the log, in a metric and to a webhook."""
+"""Alerts: a threshold that a budget has reached is told once, in the log, in a metric and to a webhook."""
 
 import asyncio
 import logging
@@ -63,11 +63,17 @@ class Alerts:
             *(format_usd(used), format_usd(account.limit), threshold.do.value),
         )
         self._on_told(feature_of(account))
-        settings = self._settings()
-        if settings.webhook_url:
-            await self._post(settings, message(account, threshold, used, now_ns))
+        await self._post(message(account, threshold, used, now_ns), f"budget {account.budget}")
 
-    async def _post(self, settings: AlertSettings, body: dict[str, Any]) -> None:
+    def post(self, body: dict[str, Any], about: str) -> None:
+        """Tell the webhook, if there is one, of something that is in the log already; `about` names it there should the
+        webhook not take it. Returns at once."""
+        self._background.spawn(self._post(body, about))
+
+    async def _post(self, body: dict[str, Any], about: str) -> None:
+        settings = self._settings()
+        if not settings.webhook_url:
+            return
         # Reading the trusted authorities takes some 20 ms of CPU: not for the loop.
         client = await asyncio.to_thread(httpx.AsyncClient, timeout=settings.timeout_s, trust_env=False)
         async with client:
@@ -77,7 +83,7 @@ class Alerts:
                     return
                 if pause is not None:
                     await asyncio.sleep(pause)
-        _LOG.error("the alert on budget %s did not reach the webhook: %s", body["budget"], problem)
+        _LOG.error("the alert on %s did not reach the webhook: %s", about, problem)
 
 
 async def _try(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> str:

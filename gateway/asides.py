@@ -1,4 +1,4 @@
-"""Asides: calls that the gateway makes on its own account, to know how often its caches are wrong.
+"""Asides: calls that the gateway makes on its own account, to know how often its caches and its routing are wrong.
 
 They are booked to the feature `farthing-shadow`, whose budget stops them; without that feature there are none.
 """
@@ -77,25 +77,33 @@ class Asides:
         full = len(self._begun) == self._begun.maxlen and now - self._begun[0] < 60
         return not full and now >= self._paused_until
 
-    async def ask(self, call: Call, destination: Destination, cap: int, runtime: Runtime) -> Aside:
-        """Send a call of which `aside_of` made it, if one may be sent."""
+    async def ask(
+        self,
+        call: Call,
+        destination: Destination,
+        cap: int,
+        runtime: Runtime,
+        *,
+        least: Storable = Storable.SEMANTIC,
+    ) -> Aside:
+        """Send a call of which `aside_of` made it, if one may be sent; its answer must be worth keeping for `least`."""
         if not self.may(runtime):
             return NOTHING
         self._begun.append(self._clock.monotonic())
         self._running += 1
         try:
-            return await self._ask(call, destination, cap, runtime)
+            return await self._ask(call, destination, cap, runtime, least)
         finally:
             self._running -= 1
 
-    async def _ask(self, call: Call, destination: Destination, cap: int, runtime: Runtime) -> Aside:
+    async def _ask(self, call: Call, destination: Destination, cap: int, runtime: Runtime, least: Storable) -> Aside:
         page = open_page(call, runtime)
         answer = await self._serve(call, destination, cap, page, runtime)
         if answer.status != 200:
             self._paused_until = self._clock.monotonic() + _PAUSE_S
             return Aside(None, page.total_cost)
         parsed = parse_answer(answer.body)
-        worth = parsed is not None and storable(call.endpoint, parsed) is Storable.SEMANTIC
+        worth = parsed is not None and storable(call.endpoint, parsed) >= least
         return Aside(page.stored(answer.body) if worth else None, page.total_cost)
 
 

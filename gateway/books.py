@@ -1,9 +1,9 @@
 """Books: one page for each request, and one Record from it, however the request ends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import UNSET
 
@@ -75,6 +75,7 @@ class Page:
         "keeper",
         "meter",
         "model",
+        "observer",
         "price_version",
         "provider",
         "rates",
@@ -122,6 +123,7 @@ class Page:
         self.finish_reason = ""
         self.inputs = self.inputs_sent = 0
         self.attempts: list[Attempt] = []
+        self.observer: Callable[[Mapping[str, Any]], None] | None = None  # wants to see the whole answer
 
     @property
     def total_cost(self) -> Nano:

@@ -72,6 +72,8 @@ class Cascade:
         page = self._page
         got = await self._ask()
         page.meter = None  # what this one has cost is on the page
+        if got is not None and page.observer is not None:
+            page.observer(got.parsed)
         fault = self._fault(got)
         if not fault and got is not None:
             return await self._give(got, "")

@@ -9,6 +9,7 @@ from farthing.errors import FarthingError
 from gateway.commands import (
     budgets,
     cache,
+    demote,
     evalimport,
     evals,
     explain,
@@ -88,6 +89,7 @@ app.add_typer(cache_group, name="cache")
 eval_group = _group("Evals: which tier is good enough for which task.")
 eval_group.command("run")(evals.eval_run)
 eval_group.command("import")(evalimport.eval_import)
+eval_group.command("demote")(demote.eval_demote)
 app.add_typer(eval_group, name="eval")
 
 tasks_group = _group("Tasks: which requests are of which kind.")

@@ -125,6 +125,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         lookup.check_wanted()
         route = runtime.route(lowered)
         page.route, page.tier = route, route.tier
+        if task is not None and task.live is not None and lowered.is_routed:
+            page.observer = runtime.live.observer(page, call, task, runtime)
 
         # reserve: for what no cache knows
         call = lookup.rest(route.deployments)

@@ -143,6 +143,8 @@ async def plain_answer(call: Call, forwarded: Forwarded, settlement: Settlement,
     body, page.avoided_cache = await lookup.complete(raw, parsed, answer)
     await page.close(Outcome.SUCCESS, forwarded.response.status)
     await lookup.store(answer, storable(call.endpoint, parsed))
+    if page.observer is not None:
+        page.observer(parsed)
     headers = [JSON, *explain(page, with_cost=True), *_passed_on(forwarded.response)]
     return Answer(forwarded.response.status, headers, body)
 

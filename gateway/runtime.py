@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from farthing.call import Call
 from farthing.catalog import Catalog, Feature, Step, Task, VirtualKey
@@ -69,6 +69,24 @@ class NoShadows:
         """See the port."""
 
 
+Observer = Callable[[Mapping[str, Any]], None]
+"""Is shown a whole fresh answer, parsed, once it is paid for; raises nothing and takes microseconds."""
+
+
+class LiveWatch(Protocol):
+    """Watches the answers of tiers that a policy chose."""
+
+    def observer(self, page: Page, call: Call, task: Task, runtime: "Runtime") -> Observer | None:
+        """Who wants to see the answer of this call, whose tier is on its page; None for nobody."""
+
+
+class NoLiveWatch:
+    """Port `LiveWatch` where nobody watches."""
+
+    def observer(self, page: Page, call: Call, task: Task, runtime: "Runtime") -> Observer | None:
+        """See the port."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Runtime:
     """What the pipeline works with. Only `generation` ever changes."""
@@ -87,6 +105,7 @@ class Runtime:
     """Told of each call of a cascade that goes on to the next tier: its task, the first tier, and what its answer
     failed (see `gateway.cascades.CHECKS`)."""
     shadows: Shadows = field(default_factory=NoShadows)
+    live: LiveWatch = field(default_factory=NoLiveWatch)
     tasks: TaskDesk = field(default_factory=TaskDesk)
     paces: Paces = field(default_factory=Paces)
     facts: Callable[[], Facts] = lambda: NO_FACTS

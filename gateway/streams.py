@@ -264,3 +264,5 @@ class StreamEnding:
             await self._lookup.store(
                 self._page.stored(body, self._settlement.seconds), storable(self._call.endpoint, parsed)
             )
+            if self._page.observer is not None:
+                self._page.observer(parsed)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -11,6 +12,7 @@ from typing import Final
 
 from cache.epochs import Epochs
 from cache.exact import ExactCache
+from evals.driftbook import DriftBook
 from evals.scorecards import ScorecardStore
 from farthing.catalog import OutputBound, Step, VirtualKey
 from farthing.errors import FarthingError
@@ -28,8 +30,10 @@ from gateway.budgetdesk import BudgetDesk
 from gateway.cachebooks import caching_of
 from gateway.cachedesk import CacheDesk
 from gateway.chargesapi import ChargeDesk
+from gateway.demotions import Demotions
 from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
+from gateway.drift_gauges import drift_lines
 from gateway.explaindesk import ExplainDesk
 from gateway.facts import FactDesk
 from gateway.files import Files, made_once
@@ -39,6 +43,7 @@ from gateway.healthchecks import HealthChecks, health_client
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
+from gateway.livegrading import LiveGrading
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.meanings import open_semantic
 from gateway.metrics import Metrics
@@ -89,8 +94,8 @@ class House:
         self._background = Background()
         self._drains = Drains()
         self._asides = Asides(serve_aside, clock)
+        self._referee = ModelReferee(self._asides, lambda: self.runtime)
         self._outputs = OutputBounds()
-        self.facts = FactDesk(clock)
         self._prompts = PromptCaches(self.secret, clock, lambda: self.runtime.generation)
         upstream = settings.upstream
         self._balancer = Balancer(clock, upstream.breaker, upstream.max_attempts, self._prompts.affinity)
@@ -107,6 +112,9 @@ class House:
         self.engine = LedgerEngine(settings.ledger, self.files.ledger)
         self.retention = Retention(self.engine.database, clock, lambda: self.settings.ledger, self.files.archive)
         self._scorecards = ScorecardStore(self.files.scorecards)
+        self._driftbook = DriftBook(self.files.scorecards)
+        self._live = LiveGrading(self._driftbook, self._asides, clock, self._background, lambda: self._referee)
+        self.facts = FactDesk(clock, self._live.evidence)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
         self.metrics.add_source(self._budget_lines)
@@ -118,6 +126,7 @@ class House:
         settings, clock, later = self.settings, self.clock, self._open_things
         later.callback(self.metrics.close)
         later.callback(self._scorecards.close)
+        later.callback(self._driftbook.close)
         later.callback(self.log.flush)
         self._prepare_adapters(settings)
         self.ledger = await self.engine.open(clock, self._witness)
@@ -131,6 +140,7 @@ class House:
         later.push_async_callback(self._drains.settle)
         later.push_async_callback(self._telling.settle)
         later.push_async_callback(self._health.close)
+        later.push_async_callback(self._look_at_answers)
         later.push_async_callback(self.retention.close)
         later.push_async_callback(self._tasks.close)
         self.runtime = Runtime(
@@ -155,6 +165,7 @@ class House:
             on_lowered=lambda feature, step: self.metrics.note_decision(feature, step.value),
             on_escalated=self.metrics.note_escalation,
             shadows=SampledShadows(self._asides),
+            live=self._live,
             tasks=self._tasks,
         )
         self.metrics.add_source(self._ledger_lines)
@@ -162,6 +173,7 @@ class House:
         self.metrics.add_source(self._tasks.lines)
         self.metrics.add_source(self._meanings.lines)
         self.metrics.add_source(lambda: deployment_lines(self._balancer.lines.values(), clock.monotonic()))
+        self.metrics.add_source(lambda: drift_lines(self._live.standings()))
         limits = Limits(
             body_bytes=settings.server.max_body_bytes,
             header_bytes=settings.server.max_header_bytes,
@@ -175,6 +187,7 @@ class House:
         await self._epochs.refresh()
         if self._leases is not None:
             await self._leases.renew()
+        await self._look_at_answers()
         settings = await self._watcher.poll() if self._watcher else None
         if settings is not None:
             self._take_up(settings)
@@ -192,6 +205,14 @@ class House:
         self._health.tick()
         await self._tasks.tick()
         await self._budgets.look()
+
+    async def _look_at_answers(self) -> None:
+        """Act on what live answers have shown: before scorecards are looked at, so that routes follow in this tick."""
+        try:
+            for alarm in await self._live.flush():
+                self._demotions.act(alarm)
+        except sqlite3.Error as error:
+            _LOG.error("live grades could not be kept: %s", error)
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection, the last opened first."""
@@ -232,16 +253,18 @@ class House:
             providers={place.provider.name for place in places},
         )
         self._cards_version = self._scorecards.version()
+        cards, demotions = self._scorecards.latest(), self._scorecards.demotions()
         generation = new_generation(
             settings,
-            self._scorecards.latest(),
+            cards,
             now_ns=self.clock.wall_ns(),
-            demotions=self._scorecards.demotions(),
+            demotions=demotions,
             amendments=self._budgets.amendments,
             resolver=self._tasks.resolver(settings),
         )
         self._balancer.take_up(catalog)
         self.facts.needs_latencies = any(LATENCY in kinds_in(rule_of(one)) for one in catalog.features.values())
+        self._live.take_up(catalog, cards, demotions)
         return generation
 
     def _prepare_adapters(self, settings: Settings) -> None:
@@ -315,6 +338,7 @@ class House:
             settings=lambda: self.settings.alerts,
             on_told=lambda feature: self.metrics.note_decision(feature, Step.NOTIFY.value),
         )
+        self._demotions = Demotions(self._scorecards, self.engine.database, self.clock, self._telling, alerts)
         desk = BudgetDesk(
             self.engine.database,
             await self.engine.open_amendments(self.clock),
@@ -344,7 +368,7 @@ class House:
             background=self._background,
             epochs=self._epochs,
             leases=self._leases,
-            referee=ModelReferee(self._asides, lambda: self.runtime),
+            referee=self._referee,
         )
 
     def _paid_embedder(self, settings: EmbedderSettings) -> PaidEmbedder:

@@ -284,6 +284,7 @@ def _task(name: str, form: TaskForm, tree: Tree) -> Task:
         reference=form.reference,
         candidates=tuple(form.candidates),
         check=_check(form.check),
+        live=form.live.rule,
         signs=TaskSigns(
             system_prompts=frozenset(one.removeprefix("sha256:") for one in form.system_prompts),
             rules=tuple(one.rule for one in form.match),

@@ -102,9 +102,10 @@ class _Check:
                 self._known(path, target, [AUTO, *(TIER + tier for tier in self._tier_names)], "target", "tiers")
 
     def tasks(self) -> None:
-        """Tasks name tiers; candidates stand below the reference."""
+        """Tasks name tiers; candidates stand below the reference; who grades live answers is paid by somebody."""
         for name, task in self._tasks.items():
             path = ("tasks", name)
+            self._live((*path, "live"), _table(_table(task).get("live")))
             reference = _table(task).get("reference")
             self._known((*path, "reference"), reference, self._tier_names, "tier", "tiers")
             candidates: list[tuple[Path, Any]] = [
@@ -268,6 +269,16 @@ class _Check:
                 told.update(circle)
                 way = " -> ".join([*circle, name])
                 self._say(places[name], f"tiers fall back in a circle ({way}); let one of them fall to none")
+
+    def _live(self, path: Path, live: dict[str, Any]) -> None:
+        grader = live.get("grader", "agreement")
+        if live.get("enabled") not in (True, "true") or grader == "none":
+            return
+        if SHADOW not in self._features:
+            what = f"grading is paid by the feature {SHADOW}; declare it under `features:`, or set grader: none"
+            self._say(path, what)
+        if grader == "judge" and not isinstance(_table(self._semantic.get("judge")).get("model"), str):
+            self._say((*path, "grader"), "there is no judge; set cache.semantic.judge.model")
 
     def _below(self, place: Path, tier: Any, reference: Any) -> None:
         ranks = {name: rank for rank, name in reversed(list(enumerate(self._tier_names)))}

@@ -25,6 +25,7 @@ from gateway.settings.forms import (
     required,
     setting,
 )
+from gateway.settings.live_forms import LiveForm
 from gateway.settings.providers import KINDS
 from gateway.settings.scalars import (
     ClientModel,
@@ -257,6 +258,7 @@ class TaskForm(Form):
     reference: Name = required("The tier that is trusted, and answers until a cheaper one has passed.")
     candidates: list[Name] = setting([], "Cheaper tiers that may take over once they have passed.")
     check: CheckForm = setting({}, "What every answer looks like, for cascades.")
+    live: LiveForm = setting({}, "How the answers of the task's routed calls are watched.")
     system_prompts: list[PromptHash] = setting(
         [], "Requests with one of these system prompts are of the task; `farthing tasks hash` prints the hash of one."
     )

@@ -51,7 +51,8 @@ Reply = Callable[[str, str], Response]
 
 
 def completion(text: str | None, fingerprint: str | None = None, **headers: str) -> Response:
-    body: dict[str, Any] = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body: dict[str, Any] = {"model": "m-1", "choices": [choice]}
     if fingerprint:
         body["system_fingerprint"] = fingerprint
     told = {"x-farthing-cost-usd": "0.000100000", "x-farthing-model": "m-1", "x-farthing-cache": "miss"}
@@ -398,7 +399,7 @@ async def test_a_revision_that_changed_under_the_name_begins_the_test_anew(cells
 
     tiny = results(report)["tiny"]
     assert broke_off.count("tiny") == 10
-    assert (tiny.verdict, tiny.fingerprints) == (Verdict.PASS, ("new",))
+    assert (tiny.verdict, tiny.fingerprints) == (Verdict.PASS, ("m-1 new",))
     assert again.count("tiny") == tiny.graded
 
 

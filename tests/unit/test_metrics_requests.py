@@ -14,6 +14,7 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.budget_gauges import BUDGET_GAUGES
 from gateway.deployment_gauges import DEPLOYMENT_GAUGES
+from gateway.drift_gauges import DRIFT_GAUGES
 from gateway.ledger_gauges import LEDGER_GAUGES
 from gateway.metric_families import COST_BUCKETS, COUNTERS, END, HISTOGRAMS
 from gateway.metrics import GAUGES, Metrics, multiprocess_directory
@@ -339,6 +340,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         *LEDGER_GAUGES,
         *CACHE_GAUGES,
         *DEPLOYMENT_GAUGES,
+        *DRIFT_GAUGES,
         *SEMANTIC_FAMILIES,
         *TASK_FAMILIES,
     ):
