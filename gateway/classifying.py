@@ -11,8 +11,6 @@ from router_policies.tasks import Classifier, Guess
 RESULTS: Final = ("sure", "unsure", "busy", "late", "failed")
 MOST_WAITING: Final = 32
 KEPT_TIMES: Final = 1_000
-TEXT_CHARS: Final = 4_096
-"""Of a text that leave the event loop's thread."""
 
 
 class Classifying:
@@ -32,7 +30,7 @@ class Classifying:
             return None
         loop = asyncio.get_running_loop()
         began = loop.time()
-        future = loop.run_in_executor(self._executor(), classifier.guess, text[:TEXT_CHARS])
+        future = loop.run_in_executor(self._executor(), classifier.guess, text)
         self._waiting += 1
         future.add_done_callback(self._ended)
         await asyncio.wait((future,), timeout=deadline_s)

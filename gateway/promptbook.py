@@ -11,8 +11,6 @@ MOST_KEPT: Final = 1_000
 """Prompts of a feature each, in memory and in the file; those that came least often make room, the oldest first."""
 MOST_SUGGESTED: Final = 50
 """Prompts of one flush for which a task is suggested: some 20 ms of another thread."""
-LONGEST_SAMPLE: Final = 4_096
-"""Characters of a request that are held, for a few seconds and in memory alone, to suggest a task."""
 _BUSY_S: Final = 2.0
 _HERE: Final = Path(__file__).parent
 _CREATE: Final = (_HERE / "promptbook.sql").read_text(encoding="utf-8")
@@ -68,14 +66,14 @@ class PromptBook:
         return bool(self._seen)
 
     def note(self, digest: str, feature: str, at_ns: int, sample: str = "") -> None:
-        """A request came with this prompt; of `sample` the beginning is held until the next flush."""
+        """A request came with this prompt; `sample`, a few thousand characters of it, is held until the next flush."""
         place = (digest, feature)
         seen = self._seen.get(place)
         if seen is not None:
             seen.requests += 1
             seen.last_ns = at_ns
         elif len(self._seen) < MOST_KEPT:
-            self._seen[place] = _Seen(at_ns, sample[:LONGEST_SAMPLE])
+            self._seen[place] = _Seen(at_ns, sample)
         else:
             self.left_out += 1
 

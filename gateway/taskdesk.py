@@ -29,7 +29,6 @@ _LOG: Final = logging.getLogger("farthing.tasks")
 FLUSH_TICKS: Final = 5
 SAMPLES: Final = 8
 """Requests that name their task, of each second at most, that are compared with its examples."""
-SAMPLE_CHARS: Final = 4_096
 AUTO: Final = "auto"
 _NO_TASK: Final = UNRESOLVED.task, UNRESOLVED.source
 
@@ -200,7 +199,7 @@ class TaskDesk:
 
     def _watch(self, task: str, call: Call, resolver: Resolver) -> None:
         if task in self._margins and len(self._samples) < SAMPLES:
-            self._samples.append((task, resolver.signals(call.endpoint, call.body).text[:SAMPLE_CHARS]))
+            self._samples.append((task, resolver.signals(call.endpoint, call.body).text))
 
     # --- off the path ----------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from farthing.tasksigns import AS_USUAL, Reading, Turns
 from router_policies.languages import language_of
 from router_policies.patterns import head
 
+SIDE_CHARS: Final = 2_000
+"""Of either side that a classifier reads."""
 MOST_TURNS: Final = 64
 """Messages, the last ones, that are searched for an image."""
 _SYSTEM: Final = frozenset({"system", "developer"})
@@ -90,8 +92,10 @@ class Signals:
     def has_image(self) -> bool:
         """Whether one of the last messages holds an image."""
         for turn in self._turns[-MOST_TURNS:]:
-            if type(turn) is dict and (_is_image(turn) or any(map(_is_image, _rows(turn.get("content"))))):
-                return True
+            if type(turn) is dict:
+                content = turn.get("content")
+                if _is_image(turn) or (type(content) is list and any(map(_is_image, content))):
+                    return True
         return False
 
     @once
@@ -101,8 +105,9 @@ class Signals:
 
     @property
     def text(self) -> str:
-        """All that is said, as the classifier reads it."""
-        return f"{self.system}\n{self.user}" if self.system else self.user
+        """What the classifier reads: the beginnings of both, so that a long prompt does not hide what the user says."""
+        system, user = self.system[:SIDE_CHARS], self.user[:SIDE_CHARS]
+        return f"{system}\n{user}" if system else user
 
     @once
     def _turns(self) -> list[Any]:

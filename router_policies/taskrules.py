@@ -26,13 +26,6 @@ class ReadyRule:
         """Whether the system prompt is as the rule asks."""
         return all(holds(text) for holds in self.on_system)
 
-    def fits_rest(self, signals: Signals) -> bool:
-        """Whether everything else is."""
-        for holds in self.conditions:  # noqa: SIM110 - all() with a generator costs as much as the conditions
-            if not holds(signals):
-                return False
-        return True
-
 
 def ready_rules(tasks: Iterable[Task]) -> tuple[ReadyRule, ...]:
     """The rules of these tasks in the order in which they are declared. Raises BadPattern."""

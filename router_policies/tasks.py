@@ -14,6 +14,8 @@ from router_policies.taskrules import ReadyRule, ready_rules
 KEPT_PROMPTS: Final = 256
 LONGEST_KEPT: Final = 32_768
 """Characters of a system prompt that is kept with what is known of it, so that all of them are some 30 MB at most."""
+LONGEST_HASHED: Final = 1_000_000
+"""Characters of a system prompt beyond which it has no hash: making it would hold up other calls for milliseconds."""
 _SHOWN_DIGITS: Final = 12
 
 
@@ -104,7 +106,10 @@ class Resolver:
             shown = f"{PREFIX}{prompt.hash[:_SHOWN_DIGITS]}"
             return Resolution(prompt.task, "system_prompt", f"system prompt {shown} of {prompt.task}")
         for rule in prompt.rules:
-            if rule.fits_rest(signals):
+            for holds in rule.conditions:
+                if not holds(signals):
+                    break
+            else:
                 return Resolution(rule.task, "rule", rule.phrase)
         return None
 
@@ -120,6 +125,6 @@ class Resolver:
         return self._kept(text) if len(text) <= LONGEST_KEPT else self._read(text)
 
     def _read(self, text: str) -> Prompt:
-        digest = prompt_hash(text)
+        digest = prompt_hash(text) if len(text) <= LONGEST_HASHED else ""
         rules = tuple(rule for rule in self._rules if rule.fits_system(text))
         return Prompt(digest, self._by_hash.get(digest, "") if digest else "", rules)

@@ -103,3 +103,18 @@ def test_the_lines_of_a_bill_add_up_to_its_cost(extras: tuple[Extra, ...]) -> No
         assert told["web_searches"] == "0.01 each"
         assert told["output_image, beyond output"] == "28"
         assert told["output by tiny, beyond output"] == "-1"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("header", "task 'faq' (named by the header)"),
+        ("system_prompt", "task 'faq' (told by its system prompt)"),
+        ("rule", "task 'faq' (told by a rule)"),
+        ("centroid", "task 'faq' (told by examples)"),
+    ],
+)
+def test_it_is_said_what_the_task_was_told_by(source: str, words: str) -> None:
+    tags = Tags(tenant="acme", key_id="app", feature="search", task="faq")
+
+    assert words in " ".join(tell(example_record("r", tags=tags, task_source=source)))

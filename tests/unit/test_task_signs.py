@@ -12,7 +12,7 @@ from router_policies.languages import LANGUAGES, language_of
 from router_policies.patterns import MOST_STEPS, BadPattern, head, searcher
 from router_policies.prompthash import normalised, prompt_hash
 from router_policies.signals import Signals
-from router_policies.tasks import LONGEST_KEPT, UNRESOLVED, Classifier, Guess, Resolver
+from router_policies.tasks import LONGEST_HASHED, LONGEST_KEPT, UNRESOLVED, Classifier, Guess, Resolver
 
 SORTING = "You sort support tickets."
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
@@ -246,3 +246,19 @@ def test_a_pattern_that_would_make_others_backtrack_for_ever_does_not_here() -> 
 def test_a_sentence_is_known_by_its_letters_or_its_small_words(text: str, language: str) -> None:
     assert language_of(text) == language
     assert language in (*LANGUAGES, "")
+
+
+def test_a_prompt_too_long_to_be_hashed_has_none_and_its_rules_still_hold() -> None:
+    text = "You sort" + " " * LONGEST_HASHED
+
+    resolver = Resolver([task("sorting", TaskRule(system_prefix="You sort"), prompts=(text,))])
+
+    assert resolver.prompt(seen(body(system=text))).hash == ""
+    assert resolve(resolver, body(system=text)) == ("sorting", "rule")
+
+
+def test_a_long_system_prompt_does_not_hide_from_the_classifier_what_the_user_says() -> None:
+    found = seen(body("What is 1 + 1?", "word " * 10_000)).text
+
+    assert found.endswith("\nWhat is 1 + 1?")
+    assert len(found) < 5_000
