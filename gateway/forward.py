@@ -172,11 +172,12 @@ class Forwarder:
         except BaseException:
             passage.leave()
             raise
-        if response.status not in _TRY_ELSEWHERE:
+        status = response.status
+        if status < 500 and status not in _TRY_ELSEWHERE:
             passage.answer()
         else:
-            wait_s = wait_of(response.headers, self._clock.wall_ns()) if response.status == TOO_MANY else None
-            passage.fail(_fault_at(response.status, wait_s), f"http_{response.status}", wait_s)
+            wait_s = wait_of(response.headers, self._clock.wall_ns()) if status == TOO_MANY else None
+            passage.fail(_fault_at(status, wait_s), f"http_{status}", wait_s)
         return Watched(response, passage)
 
     def _note(self, attempts: list[Attempt], place: Deployment, status: int, error: str, started: float) -> None:

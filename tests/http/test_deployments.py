@@ -54,6 +54,17 @@ async def test_one_failed_call_takes_nobody_out_and_five_in_a_row_do() -> None:
     assert {record.status for record in stair.records} == {200}
 
 
+async def test_a_status_that_is_not_tried_elsewhere_counts_all_the_same() -> None:
+    stair = barn(1, 1)
+    farm = farm_of(stair)
+    farm.says["p0/small-model"] = plain({"error": {"message": "a timeout behind it: it may be billed"}}, 524)
+
+    for _ in range(20):
+        await ask(stair)
+
+    assert [record.status for record in stair.records].count(524) == farm.sent["p0/small-model"] == 5
+
+
 async def test_only_one_call_tries_whether_a_deployment_has_recovered() -> None:
     stair = barn(1, 1)
     farm = farm_of(stair)
