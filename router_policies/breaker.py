@@ -52,7 +52,7 @@ class BreakerRules:
     window_s: float = 30.0
     least_calls: int = 20
     cooldown_s: float = 30.0
-    longest_s: float = 300.0
+    longest_s: float = 120.0
 
     def cooldown(self, openings: int) -> float:
         """Seconds for which a breaker stays open that has opened so often, 1 or more, without a recovery between."""

@@ -234,7 +234,7 @@ class BreakerForm(Form):
         20, "Calls in the window below which the share says nothing."
     )
     longest: Annotated[float, scalars.duration("0s", "1d")] = setting(
-        "5m",
+        "2m",
         "Longest that it is left out at a time: upstream.cooldown doubles up to it, and it bounds what a provider "
         "asks for.",
     )
