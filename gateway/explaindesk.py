@@ -125,7 +125,7 @@ class ExplainDesk:
         resolution = await asyncio.to_thread(_resolve, request, call, key, feature, generation)
         task = known_task(resolution.task, resolution.source, generation.catalog)
         if task is None:
-            resolution = Resolution("", "default", resolution.rule)
+            resolution = Resolution("", resolution.source, resolution.rule)
         ladder = self._ladder(generation, feature, task)
         place = generation.destinations.find(call, feature, task).deployments[0]
         input_tokens = await estimated_input(call, model=place.model)
