@@ -13,7 +13,7 @@ from farthing.catalog import Feature
 from farthing.money import ZERO, Nano
 from farthing.record import CacheOutcome
 from farthing.tags import CACHE, SHADOW
-from gateway.asides import feature_of
+from gateway.asides import OF_CACHES, feature_of
 from gateway.cachedesk import CacheRules
 from ledger.database import Database
 from ledger.promptsavings import PromptSavings, prompt_savings
@@ -206,9 +206,13 @@ def _uses_prompt_caches(rows: Iterable[SpendRow]) -> bool:
 
 
 def _costs(asides: Iterable[SpendRow]) -> dict[str, Nano]:
-    """What the gateway's own calls cost by the feature that they were made for; under "" where none is named."""
+    """What the gateway's own calls for the caches cost by the feature that they were made for; under "" where none is
+    named."""
     costs: dict[str, Nano] = {}
     for row in asides:
+        purpose, named, _ = row.keys[0].partition(":")
+        if named and purpose not in OF_CACHES:
+            continue
         feature = feature_of(row.keys[0])
         costs[feature] = Nano(costs.get(feature, ZERO) + row.cost)
     return costs

@@ -1,7 +1,7 @@
 """Mix: what the traffic of a period would cost on each tier, and what it would take to find out which could answer."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -30,6 +30,9 @@ DAY_NS: Final = 86_400 * 10**9
 MONTH_DAYS: Final = 30
 MAX_AGE_S: Final = 14 * 86_400
 """After so many seconds a pass is to be tried again where nothing else is said: names of models move."""
+FindingOut = Callable[[str, str], str]
+"""By feature and task the name of that by which it is found out which tier is good enough (evals, live grading, shadow
+calls); empty for any other traffic."""
 _ANSWERING: Final = (Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES)
 _HITS: Final = tuple(outcome.value for outcome in CacheOutcome if outcome.is_hit)
 _NO_TOKENS: Final = Usage(source=UsageSource.COMPUTED)
@@ -107,7 +110,7 @@ class Proposal:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Net:
     """What routing has saved so far, nano-dollars: `avoided` is what the reference tiers would have cost more for the
-    same tokens, `spent` what finding out has cost: evals, live grading, shadow calls, by the feature that bears it."""
+    same tokens, `spent` what finding out has cost, by what it was for."""
 
     avoided: Nano
     spent: Mapping[str, Nano]
@@ -153,12 +156,11 @@ def review(
     evidence: Evidence,
     *,
     span_ns: int,
-    own: Sequence[str],
+    finding: FindingOut,
 ) -> Mix:
-    """The review of rows by BY, received in `span_ns`. `own` are the features to which the gateway books what finding
-    out costs; their requests are nobody's traffic."""
+    """The review of rows by BY, received in `span_ns`. What finding out costs is nobody's traffic."""
     rows = list(rows)
-    fold = _Fold(catalog, price_of, (*own, SHADOW, CACHE))
+    fold = _Fold(catalog, price_of, finding)
     for row in rows:
         fold.add(row)
     days = Fraction(max(span_ns, 1), DAY_NS)
@@ -168,9 +170,17 @@ def review(
         proposals=tuple(_proposals(fold, catalog, evidence, days)),
         net=Net(
             avoided=Nano(sum(row.avoided_routing for row in rows)),
-            spent={name: Nano(sum(row.cost for row in rows if row.keys[0] == name)) for name in own},
+            spent=_spent(rows, finding),
         ),
     )
+
+
+def _spent(rows: Iterable["SpendRow"], finding: FindingOut) -> dict[str, Nano]:
+    spent: dict[str, Nano] = {}
+    for row in rows:
+        if name := finding(row.keys[0], row.keys[1]):
+            spent[name] = Nano(spent.get(name, 0) + row.cost)
+    return spent
 
 
 @dataclass(slots=True)
@@ -202,14 +212,15 @@ class _Fold:
 
     catalog: Catalog
     price_of: PriceOf
-    own: Sequence[str]
+    finding: FindingOut
     served: dict[tuple[str, str, str], _Served] = field(default_factory=dict)
     rest: dict[tuple[str, str], _Rest] = field(default_factory=lambda: defaultdict(_Rest))
 
     def add(self, row: "SpendRow") -> None:
         """Count one row."""
         feature, task, tier, endpoint, _, cache = row.keys
-        if endpoint not in _ANSWERING or feature in self.own:
+        own = feature in (SHADOW, CACHE) or self.finding(feature, task)
+        if endpoint not in _ANSWERING or own:
             rest = self.rest[feature, task]
             rest.requests, rest.cost = rest.requests + row.requests, rest.cost + row.cost
         elif cache in _HITS or not _has_tokens(row.usage):

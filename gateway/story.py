@@ -94,8 +94,10 @@ def _own(record: Record) -> str:
     """What a call of the gateway's own was for; empty for a client's."""
     tags = record.tags
     purpose, _, feature = tags.task.partition(":")
-    if tags.feature not in (SHADOW, CACHE) or tags.key_id != tags.feature or purpose not in _PURPOSES:
+    if tags.feature not in (SHADOW, CACHE) or tags.key_id != tags.feature or not feature:
         return ""
+    if purpose not in _PURPOSES:
+        return f"The gateway asked on its own account, to know how good the tiers are for feature '{feature}'."
     what = f"{_PURPOSES[purpose]} of feature '{feature}'"
     return f"The gateway asked on its own account: {what}, whose cache bears the cost."
 

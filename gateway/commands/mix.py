@@ -9,6 +9,7 @@ import typer
 
 from farthing.errors import ConfigError
 from farthing.money import format_usd
+from farthing.tags import SHADOW
 from gateway.commands.report import Format, as_csv
 from gateway.commands.surroundings import (
     CLOCK,
@@ -25,7 +26,7 @@ from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
     from evals.gate import Rule
-    from gateway.mix import Line, Mix, Proposal
+    from gateway.mix import FindingOut, Line, Mix, Proposal
     from gateway.settings import Settings
 
 MOST_GROUPS: Final = 100_000
@@ -74,9 +75,22 @@ def report_mix(
             **({} if settings.evals.valid_for_s is None else {"valid_for_s": settings.evals.valid_for_s}),
         ),
         span_ns=until_ns - since_ns,
-        own=(settings.evals.feature,),
+        finding=finding_out(settings.evals.feature),
     )
     _write(found, format_, [tier.name for tier in settings.catalog.tiers])
+
+
+def finding_out(evals: str) -> "FindingOut":
+    """What is booked to the feature of evals, and what the gateway asks on its own account for no cache."""
+    from gateway.asides import OF_CACHES
+
+    def name(feature: str, task: str) -> str:
+        purpose, named, _ = task.partition(":")
+        if feature == SHADOW and named and purpose not in OF_CACHES:
+            return purpose
+        return feature if feature == evals else ""
+
+    return name
 
 
 def _suites(settings: "Settings") -> "dict[str, tuple[str, Rule]]":
@@ -196,7 +210,7 @@ def _worth(one: "Proposal") -> str:
 
 
 def _closing(found: "Mix") -> list[str]:
-    spent = ", ".join(f"{format_usd(amount)} USD of {name}" for name, amount in found.net.spent.items())
+    spent = ", ".join(f"{format_usd(amount)} USD of {name}" for name, amount in found.net.spent.items()) or "nothing"
     return [
         f"Routing has saved {format_usd(found.net.saved)} USD net in these {float(found.days):.1f} days: "
         f"{format_usd(found.net.avoided)} USD that the reference tiers would have cost more for the same tokens, "

@@ -10,6 +10,7 @@ from farthing.record import CacheOutcome, Outcome, Record
 from farthing.tags import Tags
 from farthing.usage import Usage
 from farthing.value import changed
+from gateway.commands.mix import finding_out
 from gateway.mix import BY, Evidence, review
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
@@ -59,7 +60,7 @@ def test_the_actual_cost_of_a_mix_is_the_total_of_the_report(engine: Engine) -> 
             lambda place: pricing.price(place, NOW_NS),
             Evidence(scorecards=(), demotions=(), suites={}, now_ns=NOW_NS),
             span_ns=until_ns - since_ns,
-            own=("evals",),
+            finding=finding_out("evals"),
         )
 
         whole = reports.totals(engine.database, since_ns=since_ns, until_ns=until_ns)

@@ -139,6 +139,12 @@ async def test_a_client_that_names_the_shadow_feature_is_no_cost_of_the_cache(en
     assert books.whole.own_cost == 750_000
 
 
+async def test_what_grades_tiers_is_no_cost_of_the_cache(engine: Engine) -> None:
+    books = await books_of(engine, [*TRAFFIC, aside("live", "live:search", 5_000_000)])
+
+    assert books.whole.own_cost == 750_000
+
+
 async def test_embeddings_stand_apart_with_what_was_known_in_part(engine: Engine) -> None:
     vectors = {"tags": tagged("mail"), "endpoint": "embeddings"}
     partial = {"cache": CacheOutcome.PARTIAL, "avoided_cache": Nano(30_000), "inputs": 10, "inputs_sent": 3}

@@ -78,7 +78,7 @@ def test_the_mix_comes_as_json_and_csv(folder: Path) -> None:
     assert found["net"] == {
         "saved_usd": "0.005000000",
         "avoided_usd": "0.005000000",
-        "spent_usd": {"evals": "0.000000000"},
+        "spent_usd": {},
     }
     assert [line["feature"] for line in lines] == ["search", "total"]
     assert lines[1]["all on small"] == "0.000140000"

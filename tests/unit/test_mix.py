@@ -14,6 +14,7 @@ from farthing.catalog import Catalog, Deployment, Feature, PriceOverride, Provid
 from farthing.money import Nano, nano_from_usd
 from farthing.routing import Demotion, Scorecard, Verdict
 from farthing.usage import Usage
+from gateway.commands.mix import finding_out
 from gateway.mix import Evidence, Mix, Proposal, review
 from gateway.pricing import Pricing
 from ledger.prices import PriceBook
@@ -90,7 +91,9 @@ def mix(
 ) -> Mix:
     pricing = Pricing(PriceBook(PRICES), catalog)
     known = Evidence(scorecards=cards, **({"demotions": (), "suites": {}, "now_ns": NOW_NS} | evidence))
-    return review(rows, catalog, lambda place: pricing.price(place, NOW_NS), known, span_ns=span_ns, own=("evals",))
+    return review(
+        rows, catalog, lambda place: pricing.price(place, NOW_NS), known, span_ns=span_ns, finding=finding_out("evals")
+    )
 
 
 def proposals(found: Mix) -> dict[str, Proposal]:
@@ -248,7 +251,10 @@ def test_net_savings_are_what_was_avoided_less_what_finding_out_has_cost() -> No
         [
             row(tier="small", avoided_routing=Nano(1_000)),
             row(keys=("evals", "faq", "small", "chat/completions", "success", "miss"), cost=Nano(300)),
+            row(keys=("farthing-shadow", "live:search", "large", "chat/completions", "success", "miss"), cost=Nano(50)),
+            row(keys=("farthing-shadow", "judge:search", "", "chat/completions", "success", "miss"), cost=Nano(7)),
         ]
     )
 
-    assert (found.net.avoided, found.net.spent, found.net.saved) == (1_000, {"evals": 300}, 700)
+    assert (found.net.avoided, found.net.spent, found.net.saved) == (1_000, {"evals": 300, "live": 50}, 650)
+    assert found.actual == 1_400_000_000 + 357

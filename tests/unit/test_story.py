@@ -37,6 +37,7 @@ def test_a_refusal_names_the_budget_and_its_scope() -> None:
             "what the model would have said, to compare it with a cached answer of feature 'search'",
         ),
         (SHADOW, "judge:search", "whether two answers say the same, one of them a cached one of feature 'search'"),
+        (SHADOW, "live:search", "to know how good the tiers are for feature 'search'."),
         (CACHE, "embed:search", "for the vector of a question of feature 'search', whose cache bears the cost."),
     ],
 )
