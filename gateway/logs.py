@@ -132,6 +132,8 @@ def _members(record: Record, level: Level) -> dict[str, Any]:
         "seconds": record.seconds,
         "first_byte_seconds": record.first_byte_seconds,
     }
+    if tags.task:
+        members["task_source"] = record.task_source
     if tags.run:
         members["run"] = tags.run
     if record.error_code:

@@ -80,3 +80,13 @@ def test_a_closed_stream_loses_the_line_and_not_the_request() -> None:
 def test_printable_leaves_printable_text_alone() -> None:
     assert printable("a b~") == "a b~"
     assert printable("é") == "\\xe9"
+
+
+def test_a_call_with_a_task_says_what_it_was_told_by() -> None:
+    tags = Tags(tenant="acme", key_id="k1", feature="search", task="faq")
+
+    [told] = lines_of(Level.INFO, tags=tags, task_source="rule")
+    [none] = lines_of(Level.INFO, tags=Tags(tenant="acme", key_id="k1", feature="search"), task_source="default")
+
+    assert (told["task"], told["task_source"]) == ("faq", "rule")
+    assert "task_source" not in none
