@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,8 @@ class Located:
     @property
     def place(self) -> str:
         """`file:line: field`, for a message."""
-        return f"{self.file}:{self.line}: {self.field}" if self.field else f"{self.file}:{self.line}"
+        field = self.field if self.field.isprintable() else ascii(self.field)
+        return f"{self.file}:{self.line}: {field}" if field else f"{self.file}:{self.line}"
 
 
 @dataclass(slots=True)
@@ -137,6 +139,8 @@ def _no_constant(name: str) -> NoReturn:
 
 def _spread(value: Any, at: Located) -> Located:
     """The value with every part located where the whole stands."""
+    if isinstance(value, str):
+        value = _unicode(value, at)
     if isinstance(value, Mapping):
         value = {name: _spread(child, _inside(at, str(name))) for name, child in value.items()}
     elif isinstance(value, list):
@@ -146,6 +150,18 @@ def _spread(value: Any, at: Located) -> Located:
 
 def _inside(at: Located, name: str) -> Located:
     return Located(None, at.file, at.line, f"{at.field}.{name}".lstrip("."))
+
+
+def _unicode(text: str, at: Located) -> str:
+    """The text with the pairs of surrogates joined by which JSON escapes what lies beyond 16 bits. Raises ConfigError
+    for half a pair: no file and no request can hold it."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16") if _SURROGATE.search(text) else text
+    except UnicodeDecodeError:
+        fail(at, "holds half of a surrogate pair, which is no character: write the character itself")
+
+
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 class _Builder:
@@ -170,7 +186,8 @@ class _Builder:
         if isinstance(node, SequenceNode):
             return [self.build(child, f"{at.field}[{index}]") for index, child in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        return self._loader.construct_object(node)
+        value = self._loader.construct_object(node)
+        return _unicode(value, at) if isinstance(value, str) else value
 
     def _mapping(self, pairs: Sequence[tuple[Node, Node]], at: Located) -> dict[str, Located]:
         found: dict[str, Located] = {}

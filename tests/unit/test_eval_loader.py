@@ -595,3 +595,22 @@ def test_the_packaged_suites_load_and_a_constant_answer_fails_them(name: str, it
 def test_an_unknown_suite_name_is_answered_with_the_packaged_ones() -> None:
     with pytest.raises(ConfigError, match="give a file, or one of arithmetic, sentiment"):
         find_suite("sentimental")
+
+
+def test_a_character_beyond_16_bits_may_be_escaped_as_json_does(tmp_path: Path) -> None:
+    text = json.dumps({"task": "t", "bar": 0.9, "reference": "a", "candidates": ["b"], "prompts": ["{{q}}"]})
+    row = json.dumps({"vars": {"q": "🙂"}, "assert": [{"type": "contains", "value": "x"}]})
+
+    (whole,) = load(tmp_path, text[:-1] + f', "tests": [{row}]}}', "suite.json").items
+    (lines,) = load(tmp_path, f"{text}\n{row}\n", "suite.jsonl").items
+
+    assert r"\ud83d" in row
+    assert whole.messages == lines.messages == ({"role": "user", "content": "🙂"},)
+
+
+@pytest.mark.parametrize("name", ["suite.json", "suite.jsonl"])
+def test_half_a_character_is_told_with_its_place(tmp_path: Path, name: str) -> None:
+    text = '{"task": "t", "prompts": ["\\ud83d"]}'
+
+    assert "prompts" in findings(tmp_path, text, name)[0]
+    assert "holds half of a surrogate pair" in findings(tmp_path, text, name)[0]
