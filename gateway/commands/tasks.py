@@ -55,6 +55,7 @@ def tasks_list(
 ) -> None:
     """System prompts that no task claims, by hash, the most frequent first; their texts are never kept."""
     import json
+    import sqlite3
 
     from gateway.files import Files
     from gateway.promptbook import read_prompts
@@ -62,7 +63,11 @@ def tasks_list(
 
     settings = load_settings(config)
     path = Files.below(data_dir or settings.data_dir).prompts
-    rows = [prompt_members(one) for one in read_prompts(path, claimed_prompts(settings.catalog))]
+    try:
+        found = read_prompts(path, claimed_prompts(settings.catalog))
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}): it only holds counts, delete it.") from None
+    rows = [prompt_members(one) for one in found]
     if format_ is Format.JSON:
         typer.echo(json.dumps({"prompts": rows}, indent=2))
         return

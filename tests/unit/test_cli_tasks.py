@@ -79,3 +79,10 @@ def test_the_list_has_what_no_task_claims(tmp_path: Path, config: Path) -> None:
     assert [(row["hash"], row["requests"]) for row in rows] == [(PREFIX + OTHER, 1)]
     assert rows[0]["first_seen"] == rows[0]["last_seen"] == "2001-09-09T01:46:40+00:00"
     assert csv.splitlines()[0] == "hash,feature,requests,first_seen,last_seen,suggested_task"
+
+
+def test_a_file_of_counts_that_was_spoilt_is_a_clear_error(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tasks.db").write_bytes(b"no database" * 100)
+
+    assert "cannot be read (DatabaseError): it only holds counts" in run("tasks", "list", "--config", config, code=2)

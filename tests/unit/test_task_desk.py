@@ -225,3 +225,20 @@ async def test_prompts_that_nobody_claims_are_counted_with_the_task_that_their_r
 
     found = {one.hash: one.task for one in read_prompts(tmp_path / "tasks.db")}
     assert found == {prompt_hash("add"): SUMS, prompt_hash("Quagga!"): ""}
+
+
+async def test_counts_that_cannot_be_written_are_lost_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    desk = TaskDesk(tmp_path / "file" / "tasks.db")
+    assert desk.prompts is not None
+
+    with caplog.at_level(logging.WARNING):
+        for at_ns in (1, 2):
+            desk.prompts.note("aa", "chat", at_ns)
+            await desk.flush()
+    await desk.close()
+
+    assert [record.getMessage() for record in caplog.records] == ["system prompts are not counted (FileExistsError)"]
+    assert desk.unclaimed() == []
