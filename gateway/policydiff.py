@@ -1,12 +1,12 @@
 """Policy diff: the same calls through two configurations: cost, mix, changed routes, and what may go wrong."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from farthing.catalog import Deployment
 from farthing.errors import UnpricedModel
-from farthing.money import Nano
+from farthing.money import ZERO, Nano
 from farthing.record import Record
 from farthing.routing import Scorecard
 from farthing.usage import TOKEN_CLASSES
@@ -20,12 +20,15 @@ from router_policies.standing import card_of
 @dataclass(slots=True)
 class Sums:
     """Calls: how many, those of them that a cache answered, and what the others cost on the old and on the new side,
-    nano-dollars. `unpriced` of them are in neither cost: no tokens are known, or no price on one of the sides."""
+    nano-dollars. Of a cascade that is the first answer; `old_more` and `new_more` are what second ones would add if
+    every first one failed its check. `unpriced` calls are in no cost: no tokens are known, or no price on one side."""
 
     requests: int = 0
     hits: int = 0
     old: int = 0
     new: int = 0
+    old_more: int = 0
+    new_more: int = 0
     unpriced: int = 0
 
     def add(self, other: "Sums") -> None:
@@ -141,17 +144,19 @@ class Comparison:
             return Sums(requests=1, hits=1)
         if not any(getattr(record.usage, name) for name in TOKEN_CLASSES):
             return Sums(requests=1, unpriced=int(bool(record.cost)))
-        costs = self._cost(record, old), self._cost(record, new)
-        if costs[0] is None or costs[1] is None:
+        costs = [self._cost(record, places) for side in (old, new) for places in (side.places, side.behind)]
+        if None in costs:
             return Sums(requests=1, unpriced=1)
-        return Sums(requests=1, old=costs[0], new=costs[1])
+        first_old, more_old, first_new, more_new = (cost or 0 for cost in costs)
+        return Sums(requests=1, old=first_old, old_more=more_old, new=first_new, new_more=more_new)
 
-    def _cost(self, record: Record, landing: Landing) -> Nano | None:
-        if landing.is_refused:
-            return Nano(0)
+    def _cost(self, record: Record, places: Sequence[Deployment]) -> Nano | None:
+        """Nothing at nobody, as where a call is refused."""
+        if not places:
+            return ZERO
         extras = [(extra.name, extra.quantity) for extra in record.extras if extra.name not in TOKEN_CLASSES]
         cost = partial(price_at, usage=record.usage, extras=extras, seconds=upstream_seconds(record))
-        return mean_cost(landing.places, self._price_of(), cost)
+        return mean_cost(places, self._price_of(), cost)
 
     def _price_of(self) -> PriceOf:
         """One price book for both sides, so that a difference is that of routes: the new one's, and the old one's for
@@ -222,12 +227,15 @@ def _quality(groups: Iterable[Group], side: Side) -> Quality:
 
 
 def shift_of(group: Group, side: Side) -> Shift | None:
-    """By how much the score of a group's calls is expected to change; None where no two scorecards of one suite tell.
+    """By how much the score of a group's calls is expected to change; None where no two scorecards of one suite tell,
+    and of a cascade, whose answers are of both tiers.
+
     The paired difference where one of the tiers was the other's reference, else that of their scores; the interval is
-    that of unpaired scores, which is the wider one."""
+    that of unpaired scores, which is the wider one.
+    """
     feature = side.generation.feature(group.feature)
     task = side.generation.catalog.tasks.get(group.new.task)
-    if task is None or not (group.old.tier and group.new.tier):
+    if task is None or not (group.old.tier and group.new.tier) or group.old.behind or group.new.behind:
         return None
     cards = side.generation.destinations.question(feature, task).scorecards
     old, new = card_of(cards, task.name, group.old.tier), card_of(cards, task.name, group.new.tier)

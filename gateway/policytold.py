@@ -152,6 +152,8 @@ class Told:
                 "old_usd": format_usd(total.old),
                 "new_usd": format_usd(total.new),
                 "difference_usd": format_usd(total.delta),
+                "old_cascades_usd_at_most": format_usd(total.old_more),
+                "new_cascades_usd_at_most": format_usd(total.new_more),
             },
             "mix": [
                 {

@@ -30,7 +30,8 @@ class Landing:
     """Where a call goes; a side gives the same object for the same answer.
 
     `label` names it for people: a tier, `model NAME` outside of all tiers, or REFUSED, with the reason in `why`.
-    `places` are the tier's own deployments, `reach` how many may be tried in all, those of its fallbacks included.
+    `places` are the tier's own deployments, `behind` those that are asked where the answer of a cascade fails its
+    check, `reach` how many may be tried in all, those of fallbacks included.
     `is_unproven`: the tier is cheaper than the trusted one and has no valid pass for the task. `is_told_by_body`: the
     task is the one that the row has, since the body told it.
     """
@@ -40,6 +41,7 @@ class Landing:
     tier: str = ""
     why: str = ""
     places: tuple[Deployment, ...] = ()
+    behind: tuple[Deployment, ...] = ()
     reach: int = 0
     is_unproven: bool = False
     is_told_by_body: bool = False
@@ -136,13 +138,15 @@ class Side:
 
     def _described(self, destination: Destination, feature: Feature, task: Task | None, told_by_body: bool) -> Landing:
         name = destination.tier or f"model {destination.deployments[0].name}"
+        behind = destination.escalation
         return Landing(
-            label=name,
+            label=f"{name}, then {behind.tier}" if behind else name,
             task=task.name if task else "",
             tier=destination.tier,
             why=destination.reason,
-            places=destination.pools[0].deployments if destination.pools else destination.deployments,
-            reach=len(destination.deployments),
+            places=_own(destination),
+            behind=_own(behind) if behind else (),
+            reach=len(destination.deployments) + (len(behind.deployments) if behind else 0),
             is_unproven=destination.is_routed and self._is_unproven(destination.tier, feature, task),
             is_told_by_body=told_by_body,
         )
@@ -162,6 +166,11 @@ class Side:
 
 class _Gone(Exception):
     """The configuration does not have it."""
+
+
+def _own(destination: Destination) -> tuple[Deployment, ...]:
+    """The deployments of its tier, without those of fallbacks."""
+    return destination.pools[0].deployments if destination.pools else destination.deployments
 
 
 def call_of(record: Record) -> Call:

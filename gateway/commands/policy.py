@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from farthing.errors import InvalidParameter
+from farthing.money import format_usd
 from gateway.commands.surroundings import CLOCK, DataOption, environment, ledger_of, print_table
 from gateway.files import Files
 from gateway.logs import printable
@@ -102,6 +103,11 @@ def _notes(diff: "PolicyDiff", before: "Settings", after: "Settings", *, archive
         "Calls that no tier was asked for stay with what they named; what a budget lowers is not replayed, "
         "nor is what would be served from a cache.",
     ]
+    if diff.total.old_more or diff.total.new_more:
+        notes.append(
+            "Cascades are priced as if no answer failed its check. If all of them did, the old configuration would "
+            f"cost {format_usd(diff.total.old_more)} USD more, the new one {format_usd(diff.total.new_more)} USD."
+        )
     if diff.told_by_body:
         notes.append(
             f"{diff.told_by_body:,} calls keep the task that the ledger has for them: it was told by the request's "

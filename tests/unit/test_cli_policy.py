@@ -78,6 +78,8 @@ def test_the_same_for_machines(folder: Path) -> None:
         "old_usd": "0.002800000",
         "new_usd": "0.000280000",
         "difference_usd": "-0.002520000",
+        "old_cascades_usd_at_most": "0.000000000",
+        "new_cascades_usd_at_most": "0.000000000",
     }
     assert (found["requests"]["replayed"], found["requests"]["hits"]) == (3, 1)
     assert [(one["from"], one["to"], one["requests"]) for one in found["changed"]] == [("large", "small", 3)]

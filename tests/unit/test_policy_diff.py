@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from farthing.catalog import Catalog, Deployment, Feature, VirtualKey
+from farthing.catalog import Catalog, Deployment, Feature, PolicyRule, VirtualKey
 from farthing.money import Nano
 from farthing.record import CacheOutcome, Outcome, Record
-from farthing.routing import Scorecard
+from farthing.routing import Scorecard, Verdict
 from farthing.tags import Tags
 from farthing.usage import Usage
 from gateway.cachedesk import CacheRules
@@ -243,3 +243,17 @@ def test_models_that_callers_name_stay_where_they_are() -> None:
 
     assert found.moved == ()
     assert found.total.new == 2_800_000
+
+
+def test_a_cascade_costs_its_first_answer_and_says_what_second_ones_would_add() -> None:
+    rule = PolicyRule(kind="cascade", tier="small")
+    cascade = with_features(BASE, search=Feature(name="search", task="faq", policy="cascade", rule=rule))
+
+    undecided = replace(PASSED, verdict=Verdict.UNDECIDED)
+
+    found = diff([row()], generation(cards=(REFERENCE,)), generation(cascade, (REFERENCE, undecided)))
+
+    assert [group.new.label for group in found.groups] == ["small, then large"]
+    assert (found.total.new, found.total.new_more) == (140_000, 1_400_000)
+    assert found.quality.unknown == 1
+    assert [risk.kind for risk in found.risks] == ["unproven"]
