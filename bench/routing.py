@@ -16,6 +16,8 @@ from bench.routing_cost import NOTE as COST_NOTE
 from bench.routing_cost import cost_figures
 from bench.routing_drift import NOTE as DRIFT_NOTE
 from bench.routing_drift import drift_figures
+from bench.routing_gaming import NOTE as GAMING_NOTE
+from bench.routing_gaming import gaming_figures
 from bench.routing_gate import (
     ERROR_NOTE,
     GATE_NOTE,
@@ -51,6 +53,7 @@ PARTS: Final[dict[str, Part]] = {
     "tasks": Part("Routing: requests told by examples", task_figures, TASKS_NOTE),
     "cost": Part("Routing: what it costs a request", lambda _: cost_figures(), COST_NOTE),
     "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
+    "gaming": Part("Routing: flattered judges and broken deployments", gaming_figures, GAMING_NOTE),
     "promotion": Part("Routing: what promotion by evals saves", promotion_figures, PROMOTION_NOTE),
     "gate": Part("Routing: whom the gate promotes, and with how many items", gate_figures, GATE_NOTE),
     "gate_error": Part("Routing: false promotions where they are easiest", error_figures, ERROR_NOTE),

@@ -47,6 +47,7 @@ LEARNED: Final = 50
 """Answers that show which revisions are usual, where the scorecard does not know them."""
 EAGER: Final = 10
 """By so much the share that is graded is larger until a period is over."""
+FEW_TOKENS: Final = 32
 PENDING_MAX: Final = 10_000
 CHECKS_MARGIN: Final = 0.02
 CHECKS_PERIOD: Final = 500
@@ -166,7 +167,7 @@ class LiveGrading:
         if call.endpoint is Endpoint.EMBEDDINGS:
             return
         if len(post.checks) < PENDING_MAX:
-            post.checks.append(0.0 if fault_of(post.task.check, call.body, answer) else 1.0)
+            post.checks.append(0.0 if _is_faulty(post.task, call, answer) else 1.0)
         if post.rule.revisions:
             self._note_revision(post, answer)
         if _draw(call) < post.share and self._asides.may(runtime):
@@ -323,6 +324,13 @@ def _alarm_of(post: Post, standings: Iterable[Standing]) -> Alarm | None:
         bound=watch.bound,
         graded=watch.graded,
     )
+
+
+def _is_faulty(task: Task, call: Call, answer: Mapping[str, Any]) -> bool:
+    """Whether anything is wrong with the answer that can be seen without a model. Where the client wants a few tokens
+    only, such as those of a label, they are expected to be cut there."""
+    fault = fault_of(task.check, call.body, answer)
+    return bool(fault) and not (fault == "length" and (call.output_cap or FEW_TOKENS) < FEW_TOKENS)
 
 
 def _draw(call: Call) -> float:

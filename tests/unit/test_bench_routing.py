@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import routing
+from bench import routing, routing_gaming
 from bench.routing import HOME, table
 from bench.routing_curves import curve
 from bench.routing_drift import DETECTORS
@@ -122,3 +122,17 @@ def test_drift_is_seen_sooner_than_by_the_detector_that_ours_replaces() -> None:
 
     assert ours < 0.8 * theirs
     assert max(false) < 0.02
+
+
+def test_a_flattered_judge_may_not_decide_and_a_broken_deployment_loses_its_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routing_gaming, "RUNS", 8)
+
+    shares = {row["what"]: row["share, %"] for row in routing_gaming.gaming_figures()}
+
+    assert shares["constant answer: promoted by the gate alone"] == 100
+    assert shares["constant answer: its judge may decide"] == 0
+    assert shares["constant answer: promoted, outputs compared"] == 0
+    assert shares["broken deployment: promoted"] == 0
+    assert shares["then it breaks: demoted"] == 100
