@@ -29,7 +29,7 @@ def wait_of(headers: Mapping[str, str], now_ns: int) -> float | None:
 def _until(date: str, now_ns: int) -> float | None:
     try:
         moment = parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
     return max(moment - now_ns / 1e9, 0.0)
 
