@@ -138,13 +138,23 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownSuite:
+    """A suite that could be run: its name, what it holds candidates to, and the seconds after which a pass of it has to
+    be renewed (None: it does not say)."""
+
+    name: str
+    rule: Rule
+    valid_for_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of tiers and tasks at `now_ns`. `suites` are those that could be run, by task: name and rule.
-    `valid_for_s`: seconds after which a pass has to be renewed."""
+    """What is known of tiers and tasks at `now_ns`. `suites` by the task and the tier that they try; `valid_for_s` is
+    that of a pass whose suite does not say it."""
 
     scorecards: tuple[Scorecard, ...]
     demotions: tuple[Demotion, ...]
-    suites: Mapping[str, tuple[str, Rule]]
+    suites: Mapping[tuple[str, str], KnownSuite]
     now_ns: int
     valid_for_s: int = MAX_AGE_S
 
@@ -362,15 +372,15 @@ def _proposal(
 ) -> Proposal | None:
     if traffic is None or traffic.now <= traffic.on_it:
         return None
-    name, rule = evidence.suites.get(task.name) or ("", needed_for(task))
-    least = least_items(rule)
+    suite = evidence.suites.get((task.name, tier.name)) or KnownSuite(name="", rule=needed_for(task))
+    least = least_items(suite.rule)
     items = least or 0
     per_item = Fraction(traffic.on_it, traffic.requests)
     reference = Fraction(traffic.on_reference or 0, traffic.requests)
-    most = max(rule.items, items)
+    most = suite.rule.items if suite.name else items
     saving, requests = Fraction(traffic.now - traffic.on_it), Fraction(traffic.requests)
-    until_renewal = Fraction(evidence.valid_for_s, 86_400) / days
-    can_pass = least is not None and (not name or least <= rule.items)
+    until_renewal = Fraction(suite.valid_for_s or evidence.valid_for_s, 86_400) / days
+    can_pass = least is not None and least <= most
     return Proposal(
         task=task.name,
         tier=tier.name,
@@ -379,7 +389,7 @@ def _proposal(
         requests=round(requests * MONTH_DAYS / days),
         saving=Nano(round(saving * MONTH_DAYS / days)),
         trial=Trial(
-            suite=name,
+            suite=suite.name,
             least=least,
             most=most,
             candidate=Nano(round(per_item * items)),

@@ -1,7 +1,7 @@
 """Mix: the review of what the traffic would cost on each tier, printed."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -25,8 +25,8 @@ from gateway.logs import printable
 from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
-    from evals.gate import Rule
-    from gateway.mix import FindingOut, Line, Mix, Proposal
+    from evals.suite import Suite
+    from gateway.mix import FindingOut, KnownSuite, Line, Mix, Proposal
     from gateway.settings import Settings
 
 MOST_GROUPS: Final = 100_000
@@ -93,22 +93,30 @@ def finding_out(evals: str) -> "FindingOut":
     return name
 
 
-def _suites(settings: "Settings") -> "dict[str, tuple[str, Rule]]":
-    """By task the suite that would be run: the configured directory's before those that ship with Farthing. One that
-    cannot be read is told on standard error, and passed over."""
-    from evals.loader import SUITES, load_suite
+def _suites(settings: "Settings") -> "dict[tuple[str, str], KnownSuite]":
+    """By task and tier the suite that would be run: the configured directory's before those that ship with Farthing.
+    One that cannot be read is told on standard error, and passed over."""
+    from evals.loader import SUITES
+    from gateway.mix import KnownSuite
 
-    found: dict[str, tuple[str, Rule]] = {}
+    found: dict[tuple[str, str], KnownSuite] = {}
     for folder in (settings.evals.suites, SUITES):
-        for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-            if path.suffix in (".yaml", ".yml", ".json", ".jsonl"):
-                try:
-                    suite = load_suite(Path(path))
-                except ConfigError as error:
-                    typer.echo(f"{printable(str(path))} is no suite: {printable(error.message)}", err=True)
-                else:
-                    found.setdefault(suite.task, (suite.name, suite.rule))
+        for suite in _read(folder):
+            known = KnownSuite(name=suite.name, rule=suite.rule, valid_for_s=suite.limits.max_age_s)
+            for tier in suite.candidates:
+                found.setdefault((suite.task, tier), known)
     return found
+
+
+def _read(folder: Path) -> "Iterator[Suite]":
+    from evals.loader import load_suite
+
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.suffix in (".yaml", ".yml", ".json", ".jsonl"):
+            try:
+                yield load_suite(path)
+            except ConfigError as error:
+                typer.echo(f"{printable(str(path))} is no suite: {printable(error.message)}", err=True)
 
 
 def _write(found: "Mix", format_: Format, tiers: list[str]) -> None:

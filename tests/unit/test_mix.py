@@ -15,7 +15,7 @@ from farthing.money import Nano, nano_from_usd
 from farthing.routing import Demotion, Scorecard, Verdict
 from farthing.usage import Usage
 from gateway.commands.mix import finding_out
-from gateway.mix import Evidence, Mix, Proposal, review
+from gateway.mix import Evidence, KnownSuite, Mix, Proposal, review
 from gateway.pricing import Pricing
 from ledger.prices import PriceBook
 from ledger.reports import SpendRow
@@ -201,14 +201,32 @@ def test_what_a_cheaper_tier_serves_already_would_not_move_to_a_dearer_one() -> 
 def test_a_suite_gives_its_rule_and_its_size() -> None:
     rule = Rule(items=200, margin=0.05, candidates=1)
 
-    small = proposals(mix([row()], suites={"faq": ("tickets", rule)}))["small"]
+    small = proposals(mix([row()], suites={("faq", "small"): KnownSuite(name="tickets", rule=rule)}))["small"]
 
     assert (small.trial.suite, small.trial.least, small.trial.most) == ("tickets", least_items(rule), 200)
 
 
+def test_a_suite_that_tries_other_tiers_says_nothing_of_this_one() -> None:
+    suite = KnownSuite(name="tickets", rule=Rule(items=200, bar=0.8))
+
+    found = proposals(mix([row()], suites={("faq", "small"): suite}))
+
+    assert (found["small"].trial.suite, found["middle"].trial.suite) == ("tickets", "")
+
+
+def test_the_suite_says_how_long_its_pass_holds() -> None:
+    """One request in 30 days saves 0.00126 USD; 200 items of the candidate cost 0.028 USD: 667 days of it."""
+    one = row(requests=1, usage=Usage(input_uncached=1_000, output=200), cost=Nano(1_400_000))
+    rule, day_s = Rule(items=200, bar=0.8), 86_400
+    short, long = (KnownSuite(name="t", rule=rule, valid_for_s=days * day_s) for days in (660, 670))
+
+    assert not proposals(mix([one], suites={("faq", "small"): short}))["small"].is_worth_it
+    assert proposals(mix([one], suites={("faq", "small"): long}))["small"].is_worth_it
+
+
 @pytest.mark.parametrize("rule", [Rule(items=10, bar=0.8), Rule(items=20, bar=1.0)], ids=["too few items", "bar of 1"])
 def test_a_suite_that_cannot_pass_is_never_worth_it(rule: Rule) -> None:
-    small = proposals(mix([row()], suites={"faq": ("tickets", rule)}))["small"]
+    small = proposals(mix([row()], suites={("faq", "small"): KnownSuite(name="tickets", rule=rule)}))["small"]
 
     assert not small.is_worth_it
 
