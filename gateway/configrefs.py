@@ -4,6 +4,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,18 +15,23 @@ from gateway.logs import printable
 from gateway.settings import Settings, load
 
 GIT_S: Final = 60.0
-STAND_IN: Final = "not-set"
-"""In place of a variable that is not set: whoever only compares calls nobody, and needs no secret."""
 
 
 class StandIns(dict[str, str]):
-    """An environment in which every variable is set."""
+    """An environment in which every variable is set: whoever only compares calls nobody, and needs no secret. What
+    stands in for one that is not set may also be the hash of a virtual key, another one for each. `missing` are those
+    that were asked for."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        super().__init__(env)
+        self.missing: set[str] = set()
 
     def __contains__(self, name: object) -> bool:
         return True
 
     def __missing__(self, name: str) -> str:
-        return STAND_IN
+        self.missing.add(name)
+        return f"sha256:{sha256(name.encode()).hexdigest()}"
 
 
 @contextmanager
@@ -46,14 +52,16 @@ def configuration(named: str) -> Iterator[Path]:
 
 
 def load_named(named: str, env: Mapping[str, str]) -> Settings:
-    """The settings of a configuration; a variable that is not set stands for itself. Raises InvalidParameter, and
+    """The settings of a configuration; something stands in for variables that are not set. Raises InvalidParameter, and
     ConfigError with every finding, by the names that the user knows."""
     with configuration(named) as path:
+        variables = StandIns(env)
         try:
-            return load(path, StandIns(env))
+            return load(path, variables)
         except ConfigError as error:
             told = error.message.replace(str(path), named) if str(path) != named else error.message
-            raise ConfigError(f"{named} cannot be used. {told}") from None
+            unset = f"\nVariables that are not set here: {', '.join(sorted(variables.missing))}."
+            raise ConfigError(f"{named} cannot be used. {told}{unset if variables.missing else ''}") from None
 
 
 def _copied(revision: str, path: str, folder: Path) -> Path:

@@ -143,6 +143,18 @@ def test_an_invalid_configuration_is_told_by_the_name_that_was_given(folder: Pat
     assert "/tmp" not in error
 
 
+def test_variables_that_are_not_set_stand_for_keys_and_secrets_and_are_named_where_they_cannot(folder: Path) -> None:
+    hashes = [f"  - {{id: key-{name}, hash: '${{HASH_{name}}}', tenant: acme}}\n" for name in ("A", "B")]
+    (folder / "new" / "farthing.yaml").write_text(CONFIG.replace("keys:\n", "keys:\n" + "".join(hashes)))
+    run("old", "new")
+
+    (folder / "new" / "farthing.yaml").write_text(CONFIG.replace('"http://127.0.0.1:1/v1"', '"${SOME_URL}"'))
+    error = run("old", "new", code=2)
+
+    assert "providers.local.base_url" in error
+    assert "Variables that are not set here: NOBODY_SETS_THIS, SOME_URL." in error
+
+
 @pytest.mark.parametrize("named", ["nowhere", "nobody:config", "--output=x:config", ":config", "main:"])
 def test_a_configuration_that_is_not_there_is_a_clear_error(folder: Path, named: str) -> None:
     git("init", "-q", "-b", "main")
