@@ -12,7 +12,9 @@ from evals.drift import Promise, Watch
 from evals.evalfile import Transaction, open_file
 from evals.revisions import KEPT_MAX
 
-_COLUMNS: Final = "task, tier, signal, basis, graded, total, evidence, wealth, promise, alarms"
+QUIET_NS: Final = 86_400 * 10**9
+"""After an alarm, the same series of the same pass raises none for a day: one that led to no demotion is known."""
+_COLUMNS: Final = "task, tier, signal, basis, graded, total, evidence, wealth, promise, alarms, alarmed_ns"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,8 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What a series has shown. `alarms` counts those of the tier's signal, over every basis."""
+    """What a series has shown. `alarms` counts those of the tier's signal, over every basis; `alarmed_ns` is when the
+    last one of this basis was, wall ns, 0 for none; `is_alarm`: there is one now."""
 
     task: str
     tier: str
@@ -37,6 +40,8 @@ class Standing:
     basis: str
     watch: Watch
     alarms: int = 0
+    alarmed_ns: int = 0
+    is_alarm: bool = False
 
 
 class DriftBook:
@@ -52,8 +57,9 @@ class DriftBook:
             self._database.close()
 
     def add(self, series: Series, values: Sequence[float], *, now_ns: int) -> Standing:
-        """Scores that came, in their order. Where they raise the alarm, the result has it and the evidence is used up;
-        scores behind it are dropped, for they are those of a tier that is on its way out. One transaction."""
+        """Scores that came, in their order. Where they raise the alarm, the result shows the evidence for it, which is
+        then used up; scores behind it are dropped, for they are those of a tier that is on its way out. One
+        transaction. Raises sqlite3.Error."""
         with self._lock, Transaction(self._database) as database:
             had = self._find(database, series)
             watch = had.watch
@@ -61,15 +67,18 @@ class DriftBook:
                 watch = watch.see(value)
                 if watch.alarms:
                     break
-            found = replace(had, watch=watch, alarms=had.alarms + watch.alarms)
+            found = replace(had, watch=watch)
+            if watch.alarms:
+                found = _alarmed(found, now_ns)
             _put(database, replace(found, watch=watch.begin_anew() if watch.alarms else watch), now_ns)
         return found
 
-    def count_alarm(self, series: Series, *, now_ns: int) -> None:
+    def alarm(self, series: Series, *, now_ns: int) -> Standing:
         """An alarm of a signal that has no scores."""
         with self._lock, Transaction(self._database) as database:
-            had = self._find(database, series)
-            _put(database, replace(had, alarms=had.alarms + 1), now_ns)
+            found = _alarmed(self._find(database, series), now_ns)
+            _put(database, found, now_ns)
+        return found
 
     def standings(self) -> tuple[Standing, ...]:
         """Every series, in the order of task and tier."""
@@ -115,9 +124,16 @@ class DriftBook:
         )
 
 
+def _alarmed(standing: Standing, now_ns: int) -> Standing:
+    """The same with an alarm, unless there was one a short while ago."""
+    if standing.alarmed_ns and now_ns - standing.alarmed_ns < QUIET_NS:
+        return standing
+    return replace(standing, alarms=standing.alarms + 1, alarmed_ns=now_ns, is_alarm=True)
+
+
 def _put(database: sqlite3.Connection, standing: Standing, now_ns: int) -> None:
     database.execute(
-        f"INSERT OR REPLACE INTO drift ({_COLUMNS}, updated_ns) VALUES ({', '.join('?' * 11)})",
+        f"INSERT OR REPLACE INTO drift ({_COLUMNS}, updated_ns) VALUES ({', '.join('?' * 12)})",
         (*_row(standing), now_ns),
     )
 
@@ -126,12 +142,13 @@ def _row(standing: Standing) -> tuple[Any, ...]:
     watch = standing.watch
     return (
         *(standing.task, standing.tier, standing.signal, standing.basis, watch.graded, watch.total),
-        *(json.dumps(watch.evidence), json.dumps(watch.wealth), json.dumps(astuple(watch.promise)), standing.alarms),
+        *(json.dumps(watch.evidence), json.dumps(watch.wealth), json.dumps(astuple(watch.promise))),
+        *(standing.alarms, standing.alarmed_ns),
     )
 
 
 def _standing(row: tuple[Any, ...]) -> Standing:
-    task, tier, signal, basis, graded, total, evidence, wealth, promise, alarms = row
+    task, tier, signal, basis, graded, total, evidence, wealth, promise, alarms, alarmed_ns = row
     floor, margin, period = json.loads(promise)
     watch = Watch(
         promise=Promise(floor=floor, margin=margin, period=period),
@@ -140,4 +157,4 @@ def _standing(row: tuple[Any, ...]) -> Standing:
         evidence=tuple(json.loads(evidence)),
         wealth=tuple(json.loads(wealth)),
     )
-    return Standing(task=task, tier=tier, signal=signal, basis=basis, watch=watch, alarms=alarms)
+    return Standing(task=task, tier=tier, signal=signal, basis=basis, watch=watch, alarms=alarms, alarmed_ns=alarmed_ns)

@@ -83,7 +83,7 @@ class Post:
     tested: Tested | None
     graded: int = 0
     checked: int = 0
-    in_a_row: int = 0
+    in_a_row: dict[str, int] = field(default_factory=dict)
     change: str = ""
     grades: list[float] = field(default_factory=list)
     checks: list[float] = field(default_factory=list)
@@ -154,33 +154,37 @@ class LiveGrading:
         if post is None:
             return None
 
+        seen: list[str] = []
+
         def observe(answer: Mapping[str, Any]) -> None:
             try:
-                if page.tier == post.tier:  # else another one stood in for it
-                    self._see(post, call, answer, runtime)
+                if page.tier == post.tier and not seen:  # else another one stood in for it, or it was shown already
+                    seen.append(page.model)
+                    self._see(post, call, answer, page.model, runtime)
             except Exception as error:  # noqa: BLE001 - whoever watches must not break what is watched
                 _LOG.warning("an answer could not be observed: %s", type(error).__name__)
 
         return observe
 
-    def _see(self, post: Post, call: Call, answer: Mapping[str, Any], runtime: Runtime) -> None:
+    def _see(self, post: Post, call: Call, answer: Mapping[str, Any], model: str, runtime: Runtime) -> None:
         if call.endpoint is Endpoint.EMBEDDINGS:
             return
         if len(post.checks) < PENDING_MAX:
             post.checks.append(0.0 if _is_faulty(post.task, call, answer) else 1.0)
         if post.rule.revisions:
-            self._note_revision(post, answer)
+            self._note_revision(post, answer, model)
         if _draw(call) < post.share and self._asides.may(runtime):
             self._background.spawn(self._grade(post, call, answer, runtime))
 
-    def _note_revision(self, post: Post, answer: Mapping[str, Any]) -> None:
+    def _note_revision(self, post: Post, answer: Mapping[str, Any], model: str = "") -> None:
+        """`model` is what was asked for: each of a tier's has a row of its own, for the others may be as ever."""
         revision = revision_of(answer)
         if post.tested is None:
             post.revisions.add(revision.text)
             return
         change = post.tested.change(revision)
-        post.in_a_row = post.in_a_row + 1 if change else 0
-        if post.in_a_row >= IN_A_ROW:
+        row = post.in_a_row[model] = post.in_a_row.get(model, 0) + 1 if change else 0
+        if row >= IN_A_ROW:
             post.change = change
 
     # --- grading ---------------------------------------------------------------------------------
@@ -247,7 +251,7 @@ class LiveGrading:
             new = ((CHECKS, checks), (GRADES, grades))
             standings = [self._book.add(post.series(name), values, now_ns=now_ns) for name, values in new if values]
             if post.change:
-                self._book.count_alarm(post.series(REVISION), now_ns=now_ns)
+                standings.append(self._book.alarm(post.series(REVISION), now_ns=now_ns))
             found.append((post, standings))
         return found
 
@@ -304,12 +308,12 @@ def _taken(post: Post) -> tuple[list[float], list[float], set[str]]:
 
 
 def _alarm_of(post: Post, standings: Iterable[Standing]) -> Alarm | None:
-    if post.change:
-        detail = f"its provider answers with {post.change}"
-        return Alarm(task=post.task, tier=post.tier, signal=REVISION, detail=detail, card=post.card)
-    loud = next((one for one in standings if one.watch.alarms), None)
+    loud = next((one for one in standings if one.is_alarm), None)
     if loud is None:
         return None
+    if loud.signal == REVISION:
+        detail = f"its provider answers with {post.change}"
+        return Alarm(task=post.task, tier=post.tier, signal=REVISION, detail=detail, card=post.card)
     watch = loud.watch
     what = f"live answers agree with {post.task.reference} in less than {watch.bound:.0%} of the calls"
     if loud.signal == CHECKS:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bench.mock_upstream import MockSettings, running_mock
@@ -236,3 +237,42 @@ async def test_an_alarm_is_told_with_what_it_costs_and_what_to_do(
     assert "farthing eval due" in body["todo"]
     assert (asked.task, asked.tier, asked.reason) == ("triage", "small", body["detail"])
     assert "demoted: its calls go one tier up" in caplog.text
+
+
+async def test_workers_add_to_one_evidence_and_all_of_them_route_by_it(gateway: Gateway) -> None:
+    async with gateway() as running, running.another_worker() as (other, port):
+        running.mock.broken["small-model"] = "no"
+        root = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=root, headers=running.client.headers, trust_env=False) as client:
+            elsewhere = replace(running, client=client)
+            asked = 0
+            while not demotions(running):
+                asked += 1
+                await (running if asked % 2 else elsewhere).chat(f"item {asked}", headers=ROUTED)
+                for application in (running.application, other):
+                    await application.house.runtime.caches.background.settle()
+                    await application.house.tick()
+            for application in (running.application, other):
+                await application.house.tick()
+            here, there = await running.chat("x", headers=ROUTED), await elsewhere.chat("y", headers=ROUTED)
+
+        assert asked <= 20
+        assert [answer.headers["x-farthing-tier"] for answer in (here, there)] == ["large", "large"]
+
+
+async def test_a_reference_that_breaks_is_told_once_and_goes_on_answering(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = replace(CARD, verdict=Verdict.FAIL)
+    async with gateway("grader: none", card=failed) as running:
+        running.mock.broken["large-model"] = "I'm sorry, but I can't help with that."
+        with caplog.at_level(logging.WARNING, "farthing.live"):
+            for number in range(60):
+                answer = await running.chat(f"item {number}", headers=ROUTED)
+                await running.application.house.tick()
+
+        assert answer.headers["x-farthing-tier"] == "large"
+        assert demotions(running) == ()
+        (told,) = [record.message for record in caplog.records if record.name == "farthing.live"]
+        assert told.startswith("task triage, tier large: more than 20% of its live answers")
+        assert told.endswith("it has no pass to lose, so routes stay as they are")

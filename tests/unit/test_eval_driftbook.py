@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evals.drift import Promise, Watch
-from evals.driftbook import DriftBook, Series
+from evals.driftbook import QUIET_NS, DriftBook, Series
 
 SERIES = Series(task="t", tier="tiny", signal="grades", basis="run-1", promise=Promise(floor=0.85, period=5))
 
@@ -65,13 +65,23 @@ def test_an_alarm_is_told_once_and_what_came_behind_it_is_dropped(book: DriftBoo
     assert (after.watch.alarms, after.alarms, after.watch.graded) == (False, 1, found.watch.graded + 1)
 
 
-def test_alarms_without_scores_are_counted_too(book: DriftBook) -> None:
-    for now_ns in (1, 2):
-        book.count_alarm(replace(SERIES, signal="revision"), now_ns=now_ns)
+def test_an_alarm_that_is_known_is_told_again_after_a_day_only(book: DriftBook) -> None:
+    known = replace(SERIES, signal="revision")
 
-    (found,) = book.standings()
+    told = [book.alarm(known, now_ns=now_ns).is_alarm for now_ns in (1, 2, QUIET_NS, QUIET_NS + 1)]
+    worse = [book.add(SERIES, [0.0] * 20, now_ns=now_ns).is_alarm for now_ns in (1, 2)]
 
-    assert (found.signal, found.alarms, found.watch.graded) == ("revision", 2, 0)
+    assert told == [True, False, False, True]
+    assert worse == [True, False]
+    assert [(one.signal, one.alarms) for one in book.standings()] == [("grades", 1), ("revision", 2)]
+
+
+def test_after_another_pass_an_alarm_is_news(book: DriftBook) -> None:
+    book.add(SERIES, [0.0] * 20, now_ns=1)
+
+    found = book.add(replace(SERIES, basis="run-2"), [0.0] * 20, now_ns=2)
+
+    assert (found.is_alarm, found.alarms) == (True, 2)
 
 
 def test_revisions_are_kept_for_one_pass_and_are_bounded(book: DriftBook) -> None:

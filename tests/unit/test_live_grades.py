@@ -11,7 +11,7 @@ import pytest
 
 from cache.finding import Pair, Ruling
 from evals.driftbook import DriftBook
-from farthing.catalog import Feature, LiveGrader, LiveRule, Task
+from farthing.catalog import Deployment, Feature, LiveGrader, LiveRule, Task
 from farthing.money import ZERO
 from farthing.routing import Demotion, LiveEvidence, Scorecard, Verdict
 from farthing.tags import SHADOW
@@ -19,7 +19,7 @@ from gateway.asides import Asides
 from gateway.livegrading import LiveGrading
 from gateway.pipeline import serve_aside
 from gateway.tasks import Background
-from tests.scripted_pipeline import CHAT, Stair, completion, plain, usage
+from tests.scripted_pipeline import CHAT, Stair, completion, dollars, plain, provider, usage
 
 ALL = LiveRule(share=1.0)
 TASK = Task(name="triage", bar=Decimal("0.8"), reference="large", candidates=("small",), live=ALL)
@@ -37,14 +37,23 @@ CARD = Scorecard(
     run_id="r",
     decided_ns=5,
 )
+PLACES = tuple(Deployment(name=name, provider=provider("one"), model=name) for name in ("small-model", "twin"))
 LONG = "It depends on so many things that a few words would not do, and so here are a good many of them."
 
 
 class House:
     """A pipeline whose live answers are watched."""
 
-    def __init__(self, path: Path, task: Task = TASK, ruling: bool | None = True) -> None:
-        self.stair = Stair(feature=replace(CHAT, task="triage", exact_cache=False), task=task).open()
+    def __init__(
+        self,
+        path: Path,
+        task: Task = TASK,
+        ruling: bool | None = True,
+        places: tuple[Deployment, ...] = PLACES[:1],
+    ) -> None:
+        feature = replace(CHAT, task="triage", exact_cache=False)
+        prices = tuple(dollars("one", name) for name in ("small-model", "twin", "large-model"))
+        self.stair = Stair(feature=feature, task=task, small=places, prices=prices).open()
         self.background = Background()
         self.pairs: list[Pair] = []
         self._ruling = ruling
@@ -179,3 +188,19 @@ def test_without_the_setting_nobody_is_watched(houses: list[House], tmp_path: Pa
 
     assert watched.live.evidence() == ()
     assert watched.book.standings() == ()
+
+
+async def test_one_deployment_that_became_another_model_is_seen_among_others_that_did_not(
+    houses: list[House], tmp_path: Path
+) -> None:
+    unpaid = replace(TASK, live=replace(ALL, grader=LiveGrader.NONE))
+    watched = house(houses, tmp_path, task=unpaid, places=PLACES)
+    watched.take_up((replace(CARD, run_id="r2", fingerprints=("m",)),))
+    for number in range(6):
+        answer = completion("x", usage=usage(1, 1)) | ({"model": "m-2"} if number % 2 else {})
+        watched.stair.upstream.add(plain(answer))
+        await watched.stair.ask()
+
+    (alarm,) = await watched.live.flush()
+
+    assert (alarm.signal, alarm.detail) == ("revision", "its provider answers with model m-2 in place of m")
