@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from farthing.call import Call, Endpoint
-from farthing.catalog import Feature, Task, VirtualKey
+from farthing.catalog import Deployment, Feature, Task, VirtualKey
 from farthing.errors import FarthingError, InvalidParameter, NotFound
 from farthing.ports import Clock
 from farthing.record import CacheOutcome, Outcome, Record
@@ -81,6 +81,7 @@ class ExplainDesk:
             deployments=(record.deployment,) if record.deployment else (),
             tokens=tokens,
             tiers=ladder.views(taken, tokens, then_ns=record.received_ns),
+            outside=() if record.tier else ladder.costs(_named(record, generation), tokens, then_ns=record.received_ns),
             record=record,
             corrections=tuple(corrections),
             now=self._again(record, ladder),
@@ -168,6 +169,7 @@ class ExplainDesk:
             deployments=tuple(place.id for place in destination.deployments),
             tokens=tokens,
             tiers=ladder.views(named_steps(generation, destination.tier), tokens),
+            outside=() if destination.tier else ladder.costs(destination.deployments, tokens),
             notes=tuple(_notes(ladder, destination, tokens)),
         )
         if not destination.is_routed:
@@ -241,6 +243,11 @@ class ExplainDesk:
 
 def _answers(feature: str, task: str, count: int) -> str:
     return f"{count:,} answer{'' if count == 1 else 's'} of {feature}{f', task {task}' if task else ''}"
+
+
+def _named(record: Record, generation: Generation) -> tuple[Deployment, ...]:
+    """The deployments of the model that the caller of a row named, as far as they are there still."""
+    return generation.catalog.models.get(record.model_requested, ())
 
 
 def absent(database: Database, request_id: str) -> str:

@@ -75,9 +75,13 @@ class TierView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """The whole answer. `policy` is `pinned` or `model` where the caller named a tier or a model; `split` are the parts
-    of a divided traffic, `escalation` the tier behind a check, `shadow` one that is asked besides. Of a call that was
-    made, `record` is the row with its later `corrections`, and `now` says where it would go now."""
+    """The whole answer.
+
+    `policy` is `pinned` or `model` where the caller named a tier or a model; `outside` are the costs at the deployments
+    of a model that is in no tier. `split` are the parts of a divided traffic, `escalation` the tier behind a check,
+    `shadow` one that is asked besides. Of a call that was made, `record` is the row with its later `corrections`, and
+    `now` says where it would go now.
+    """
 
     asked: Asked
     tier: str
@@ -87,6 +91,7 @@ class Explained:
     deployments: tuple[str, ...]
     tiers: tuple[TierView, ...]
     tokens: Tokens | None
+    outside: tuple[PlaceCost, ...] = ()
     split: tuple[Branch, ...] = ()
     escalation: str = ""
     shadow: str = ""
@@ -133,6 +138,15 @@ class Ladder:
             self._view(question, step, self.generation.catalog.tier(step.tier), tokens, then_ns) for step in steps
         )
 
+    def costs(
+        self, places: Sequence[Deployment], tokens: Tokens | None, *, then_ns: int | None = None
+    ) -> tuple[PlaceCost, ...]:
+        """What tokens cost at each of these; nothing where none are known."""
+        if tokens is None:
+            return ()
+        pricing = self.generation.pricing
+        return tuple(_cost(place, pricing, tokens, self.now_ns, then_ns) for place in places)
+
     def _view(
         self, question: RouteQuestion, step: Step, tier: Tier, tokens: Tokens | None, then_ns: int | None
     ) -> TierView:
@@ -143,7 +157,7 @@ class Ladder:
             tier=tier.name,
             is_taken=step.taken,
             why=step.why,
-            costs=costs_of(tier.deployments, self.generation.pricing, tokens, self.now_ns, then_ns),
+            costs=self.costs(tier.deployments, tokens, then_ns=then_ns),
             card=card,
             demotion=demoted[0] if demoted else None,
             advice=_advice(task, tier, card),
@@ -162,15 +176,6 @@ def _advice(task: Task | None, tier: Tier, card: Scorecard | None) -> str:
     if task is None or card is not None or tier.name not in task.candidates or tier.name == task.reference:
         return ""
     return f"no eval on record: `farthing eval run SUITE`, with a suite of the task {task.name}"
-
-
-def costs_of(
-    places: Sequence[Deployment], pricing: Pricing, tokens: Tokens | None, now_ns: int, then_ns: int | None = None
-) -> tuple[PlaceCost, ...]:
-    """What tokens cost at each of these; nothing where none are known."""
-    if tokens is None:
-        return ()
-    return tuple(_cost(place, pricing, tokens, now_ns, then_ns) for place in places)
 
 
 def _cost(place: Deployment, pricing: Pricing, tokens: Tokens, now_ns: int, then_ns: int | None) -> PlaceCost:

@@ -80,6 +80,8 @@ def _costs(found: Explained) -> Iterator[str]:
         return
     usage = tokens.usage
     yield f"cost for {usage.input_total:,} tokens in and {usage.output_total:,} out, {tokens.basis}:"
+    for cost in found.outside:
+        yield f"-> {cost.deployment}: {_cost(cost)}"
     for view in found.tiers:
         for cost in view.costs:
             yield f"{'->' if view.is_taken else '  '} {view.tier} {cost.deployment}: {_cost(cost)}"
@@ -176,6 +178,7 @@ def members(found: Explained) -> dict[str, Any]:
         "key": asked.key or None,
         "route": route_members(found),
         "tokens": None if found.tokens is None else _tokens_members(found.tokens),
+        "outside": [_cost_members(cost) for cost in found.outside],
         "tiers": [_tier_members(view) for view in found.tiers],
         "notes": list(found.notes),
     }

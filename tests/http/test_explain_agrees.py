@@ -54,5 +54,5 @@ async def test_a_call_goes_where_it_was_said_to_go(gateway: RunningGateway, verd
         assert (said["task"] or None) == row["task"]
         assert row["now"] == said["route"]
         assert answer.headers["x-farthing-cost-usd"] == row["cost_usd"]
-        taken = [tier for tier in row["tiers"] if tier["taken"]]
-        assert [tier["deployments"][0]["cost_usd"] for tier in taken] == [row["cost_usd"]] * len(taken)
+        taken = [place for tier in row["tiers"] if tier["taken"] for place in tier["deployments"]]
+        assert [place["cost_usd"] for place in (*taken, *row["outside"])] == [row["cost_usd"]]
