@@ -40,12 +40,16 @@ _ENDPOINTS: Final = frozenset(endpoint.value for endpoint in Endpoint)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainDesk:
     """Everything here blocks, but for `of_request`, which waits for what blocks in a thread. `generation` and `facts`
-    are those of the moment; a ledger that is not there has no rows."""
+    are those of the moment (None: they are not known here); a ledger that is not there has no rows."""
 
     database: Database
     clock: Clock
     generation: Callable[[], Generation]
-    facts: Callable[[], Facts] = lambda: NO_FACTS
+    facts: Callable[[], Facts] | None = None
+
+    @property
+    def _known(self) -> Facts:
+        return NO_FACTS if self.facts is None else self.facts()
 
     # --- a call that was made ----------------------------------------------------------------------
 
@@ -61,7 +65,7 @@ class ExplainDesk:
         generation, now_ns = self.generation(), self.clock.wall_ns()
         tags = record.tags
         feature, task = generation.feature(tags.feature), generation.catalog.tasks.get(tags.task)
-        ladder = Ladder(generation=generation, feature=feature, task=task, facts=self.facts(), now_ns=now_ns)
+        ladder = Ladder(generation=generation, feature=feature, task=task, facts=self._known, now_ns=now_ns)
         tokens = tokens_of(record, upstream_seconds(record))
         _, steps = ladder.choose()
         taken = tuple(replace(step, taken=step.tier == record.tier) for step in steps)
@@ -140,9 +144,7 @@ class ExplainDesk:
         return self._explained(call, ladder, resolution, shown, tokens)
 
     def _ladder(self, generation: Generation, feature: Feature, task: Task | None) -> Ladder:
-        return Ladder(
-            generation=generation, feature=feature, task=task, facts=self.facts(), now_ns=self.clock.wall_ns()
-        )
+        return Ladder(generation=generation, feature=feature, task=task, facts=self._known, now_ns=self.clock.wall_ns())
 
     # --- both --------------------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class ExplainDesk:
             tokens=tokens,
             tiers=ladder.views(named_steps(generation, destination.tier), tokens),
             outside=() if destination.tier else ladder.costs(destination.deployments, tokens),
-            notes=tuple(_notes(ladder, destination, tokens)),
+            notes=tuple(_notes(ladder, destination, tokens, knows_facts=self.facts is not None)),
         )
         if not destination.is_routed:
             return found
@@ -291,12 +293,14 @@ def _undeclared(kind: str, name: str, declared: Mapping[str, object]) -> str:
     return f"The {kind} '{printable(name[:80])}' is not declared under `{kind}s:`; declared: {known}."
 
 
-def _notes(ladder: Ladder, destination: Destination, tokens: Tokens | None) -> Iterable[str]:
+def _notes(ladder: Ladder, destination: Destination, tokens: Tokens | None, *, knows_facts: bool) -> Iterable[str]:
     if tokens is None:
         yield (
             f"Nothing is known of the tokens: {ladder.feature.name} had no such answer in the last 30 days. Give a "
             "body for an estimate."
         )
+    if destination.moves and not knows_facts:
+        yield "Latencies and grades of real calls are known to a running gateway only: ask it with POST /api/explain."
     if destination.is_routed and MONEY in kinds_in(rule_of(ladder.feature)):
         yield "How far budgets have run ahead of their windows is not looked at."
     if destination.is_routed and ladder.generation.budgets.thresholds:

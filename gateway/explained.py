@@ -8,7 +8,7 @@ from farthing.catalog import Deployment, Feature, Task, Tier
 from farthing.errors import UnpricedModel
 from farthing.money import Nano
 from farthing.record import Extra, Record
-from farthing.routing import Branch, Choice, Demotion, RouteQuestion, Scorecard
+from farthing.routing import Branch, Choice, Demotion, LiveEvidence, RouteQuestion, Scorecard
 from farthing.usage import TOKEN_CLASSES, Usage
 from gateway.alternatives import is_metered_by_time, price_at
 from gateway.facts import Facts
@@ -61,8 +61,8 @@ class PlaceCost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierView:
     """One tier of the ladder: `why` completes "TIER ...", `costs` are those of its deployments (none where no tokens
-    are known), `card` is its newest evidence for the task, `demotion` the one in force, `advice` what to do where a run
-    could tell more."""
+    are known), `card` is its newest evidence for the task, `demotion` the one in force, `live` what grades of real
+    calls have shown since, `advice` what to do where a run could tell more."""
 
     tier: str
     is_taken: bool
@@ -70,6 +70,7 @@ class TierView:
     costs: tuple[PlaceCost, ...]
     card: Scorecard | None = None
     demotion: Demotion | None = None
+    live: LiveEvidence | None = None
     advice: str = ""
 
 
@@ -160,6 +161,7 @@ class Ladder:
             costs=self.costs(tier.deployments, tokens, then_ns=then_ns),
             card=card,
             demotion=demoted[0] if demoted else None,
+            live=next((one for one in question.evidence if one.tier == tier.name), None),
             advice=_advice(task, tier, card),
         )
 

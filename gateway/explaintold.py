@@ -110,6 +110,8 @@ def _shown(view: TierView) -> Iterator[str]:
             f"demoted on {_day(view.demotion.at_ns)} until {_day(view.demotion.until_ns)} "
             f"({view.demotion.cause}): {view.demotion.detail}"
         )
+    if view.live is not None:
+        yield f"{view.live.graded:,} real answers graded since, e-value for worse {view.live.e_worse:.4g}"
     if view.advice:
         yield view.advice
 
@@ -216,6 +218,7 @@ def _tier_members(view: TierView) -> dict[str, Any]:
         "deployments": [_cost_members(cost) for cost in view.costs],
         "evidence": None if view.card is None else _card_members(view.card),
         "demotion": None if view.demotion is None else _demotion_members(view.demotion),
+        "live": None if view.live is None else {"graded": view.live.graded, "e_worse": view.live.e_worse},
         "advice": view.advice or None,
     }
 

@@ -188,6 +188,8 @@ async def test_a_divided_traffic_is_told_with_its_shares(gateway: Gateway) -> No
     found = await gateway.ask({"feature": "search"})
 
     assert [(part["tier"], part["share"]) for part in found["route"]["split"]] == [("small", 0.25), ("large", 0.75)]
+    assert tiers(found)["small"]["live"] == {"graded": 60, "e_worse": 1.0}
+    assert found["notes"] == []
 
 
 async def test_a_model_that_the_caller_names_is_told_with_what_the_tiers_would_cost(gateway: Gateway) -> None:

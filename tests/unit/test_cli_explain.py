@@ -116,3 +116,13 @@ def test_a_question_that_cannot_be_answered_says_why(folder: Path, arguments: tu
 
 def test_a_body_that_is_no_json_is_told_as_at_the_door(folder: Path) -> None:
     assert run("--body", "-", "--feature", "search", code=2, said="{").startswith("farthing: ")
+
+
+def test_what_only_a_running_gateway_knows_is_said(folder: Path) -> None:
+    file = folder / "config" / "farthing.yaml"
+    file.write_text(file.read_text().replace("search: {}", "search: {task: faq, policy: canary}"), encoding="utf-8")
+
+    lines = run("--feature", "search").splitlines()
+
+    assert "5% of the calls go to small: canary 5%, 0 graded: cheapest passing: small scored 0.90" in "\n".join(lines)
+    assert "Latencies and grades of real calls are known to a running gateway only" in lines[-1]
