@@ -28,23 +28,23 @@ _X86_64 = {
     "network": (41, 42, 43, 49, 50, 53, 288),  # socket connect accept bind listen socketpair accept4
     "processes": (57, 58, 59, 322),  # fork vfork execve execveat
     "signals": (62, 200, 234, 129, 297, 424, 434, 438),  # kill tkill tgkill rt_(tg)sigqueueinfo pidfd_*
-    "tracing": (101, 310, 311, 312, 298, 321, 323),  # ptrace process_vm_* kcmp perf_event_open bpf userfaultfd
-    "ways round": (425, 426, 427, 304, 303, 272, 308, 165, 166, 155, 161),  # io_uring_* *_by_handle_at ns mount roots
+    "tracing": (101, 310, 311, 312, 298, 321, 323, 300, 440, 448),  # ptrace process_* perf bpf fanotify
+    "ways round": (425, 426, 427, 304, 303, 272, 308, 165, 166, 155, 161, *range(428, 434), 442),  # io_uring mounts
     "modes": (90, 91, 268, 452, 92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 132, 235, 261, 280, 76),
-    "limits": (160, 302, 141, 203, 144),  # setrlimit prlimit64 setpriority sched_*
-    "shared": (29, 64, 68, 240, 248, 249, 250),  # shm sem msg mq keys
-    "machine": (169, 170, 171, 175, 176, 313, 246, 320, 164, 227, 305, 163, 167, 168),
+    "limits": (160, 302, 141, 203, 144, 142, 314, 251, 256, 279, 135),  # *rlimit* *prio* sched_* *_pages personality
+    "shared": (29, 30, 31, *range(64, 72), 220, 240, 241, 248, 249, 250),  # shm sem msg mq keys
+    "machine": (169, *range(170, 174), 175, 176, 313, 246, 320, 164, 227, 305, 159, 163, 167, 168, 179, 443, 103, 153),
 }
 _AARCH64 = {
     "network": (198, 199, 200, 201, 202, 203, 242),
     "processes": (221, 281),
     "signals": (129, 130, 131, 138, 240, 424, 434, 438),
-    "tracing": (117, 270, 271, 272, 241, 280, 282),
-    "ways round": (425, 426, 427, 264, 265, 97, 268, 40, 39, 41, 51),
+    "tracing": (117, 270, 271, 272, 241, 280, 282, 262, 440, 448),
+    "ways round": (425, 426, 427, 264, 265, 97, 268, 40, 39, 41, 51, *range(428, 434), 442),
     "modes": (52, 53, 452, 54, 55, 5, 6, 7, 14, 15, 16, 88, 45),
-    "limits": (164, 261, 140, 118, 119, 122),
-    "shared": (194, 190, 186, 180, 217, 218, 219),
-    "machine": (142, 161, 162, 105, 106, 273, 104, 294, 170, 112, 266, 89, 224, 225),
+    "limits": (164, 261, 140, 118, 119, 122, 274, 30, 239, 238, 92),
+    "shared": (*range(186, 198), 180, 181, 217, 218, 219),
+    "machine": (142, 161, 162, 105, 106, 273, 104, 294, 170, 112, 266, 171, 89, 224, 225, 60, 443, 116, 58),
 }
 # fmt: on
 _MACHINES = {  # AUDIT_ARCH, clone, and the numbers of what is denied

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from evals.asked import Asker, Metered, better_of, meets_rubric, question_of
 from evals.families import kin_fault, models_of
-from evals.graders import JUDGED, Ungraded, graders_of
+from evals.graders import JUDGED, Ungraded, graders_of, metric_of
 from evals.suite import Assertion, Gold, Item, Judge, Suite, digest
 from evals.verdictforms import VERSION, Better
 from farthing.errors import ConfigError
@@ -116,6 +116,14 @@ async def admit_judge(
     if standing.refusal:
         raise ConfigError(f"Suite '{suite.name}': the judge {suite.judge.model} may not decide: {standing.refusal}.")
     return standing
+
+
+def graded_by(suite: Suite, standing: Standing | None) -> str:
+    """What the score is the mean of, and by which graders, with what a judge is worth."""
+    text = f"{metric_of(suite)}, by {', '.join(graders_of(suite))}"
+    if standing is None or suite.judge is None:
+        return text
+    return f"{text}; the judge {suite.judge.model} agrees with people on {standing.agreed} of {standing.total}"
 
 
 def standing_key(suite: Suite, models: Mapping[str, Sequence[str]]) -> str:

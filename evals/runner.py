@@ -15,7 +15,7 @@ from evals.gate import RULE, Evidence, Gate, Rule
 from evals.gateway import AskFailed, Asking, RunStopped
 from evals.graders import MEASURED, grader_key, graders_of
 from evals.grading import tools_for
-from evals.judges import admit_judge
+from evals.judges import admit_judge, graded_by
 from evals.purse import Purse
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
 from evals.suite import DAY_S, Item, Suite
@@ -125,6 +125,7 @@ async def run_suite(
         rule=RULE,
         prompt_hash=prompt_hash(suite),
         grader=grader_key(suite),
+        graded_by=run.graded_by,
         tiers=tuple(tiers),
         untried=tuple(tier for tier in suite.candidates if tier not in tried),
         started_ns=started_ns,
@@ -186,6 +187,7 @@ class _Run:
         )
         self._is_pairwise = PAIRWISE in used
         self._compares = self._is_pairwise or suite.margin is not None
+        self.graded_by = graded_by(suite, None)
         self.stopped = ""
         self._refused = ""
 
@@ -235,7 +237,8 @@ class _Run:
         oldest_ns = room.started_ns - (self._lasts_s or VALID_FOR_S) * NS_PER_S
         judges = room.cells.judges(now_ns=room.started_ns, oldest_ns=oldest_ns)
         try:
-            await admit_judge(self._suite, self._asker, self._options.models, judges)
+            standing = await admit_judge(self._suite, self._asker, self._options.models, judges)
+            self.graded_by = graded_by(self._suite, standing)
         except RunStopped as stop:
             self.stopped = str(stop)
         except AskFailed as failure:

@@ -143,6 +143,7 @@ def show(report: "EvalReport") -> None:
     """The tiers of a run with score, interval, evidence, cost and verdict, and why."""
     against = "" if report.margin is None else f", margin {report.margin:g} against {report.reference}"
     typer.echo(f"Suite {report.suite}, task {report.task}, bar {report.bar:.2f}{against}, run {report.run_id}")
+    typer.echo(f"Score: {report.graded_by}.")
     print_table(_COLUMNS, [_row(tier) for tier in report.tiers], right=_RIGHT)
     for tier in report.tiers:
         typer.echo(f"{tier.tier}: {tier.reason}{_again(tier)}")

@@ -114,7 +114,7 @@ def _read(folder: Path) -> "Iterator[Suite]":
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix in (".yaml", ".yml", ".json", ".jsonl"):
             try:
-                yield load_suite(path)
+                yield load_suite(path, allow_code=True)
             except ConfigError as error:
                 typer.echo(f"{printable(str(path))} is no suite: {printable(error.message)}", err=True)
 

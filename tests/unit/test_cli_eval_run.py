@@ -105,6 +105,7 @@ def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: Serving, place: 
     output = eval_run(gateway)
 
     rows = rows_of(output)
+    assert "Score: accuracy, by contains." in output
     assert rows["small"][1:4] == ["candidate", "pass", "1.00"]
     assert rows["large"][1:3] == ["reference", "pass"]
     assert f"The run cost {len(gateway.asked) / 1_000_000:.9f} USD" in output

@@ -67,6 +67,8 @@ async def test_a_tier_that_a_judge_lets_pass_is_promoted(cells: CellStore) -> No
     report = await run(fake, judged(RUBRIC), cells, models=MODELS)
 
     assert results(report)["tiny"].verdict is Verdict.PASS
+    worth = "the judge tier/judge agrees with people on 60 of 60"
+    assert report.graded_by == f"share that meets the rubric, by llm-rubric; {worth}"
     assert report.cost == len(fake.asked) * 100_000  # the judge's questions are the run's money too
 
 
