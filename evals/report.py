@@ -93,7 +93,8 @@ class TierResult:
 class EvalReport:
     """One run of one suite. `stopped` says why it ended early, empty if it did not. `rule` names the rule of the
     verdicts, so that they can be told from those of another; `untried` are candidates that were not asked because a
-    cheaper one was promoted, `graded_by` says what the scores are and by which graders, for people, `cost` is all that the run spent, its graders' questions too. Times in wall ns."""
+    cheaper one was promoted, `cost` is all that the run spent, its graders' questions too. `graded_by` says what the
+    scores are and by which graders, for people. Times in wall ns."""
 
     run_id: str
     suite: str
