@@ -164,9 +164,17 @@ async def _reply(asked: bytes, folder: str) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    """End it and close its pipes: what it wrote before is read to its end, which is a pipe's content at most."""
+    assert process.stdin is not None
+    assert process.stdout is not None
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    process.stdin.close()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        await process.stdin.wait_closed()
+    while await process.stdout.read(REPLY_MAX):
+        pass
     await process.wait()
 
 
