@@ -29,9 +29,11 @@ AT_ONCE: Final = 4
 SHADOWING: Final = "shadow"
 JUDGING: Final = "judge"
 EMBEDDING: Final = "embed"
+CANDIDATE: Final = "candidate"
+GRADING: Final = "live"
+"""What calls are for."""
 OF_CACHES: Final = frozenset({SHADOWING, JUDGING, EMBEDDING})
 """Purposes whose cost a cache bears; that of any other one is what it costs to find out which tier is good enough."""
-"""What calls are for."""
 _PAUSE_S: Final = 60.0
 """After a refusal, which is the budget's more often than not."""
 _NO_STREAM: Final = ("stream", "stream_options")

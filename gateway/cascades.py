@@ -10,6 +10,7 @@ from farthing.answer import StoredAnswer
 from farthing.call import Call
 from farthing.errors import MoneyError, UpstreamBroken, UpstreamError, UpstreamTimeout
 from farthing.record import Outcome
+from farthing.routing import Route
 from farthing.value import changed
 from gateway.answer import Answer
 from gateway.books import Page
@@ -80,15 +81,14 @@ class Cascade:
         if page.is_unheard:
             raise asyncio.CancelledError
         try:
-            call = await Holds(self._settlement.pricing, self._runtime.outputs).hold_next(
-                page, self._asked, self._then, self._cap
-            )
+            holds = Holds(self._settlement.pricing, self._runtime.outputs)
+            call, then = await holds.hold_next(page, self._asked, self._then, self._cap)
         except MoneyError:
             if got is None:
                 raise
             page.refused_by = ""
             return await self._give(got, fault)
-        return self._escalate(call, fault)
+        return self._escalate(call, then, fault)
 
     async def _ask(self) -> _Got | None:
         """The answer of the first tier, None where none came. What it billed is on the page in any case."""
@@ -146,6 +146,8 @@ class Cascade:
         await page.close(Outcome.SUCCESS, got.status)
         if not fault:
             await self._lookup.store(stored, storable(asked.endpoint, got.parsed))
+            if page.observer is not None:
+                page.observer(got.parsed)
         if frames:
             headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False)]
             return Answer(200, headers, b"".join(frames))
@@ -157,8 +159,8 @@ class Cascade:
             return f"cascade: {tier} answered first, and passed its check"
         return f"cascade: {tier} failed its check ({fault}), and {self._then.tier} cannot be paid for"
 
-    def _escalate(self, call: Call, fault: str) -> Escalated:
-        page, then, tier = self._page, self._then, self._page.tier
+    def _escalate(self, call: Call, then: Route, fault: str) -> Escalated:
+        page, tier = self._page, self._page.tier
         what = "gave no answer" if fault == NO_ANSWER else f"failed its check ({fault})"
         page.set_aside(f"check_{fault}")
         page.route = changed(then, reason=f"cascade: {tier} {what}, escalated to {then.tier}")

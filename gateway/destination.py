@@ -31,7 +31,7 @@ class Destination:
     False where one deployment only may be tried. `pools` are the deployments as the balancer
     wants them: those of the tier, then those of the tiers to which it falls. `moves`: its policy looks at more than
     evals, so `Destinations.now` is to be asked as well. `escalation` is where a call goes whose answer fails its
-    `check`, in a cascade.
+    `check`, in a cascade; `shadow` a tier that is asked besides for a `shadow_share` of the calls.
     """
 
     tier: str
@@ -44,6 +44,8 @@ class Destination:
     pools: tuple[Pool, ...] = ()
     moves: bool = False
     escalation: "Destination | None" = None
+    shadow: str = ""
+    shadow_share: float = 0.0
     check: AnswerCheck | None = None
 
     @property
@@ -161,6 +163,9 @@ class Destinations:
         return tuple((bound, replace(part, moves=True)) for bound, part in zip(bounds, parts, strict=True))
 
     def _chosen(self, choice: Choice, feature: Feature, task: Task | None) -> Destination:
+        if choice.shadow:
+            found = self._at(choice.tier, choice.reason, feature, task)
+            return replace(found, shadow=choice.shadow, shadow_share=choice.shadow_share)
         if not choice.escalation:
             return self._at(choice.tier, choice.reason, feature, task)
         # What stands behind the first tier of a cascade is the next one, and no fallback.

@@ -51,17 +51,19 @@ class Holds:
             await page.reserve(self._pricing.worst_case(call, places, cap, output=tokens), seconds)
         return call, None if tokens is None else self._allowance(page, call, places, cap, tokens)
 
-    async def hold_next(self, page: Page, call: Call, route: Route, cap: int) -> Call:
+    async def hold_next(self, page: Page, call: Call, route: Route, cap: int) -> tuple[Call, Route]:
         """Hold the worst case of another answer to a call that is held already, at any deployment of `route`, beside
-        what it has cost; what its hold has left counts. Returns the call as `hold` does. Raises BudgetExceeded or
-        LedgerUnavailable, and the hold stays as it was."""
+        what it has cost; what its hold has left counts. Returns call and route as `hold` leaves them. Raises
+        BudgetExceeded or LedgerUnavailable, and the hold stays as it was."""
         places = route.deployments
         try:
             await self._hold_beside(page, self._pricing.worst_case(call, places, cap))
         except BudgetExceeded as refusal:
+            if (alone := without_fallback(route)) is not route:
+                return await self.hold_next(page, call, alone, cap)
             call = await self._counted(call, places, cap, None, refusal)
             await self._hold_beside(page, self._pricing.worst_case(call, places, cap))
-        return call
+        return call, route
 
     async def _hold_beside(self, page: Page, amount: Nano) -> None:
         assert page.hold is not None

@@ -26,7 +26,7 @@ from farthing.errors import FarthingError
 from farthing.ports import Clock
 from farthing.routing import Demotion, LiveEvidence, Scorecard, Verdict
 from farthing.value import changed
-from gateway.asides import Asides, aside_of
+from gateway.asides import GRADING, Asides, aside_of
 from gateway.books import Page
 from gateway.destination import TIER_PREFIX
 from gateway.forward import output_cap
@@ -36,8 +36,6 @@ from gateway.tasks import Background
 from router_policies.checks import fault_of
 
 _LOG: Final = logging.getLogger("farthing.live")
-GRADING: Final = "live"
-"""What calls are for, as `gateway.asides` has it."""
 GRADES: Final = "grades"
 CHECKS: Final = "checks"
 REVISION: Final = "revision"
@@ -193,13 +191,36 @@ class LiveGrading:
         """Ask the reference the same, and compare. What cannot be compared is no grade."""
         reference = await self._ask_reference(post.task, call, runtime)
         parsed = None if reference is None else parse_answer(reference.body)
-        if reference is None or parsed is None:
-            return
-        score = agreement(parsed, answer)
+        if reference is not None and parsed is not None:
+            await self._compare(post, call, reference, parsed, answer)
+
+    async def _compare(
+        self, post: Post, call: Call, reference: StoredAnswer, meant: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> None:
+        """Take up the grade of an answer beside that of the reference, which is `meant` once it is parsed."""
+        score = agreement(meant, answer)
         if post.rule.grader is LiveGrader.JUDGE and not score:
             score = await self._judge(call, reference, answer)
         if score is not None and len(post.grades) < PENDING_MAX:
             post.grades.append(score)
+
+    async def grade_candidate(
+        self, task: Task, tier: str, call: Call, reference: Mapping[str, Any], answer: StoredAnswer
+    ) -> None:
+        """Take up what a candidate answered that was asked besides, as an answer of its own: checked, and compared with
+        the one that the reference gave. One that fails its check is wrong, whatever the reference said."""
+        post, parsed = self._posts.get((task.name, tier)), parse_answer(answer.body)
+        if post is None or post.rule.grader is LiveGrader.NONE or len(post.checks) >= PENDING_MAX:
+            return
+        fault = "shape" if parsed is None else fault_of(task.check, call.body, parsed)
+        post.checks.append(0.0 if fault else 1.0)
+        if parsed is None or fault:
+            post.grades.append(0.0)
+            return
+        if post.rule.revisions:
+            self._note_revision(post, parsed)
+        meant = changed(answer, body=orjson.dumps(reference))
+        await self._compare(post, call, meant, reference, parsed)
 
     async def _ask_reference(self, task: Task, call: Call, runtime: Runtime) -> StoredAnswer | None:
         generation = runtime.generation

@@ -127,6 +127,8 @@ async def _serve(request: Request, runtime: Runtime, generation: Generation, pag
         page.route, page.tier = route, route.tier
         if task is not None and task.live is not None and lowered.is_routed:
             page.observer = runtime.live.observer(page, call, task, runtime)
+            if lowered.shadow:
+                page.observer = runtime.candidates.beside(page.observer, call, task, lowered, runtime)
 
         # reserve: for what no cache knows
         call = lookup.rest(route.deployments)

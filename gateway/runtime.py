@@ -87,6 +87,25 @@ class NoLiveWatch:
         """See the port."""
 
 
+class Candidates(Protocol):
+    """Asks tiers that a policy shadows."""
+
+    def beside(
+        self, other: Observer | None, call: Call, task: Task, destination: Destination, runtime: "Runtime"
+    ) -> Observer | None:
+        """Who wants to see the answer of this call, for `other` as well; `other` alone where it is not followed."""
+
+
+class NoCandidates:
+    """Port `Candidates` where nobody is asked besides."""
+
+    def beside(
+        self, other: Observer | None, call: Call, task: Task, destination: Destination, runtime: "Runtime"
+    ) -> Observer | None:
+        """See the port."""
+        return other
+
+
 @dataclass(slots=True, kw_only=True)
 class Runtime:
     """What the pipeline works with. Only `generation` ever changes."""
@@ -106,6 +125,7 @@ class Runtime:
     failed (see `gateway.cascades.CHECKS`)."""
     shadows: Shadows = field(default_factory=NoShadows)
     live: LiveWatch = field(default_factory=NoLiveWatch)
+    candidates: Candidates = field(default_factory=NoCandidates)
     tasks: TaskDesk = field(default_factory=TaskDesk)
     paces: Paces = field(default_factory=Paces)
     facts: Callable[[], Facts] = lambda: NO_FACTS

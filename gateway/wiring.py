@@ -29,6 +29,7 @@ from gateway.budget_gauges import budget_lines
 from gateway.budgetdesk import BudgetDesk
 from gateway.cachebooks import caching_of
 from gateway.cachedesk import CacheDesk
+from gateway.candidates import CandidateShadows
 from gateway.chargesapi import ChargeDesk
 from gateway.demotions import Demotions
 from gateway.deployment_gauges import deployment_lines
@@ -166,6 +167,7 @@ class House:
             on_escalated=self.metrics.note_escalation,
             shadows=SampledShadows(self._asides),
             live=self._live,
+            candidates=CandidateShadows(self._asides, clock, self._background, self._live.grade_candidate),
             tasks=self._tasks,
         )
         self.metrics.add_source(self._ledger_lines)

@@ -39,11 +39,27 @@ def explain(question: RouteQuestion, policy: Policy) -> Explanation:
 
 def _step(question: RouteQuestion, choice: Choice, tier: Tier) -> Step:
     taken = tier.name == choice.tier
+    if part := _part(choice, tier.name):
+        return Step(tier=tier.name, taken=taken, why=part)
     if question.feature.policy == "fixed":
         return Step(tier=tier.name, taken=taken, why="named by the feature" if taken else "not named by the feature")
     if question.task is None:
         return Step(tier=tier.name, taken=taken, why="the default tier" if taken else "no task given, so no evidence")
     return Step(tier=tier.name, taken=taken, why=_why(question, question.task, choice, tier))
+
+
+def _part(choice: Choice, tier: str) -> str:
+    """What a tier has to do with a choice that names more than one; empty for any other."""
+    for branch in choice.split:
+        if branch.tier == tier:
+            return f"answers {branch.share:.0%} of the calls: {branch.reason}"
+    if choice.escalation and tier == choice.tier:
+        return "answers first, whatever its evidence: its answers are checked"
+    if choice.escalation == tier:
+        return "answers where the first answer fails its check"
+    if choice.shadow == tier:
+        return f"is asked besides for {choice.shadow_share:.3g} of the calls, and its answers reach nobody"
+    return ""
 
 
 def _why(question: RouteQuestion, task: Task, choice: Choice, tier: Tier) -> str:

@@ -31,8 +31,7 @@ LATENCY: Final = "latency_bound"
 MONEY: Final = "budget_aware"
 MOVING: Final = frozenset({MONEY, "canary", LATENCY})
 """Kinds that look at what changes between two generations: latencies, live evidence, pressure."""
-STANDING: Final = frozenset({"cheapest_passing", "fixed"})
-"""Kinds that take no parameters and ask nobody."""
+KINDS: Final = frozenset(_KINDS)
 ASKED: Final = frozenset({"budget_aware", "cheapest_passing", "latency_bound"})
 """Kinds that `then` may name: they pick one tier that has passed, or the reference."""
 ASKING: Final = frozenset({"budget_aware", "canary", "cascade", "latency_bound"})

@@ -329,6 +329,7 @@ def _rule(form: PolicyForm, declared: Mapping[str, PolicyForm]) -> PolicyRule:
         full_at=form.full_at,
         items=form.items,
         tier=form.tier or "",
+        share=form.share,
         then=then,
     )
 

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from farthing.tags import SHADOW
 from gateway.settings.findings import Path
-from router_policies.registry import ASKED, ASKING, LATENCY, STANDING
+from router_policies.registry import ASKED, KINDS, LATENCY
 
 DEFAULT: Final = "cheapest_passing"
-PLAIN: Final = (STANDING | ASKING) - {LATENCY}
+PLAIN: Final = KINDS - {LATENCY}
 """Kinds that a feature can name without declaring them."""
+
+FOLLOWING: Final = "shadow"
+_OF_CANDIDATES: Final = frozenset({"canary", "cascade", FOLLOWING})
 
 Say = Callable[[Path, str], None]
 Known = Callable[[Path, Any, Any, str, str], None]
@@ -45,13 +49,13 @@ class PolicyCheck:
 
     def _policy(self, name: str, policy: Mapping[str, Any]) -> None:
         path: Path = ("policies", name)
-        if name in STANDING | ASKING:
+        if name in KINDS:
             self._say(path, "is the name of a kind of policy; choose another")
         self._known((*path, "tier"), policy.get("tier"), self._tiers, "tier", "tiers")
         then = policy.get("then")
         self._known((*path, "then"), then, [*PLAIN, *self._policies], "policy", "policies")
         asked = self._kind(then)
-        if asked in STANDING | ASKING and asked not in ASKED:
+        if asked in KINDS - ASKED:
             self._say((*path, "then"), f"a policy of kind {asked} cannot be asked; {', '.join(sorted(ASKED))} can")
         elif name in (round_trip := list(self._asked(name))):
             way = " -> ".join((name, *round_trip[: round_trip.index(name) + 1]))
@@ -75,12 +79,16 @@ class PolicyCheck:
         """A policy that gives calls to candidates needs a task that has some, and the one that it names."""
         policy, task = feature.get("policy"), feature.get("task")
         kind = self._kind(policy)
-        if kind not in ASKING - ASKED or (task is not None and task not in self._tasks):
+        if kind not in _OF_CANDIDATES or (task is not None and task not in self._tasks):
             return
+        if kind == FOLLOWING and SHADOW not in self._features:
+            self._say(path, f"what a shadow asks is paid by the feature {SHADOW}; declare it under `features:`")
         tasks = self._tasks if task is None else {task: self._tasks[task]}
         if not any(one.get("candidates") for one in tasks.values()):
             whose = f"the task {task} has none" if task is not None else "no task has any"
             self._say(path, f"a {kind} needs candidates, and {whose}; list them under `tasks:`")
+        elif kind == FOLLOWING and not any(_is_live(one) for one in tasks.values()):
+            self._say(path, "a shadow is graded as `live` of its task says; write live: {enabled: true} there")
         elif task is not None and isinstance(policy, str):
             self._named_tier(path, kind, self._policies.get(policy, {}).get("tier"), task)
 
@@ -92,3 +100,8 @@ class PolicyCheck:
             self._say(path, f"a {kind} from the reference {tier} to itself; name a candidate of {task}")
         else:
             self._say(path, f"the {kind} names the tier {tier}, which is no candidate of {task}; list it there")
+
+
+def _is_live(task: Mapping[str, Any]) -> bool:
+    live = task.get("live")
+    return isinstance(live, dict) and live.get("enabled") in (True, "true")

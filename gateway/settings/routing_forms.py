@@ -54,6 +54,7 @@ PARAMETERS: Final = {
     "canary": ("then", "items"),
     "cascade": ("then", "tier"),
     "latency_bound": ("then", "p95", "of"),
+    "shadow": ("tier", "share"),
 }
 """The kinds that can be declared, and what each of them takes."""
 Tokens = Annotated[int, scalars.whole(1, 10**8)]
@@ -294,7 +295,10 @@ class PolicyForm(Form):
     )
     items: Annotated[int, scalars.whole(1, 100_000)] = setting(50, "canary: graded answers for each step.")
     tier: Name | None = setting(
-        None, "cascade: the candidate that answers first; the cheapest of the task if not given."
+        None, "cascade: the candidate that answers first; shadow: the one that is asked. Else the cheapest of the task."
+    )
+    share: Annotated[float, scalars.percent("0.01%", "100%")] = setting(
+        "5%", "shadow: share of the calls for which the candidate is asked besides."
     )
 
     @model_validator(mode="after")
