@@ -13,7 +13,7 @@ from farthing.call import Endpoint
 from farthing.catalog import Catalog, Feature, Task, Tier
 from farthing.money import Nano
 from farthing.record import CacheOutcome
-from farthing.routing import Demotion, RouteQuestion, Scorecard, Verdict
+from farthing.routing import RouteQuestion, Verdict
 from farthing.tags import CACHE, SHADOW
 from farthing.usage import TOKEN_CLASSES, Usage, UsageSource
 from gateway.alternatives import PriceOf, mean_cost, price_at
@@ -149,13 +149,12 @@ class KnownSuite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of tiers and tasks at `now_ns`. `suites` by the task and the tier that they try; `valid_for_s` is
-    that of a pass whose suite does not say it."""
+    """What is known of tiers and tasks: `question` is all that a policy gets to see for a feature and task, `suites`
+    are those that could be run, by the task and the tier that they try, `valid_for_s` the seconds after which a pass
+    has to be renewed whose suite does not say it."""
 
-    scorecards: tuple[Scorecard, ...]
-    demotions: tuple[Demotion, ...]
+    question: Callable[[Feature, Task | None], RouteQuestion]
     suites: Mapping[tuple[str, str], KnownSuite]
-    now_ns: int
     valid_for_s: int = MAX_AGE_S
 
 
@@ -308,14 +307,7 @@ def _of_task(
     task: Task, served: Sequence[_Served], fold: _Fold, evidence: Evidence, days: Fraction
 ) -> Iterable[Proposal]:
     """The untested tiers that would be cheaper than the one which evidence chooses now."""
-    question = RouteQuestion(
-        catalog=fold.catalog,
-        feature=Feature(name=served[0].feature),
-        task=task,
-        scorecards=tuple(card for card in evidence.scorecards if card.task == task.name),
-        demotions=tuple(one for one in evidence.demotions if one.task == task.name),
-        now_ns=evidence.now_ns,
-    )
+    question = evidence.question(Feature(name=served[0].feature), task)
     chosen = fold.catalog.tier(CheapestPassing().choose(question).tier)
     for tier in candidates(fold.catalog, task):
         if tier.rank < chosen.rank and (why := _is_open(question, task, tier)):

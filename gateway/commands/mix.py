@@ -48,31 +48,27 @@ def report_mix(
     data_dir: DataOption = None,
 ) -> None:
     """What the traffic would cost on each tier, and which evals could save money."""
-    from gateway.mix import BY, Evidence, review
-    from gateway.present import evidence_of
-    from gateway.pricing import Pricing
+    from gateway.mix import BY, MAX_AGE_S, Evidence, review
+    from gateway.present import evidence_of, present
     from gateway.spendquery import check_ledger
     from ledger import reports
-    from ledger.prices import PriceBook
 
     settings, now_ns = load_settings(config), CLOCK.wall_ns()
     database = ledger_of(settings) if data_dir is None else find_ledger(config, data_dir)
     check_ledger(database)
     since_ns = parse_moment(since, now_ns)
     until_ns = parse_moment(until, now_ns) if until else now_ns
-    pricing = Pricing(PriceBook(settings.prices), settings.catalog)
+    files = Files.below(data_dir or settings.data_dir)
+    generation = present(settings, evidence_of(files), now_ns, files)
     rows = reports.spend(database, by=BY, since_ns=since_ns, until_ns=until_ns, limit=MOST_GROUPS)
-    scorecards, demotions = evidence_of(Files.below(data_dir or settings.data_dir))
     found = review(
         rows,
         settings.catalog,
-        lambda place: pricing.price(place, now_ns),
+        lambda place: generation.pricing.price(place, now_ns),
         Evidence(
-            scorecards=scorecards,
-            demotions=demotions,
+            question=generation.destinations.question,
             suites=_suites(settings),
-            now_ns=now_ns,
-            **({} if settings.evals.valid_for_s is None else {"valid_for_s": settings.evals.valid_for_s}),
+            valid_for_s=settings.evals.valid_for_s or MAX_AGE_S,
         ),
         span_ns=until_ns - since_ns,
         finding=finding_out(settings.evals.feature),

@@ -11,6 +11,7 @@ from farthing.tags import Tags
 from farthing.usage import Usage
 from farthing.value import changed
 from gateway.commands.mix import finding_out
+from gateway.destination import Destinations
 from gateway.mix import BY, Evidence, review
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
@@ -58,7 +59,7 @@ def test_the_actual_cost_of_a_mix_is_the_total_of_the_report(engine: Engine) -> 
             rows,
             CATALOG,
             lambda place: pricing.price(place, NOW_NS),
-            Evidence(scorecards=(), demotions=(), suites={}, now_ns=NOW_NS),
+            Evidence(question=Destinations(CATALOG, (), NOW_NS).question, suites={}),
             span_ns=until_ns - since_ns,
             finding=finding_out("evals"),
         )

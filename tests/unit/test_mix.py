@@ -1,6 +1,6 @@
 """The model-mix review against figures worked out by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -15,7 +15,8 @@ from farthing.money import Nano, nano_from_usd
 from farthing.routing import Demotion, Scorecard, Verdict
 from farthing.usage import Usage
 from gateway.commands.mix import finding_out
-from gateway.mix import Evidence, KnownSuite, Mix, Proposal, review
+from gateway.destination import Destinations
+from gateway.mix import MAX_AGE_S, Evidence, KnownSuite, Mix, Proposal, review
 from gateway.pricing import Pricing
 from ledger.prices import PriceBook
 from ledger.reports import SpendRow
@@ -30,6 +31,7 @@ CATALOG_FEATURES = {
 }
 
 
+NO_SUITES: Mapping[tuple[str, str], KnownSuite] = {}
 ITEMS = least_items(Rule(items=0, bar=0.8, candidates=2)) or 0
 """What the gate needs at least for the bar and the two candidates of FAQ."""
 
@@ -87,10 +89,13 @@ def mix(
     *cards: Scorecard,
     catalog: Catalog = CATALOG,
     span_ns: int = MONTH_NS,
-    **evidence: Any,
+    demotions: tuple[Demotion, ...] = (),
+    suites: Mapping[tuple[str, str], KnownSuite] = NO_SUITES,
+    valid_for_s: int = MAX_AGE_S,
 ) -> Mix:
     pricing = Pricing(PriceBook(PRICES), catalog)
-    known = Evidence(scorecards=cards, **({"demotions": (), "suites": {}, "now_ns": NOW_NS} | evidence))
+    destinations = Destinations(catalog, cards, NOW_NS, demotions=demotions)
+    known = Evidence(question=destinations.question, suites=suites, valid_for_s=valid_for_s)
     return review(
         rows, catalog, lambda place: pricing.price(place, NOW_NS), known, span_ns=span_ns, finding=finding_out("evals")
     )
