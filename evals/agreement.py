@@ -26,6 +26,13 @@ def agreement(reference: Mapping[str, Any], answer: Mapping[str, Any]) -> float 
     Tool calls are the same where names and arguments are, in any order; JSON where the values are, in any layout; texts
     of up to 12 words where the words are, in any case and with any punctuation.
     """
+    try:
+        return _agreement(reference, answer)
+    except RecursionError:
+        return None  # nested deeper than anybody means to
+
+
+def _agreement(reference: Mapping[str, Any], answer: Mapping[str, Any]) -> float | None:
     meant = said(reference)
     if meant is None:
         return None

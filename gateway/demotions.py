@@ -40,7 +40,7 @@ class Demotions:
         self._background, self._alerts = background, alerts
 
     def act(self, alarm: Alarm) -> None:
-        """Take the task from the tier, if it has it by a pass; in any case tell. Routes follow within a second, in
+        """Take the task from the tier, unless it is the reference; in any case tell. Routes follow within a second, in
         every worker. Raises sqlite3.Error."""
         now_ns = self._clock.wall_ns()
         demotion = demotion_of(alarm, now_ns)
@@ -69,11 +69,12 @@ class Demotions:
 
 
 def demotion_of(alarm: Alarm, now_ns: int) -> Demotion | None:
-    """The demotion that an alarm leads to; None where the tier has no pass to lose. A tier that answers as another
-    model than was tested may come back with the next pass, which is of that model."""
-    if alarm.card is None or alarm.tier == alarm.task.reference:
+    """The demotion that an alarm leads to; None for the reference, above which nobody is trusted. A tier that answers
+    as another model than was tested may come back with the next pass, which is of that model. One without a pass has
+    calls to lose, too: the first step of a cascade."""
+    if alarm.tier == alarm.task.reference:
         return None
-    is_revision = alarm.signal == REVISION
+    is_revision, card = alarm.signal == REVISION, alarm.card
     return Demotion(
         task=alarm.task.name,
         tier=alarm.tier,
@@ -81,8 +82,8 @@ def demotion_of(alarm: Alarm, now_ns: int) -> Demotion | None:
         until_ns=now_ns if is_revision else now_ns + OUT_NS,
         cause="fingerprint" if is_revision else "drift",
         detail=alarm.detail,
-        suite_hash=alarm.card.suite_hash,
-        models=alarm.card.models,
+        suite_hash=card.suite_hash if card else "",
+        models=card.models if card else (),
     )
 
 
@@ -110,7 +111,7 @@ def message(
 
 def _todo(alarm: Alarm, demotion: Demotion | None) -> str:
     if demotion is None:
-        return f"look at the answers of {alarm.tier}: no pass was on record that could have been taken from it"
+        return f"look at the answers of {alarm.tier}: it is the one that is trusted, so nobody answers in its place"
     return (
         f"a run of the eval of {alarm.task.name} is asked for (farthing eval due shows it); what saved_usd_last_24h "
         f"says is lost for each day until {alarm.tier} passes again"
@@ -119,5 +120,5 @@ def _todo(alarm: Alarm, demotion: Demotion | None) -> str:
 
 def _consequence(alarm: Alarm, demotion: Demotion | None) -> str:
     if demotion is None:
-        return "it has no pass to lose, so routes stay as they are"
+        return "it is the reference, so routes stay as they are"
     return "demoted: its calls go one tier up until it has passed again; an eval run is asked for"

@@ -44,14 +44,19 @@ Gateway = Callable[..., AbstractAsyncContextManager[RunningGateway]]
 def gateway(tmp_path: Path) -> Gateway:
     @asynccontextmanager
     async def run(
-        live: str = "share: 100%", *, limit: str = "1", card: Scorecard = CARD
+        live: str = "share: 100%",
+        *,
+        limit: str = "1",
+        card: Scorecard = CARD,
+        policy: str = "cheapest_passing",
+        extra: str = "",
     ) -> AsyncIterator[RunningGateway]:
         changes = (
             (TASK, watched(live)),
-            (FEATURE, PLAIN + SHADOW),
+            (FEATURE, PLAIN.replace("task: triage", f"task: triage, policy: {policy}") + SHADOW),
             ("budgets:\n", "budgets:\n" + BUDGET.format(limit=limit)),
         )
-        async with running_gateway(tmp_path, changes=changes) as running:
+        async with running_gateway(tmp_path, changes=changes, extra=extra) as running:
             await promote(running, card)
             yield running
 
@@ -275,4 +280,43 @@ async def test_a_reference_that_breaks_is_told_once_and_goes_on_answering(
         assert demotions(running) == ()
         (told,) = [record.message for record in caplog.records if record.name == "farthing.live"]
         assert told.startswith("task triage, tier large: more than 20% of its live answers")
-        assert told.endswith("it has no pass to lose, so routes stay as they are")
+        assert told.endswith("it is the reference, so routes stay as they are")
+
+
+async def test_a_cascade_goes_on_without_a_first_tier_that_broke(gateway: Gateway) -> None:
+    failed = replace(CARD, verdict=Verdict.FAIL)
+    async with gateway("grader: none", card=failed, policy="cascade") as running:
+        running.mock.broken["small-model"] = ""
+        first = await running.chat("item", headers=ROUTED)
+        asked = 0
+        while not demotions(running):
+            asked += 1
+            await running.chat(f"item {asked}", headers=ROUTED)
+            await running.application.house.tick()
+        after = await running.chat("afterwards", headers=ROUTED)
+
+        assert first.headers["x-farthing-route"] == "cascade: small failed its check (empty), escalated to large"
+        assert asked <= 20
+        assert await running.metric("farthing_drift_answers", tier="small", signal="checks") == asked + 1
+        assert after.headers["x-farthing-route"].startswith("reference: ")
+        assert running.record_of(after).attempts[0].deployment == "mock/large-model"
+
+
+async def test_a_canary_grows_as_its_answers_are_graded(gateway: Gateway) -> None:
+    policies = "policies:\n  careful: {kind: canary, items: 2}\n"
+    async with gateway(policy="careful", extra=policies) as running:
+        house = running.application.house
+        before = await running.chat("item", headers=ROUTED)
+        shares, number = [], 0
+        for graded in (2, 4):
+            while house.facts.now.evidence == () or house.facts.now.evidence[0].graded < graded:
+                number += 1
+                await running.chat(f"item {number}", headers=ROUTED)
+                await settled(running)
+                house.facts.refresh()
+            shares.append((await running.chat(f"later {graded}", headers=ROUTED)).headers["x-farthing-route"])
+
+        assert "canary" in before.headers["x-farthing-route"]
+        assert "canary 25%, " in shares[0] or "not in the canary of small" in shares[0]
+        assert shares[1].startswith("cheapest passing: small scored 0.95 of bar 0.80")
+        assert shares[1].endswith("; canary 100%, 4 graded")

@@ -44,10 +44,18 @@ def test_a_tier_that_is_another_model_may_pass_again_at_once() -> None:
     assert (demotion.until_ns, demotion.cause) == (7, "fingerprint")
 
 
-@pytest.mark.parametrize("alarm", [replace(ALARM, card=None), replace(ALARM, tier="large")])
-def test_where_there_is_no_pass_to_lose_an_alarm_is_only_told(alarm: Alarm) -> None:
-    assert demotion_of(alarm, 7) is None
-    told = message(alarm, None, 7)
+def test_a_tier_without_a_pass_may_lose_its_place_in_a_cascade() -> None:
+    demotion = demotion_of(replace(ALARM, card=None), 7)
+
+    assert demotion is not None
+    assert (demotion.suite_hash, demotion.models) == ("", ())
+
+
+def test_of_the_reference_an_alarm_is_only_told() -> None:
+    alarm = replace(ALARM, tier="large")
+
+    told = message(alarm, demotion_of(alarm, 7), 7)
+
     assert (told["event"], told["out_until"], told["saved_usd_last_24h"]) == ("tier_alarm", None, None)
 
 
