@@ -8,6 +8,7 @@ from typing import Any, Final
 from evals.graders import GRADERS, UNTURNED
 from evals.jsonchecks import schema_fault
 from evals.located import Findings, Located
+from evals.prompts import FILE
 from evals.sandbox import fault_of_tests
 from evals.scalars import read_decimal, read_mapping, read_number, read_share
 from evals.suite import Assertion
@@ -40,6 +41,9 @@ NOT_HERE: Final = {
 WEIGHT_MAX: Final = 1000
 SIMILAR: Final = 0.75
 """The cosine from which texts are similar where a suite does not say; promptfoo's."""
+
+NO_FILE: Final = "is not read from a file here, and would be taken as it stands: write the value itself"
+"""promptfoo would read it."""
 
 Fill = Callable[[Any], Any]
 """Renders the templates inside a value."""
@@ -107,6 +111,8 @@ def _checked(
 
 def _value(at: Located, keys: Mapping[str, Located], findings: Findings, fill: Fill, kind: str) -> Any:
     if kind not in LIMITS:
+        if "value" in keys and str(keys["value"].value).startswith(FILE):
+            findings.add(keys["value"], NO_FILE)
         return fill(keys["value"].plain()) if "value" in keys else None
     if "threshold" in keys and "value" not in keys:
         return read_decimal(keys["threshold"], findings)

@@ -182,11 +182,7 @@ def _of_set(assertion: Assertion, answer: GradedAnswer, item: Item | None) -> fl
 
 def graders_of(suite: Suite) -> tuple[str, ...]:
     """The types of assertion that the suite uses, those inside sets too, sorted."""
-    return tuple(sorted({name for item in suite.items for one in item.assertions for name in _types(one)}))
-
-
-def _types(assertion: Assertion) -> list[str]:
-    return [assertion.type, *(name for inner in assertion.inner for name in _types(inner))]
+    return tuple(sorted({each.type for item in suite.items for one in item.assertions for each in one.each()}))
 
 
 def metric_of(suite: Suite) -> str:

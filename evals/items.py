@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from evals.assertions import read_assertions
+from evals.assertions import NO_FILE, read_assertions
 from evals.located import Findings, Located, fail, read_jsonl, read_yaml
-from evals.prompts import Prompt, read_prompts, resolve_inside
+from evals.prompts import FILE, Prompt, read_prompts, resolve_inside
 from evals.scalars import read_count, read_mapping, read_number, read_share
-from evals.suite import NO_CLUSTER, Assertion, Item, digest
+from evals.suite import NO_CLUSTER, Item, digest
 from evals.templates import TemplateError, render, render_value
 from evals.toolchecks import tools_fault
 
@@ -108,7 +108,7 @@ class _Items:
         return item
 
     def _check_tools(self, item: Item, row: Located) -> None:
-        if "tools" not in item.extras and any("tool" in kind for kind in _kinds(item.assertions)):
+        if "tools" not in item.extras and any("tool" in each.type for one in item.assertions for each in one.each()):
             self._findings.add(row, "the test asserts a tool call, but offers no `tools`: give them here or above")
 
     def _variables(self, test: Mapping[str, Located]) -> dict[str, Any]:
@@ -122,6 +122,8 @@ class _Items:
             if isinstance(child.value, list):
                 # promptfoo makes several tests of it; taking it as one text would change the suite's meaning.
                 self._findings.add(child, "a list would stand for several tests: write one test for each value")
+            elif str(child.value).startswith(FILE):
+                self._findings.add(child, NO_FILE)
         return {name: child.plain() for name, child in at.value.items()}
 
 
@@ -130,10 +132,6 @@ def _repeated(item: Item, count: int) -> list[Item]:
     if count == 1:
         return [item]
     return [replace(item, cluster=item.evidence, repeat=number) for number in range(count)]
-
-
-def _kinds(assertions: Sequence[Assertion]) -> list[str]:
-    return [kind for one in assertions for kind in (one.type, *_kinds(one.inner))]
 
 
 def _metadata(test: Mapping[str, Located], findings: Findings) -> Mapping[str, Located]:

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from evals.asked import Asker, Metered, better_of, meets_rubric, question_of
 from evals.families import kin_fault, models_of
-from evals.graders import JUDGED, Ungraded, graders_of, metric_of
+from evals.graders import GRADERS, JUDGED, Ungraded, graders_of, metric_of
 from evals.suite import Assertion, Gold, Item, Judge, Suite, digest
 from evals.verdictforms import VERSION, Better
 from farthing.errors import ConfigError
@@ -120,7 +120,11 @@ async def admit_judge(
 
 def graded_by(suite: Suite, standing: Standing | None) -> str:
     """What the score is the mean of, and by which graders, with what a judge is worth."""
-    text = f"{metric_of(suite)}, by {', '.join(graders_of(suite))}"
+    used = graders_of(suite)
+    text = f"{metric_of(suite)}, by {', '.join(used)}"
+    unknown = [name for name in used if GRADERS[name].error is None and (name not in JUDGED or standing is None)]
+    if unknown:
+        text += f"; how often {', '.join(unknown)} errs is not known"
     if standing is None or suite.judge is None:
         return text
     return f"{text}; the judge {suite.judge.model} agrees with people on {standing.agreed} of {standing.total}"
@@ -197,13 +201,8 @@ async def _agrees(judge: Judge, asker: Asker, gold: Gold) -> bool:
 
 def _probes(suite: Suite) -> list[tuple[Item, Assertion]]:
     """The first items of the sample with the rubric by which each is judged."""
-    rubrics = [
-        (item, one)
-        for item in suite.sample()
-        for one in item.assertions
-        if one.type == "llm-rubric" and not one.negated
-    ]
-    return rubrics[:PROBES]
+    asked = [(item, each) for item in suite.sample() for one in item.assertions for each in one.each()]
+    return [(item, each) for item, each in asked if each.type == "llm-rubric" and not each.negated][:PROBES]
 
 
 async def _fooled(suite: Suite, judge: Judge, asker: Asker, gold: Sequence[Gold]) -> str:

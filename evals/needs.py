@@ -39,12 +39,6 @@ def _firsts(suite: Suite) -> dict[str, Assertion]:
     found: dict[str, Assertion] = {}
     for item in suite.items:
         for one in item.assertions:
-            for each in _within(one):
+            for each in one.each():
                 found.setdefault(each.type, each)
     return found
-
-
-def _within(assertion: Assertion) -> Iterator[Assertion]:
-    yield assertion
-    for inner in assertion.inner:
-        yield from _within(inner)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -39,6 +39,12 @@ class Assertion:
     def name(self) -> str:
         """The type as the suite wrote it."""
         return f"not-{self.type}" if self.negated else self.type
+
+    def each(self) -> Iterator["Assertion"]:
+        """Itself, and those inside it."""
+        yield self
+        for inner in self.inner:
+            yield from inner.each()
 
     def content(self) -> dict[str, Any]:
         """All that decides a score, as JSON can hold it."""

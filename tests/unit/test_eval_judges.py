@@ -11,7 +11,7 @@ from evals.families import family
 from evals.gateway import AskFailed, RunStopped
 from evals.graders import grader_key, metric_of
 from evals.grading import GraderTools, grade_answer
-from evals.judges import NULL_ANSWER, Standing, admit_judge, examine, gold_fault, standing_key
+from evals.judges import NULL_ANSWER, Standing, admit_judge, examine, gold_fault, graded_by, standing_key
 from evals.suite import Assertion, Gold, Item, Judge, Suite
 from evals.verdictforms import Better, read_better, read_pass
 from farthing.errors import ConfigError
@@ -308,6 +308,16 @@ async def test_a_judge_that_has_not_shown_its_worth_may_not_decide(reply: Any, w
     assert why in refused.value.message
 
 
+async def test_a_rubric_inside_a_set_is_probed_too() -> None:
+    def flattered(content: str, attempt: int) -> str:
+        return "pass" if NULL_ANSWER[:20] in content else sound(content, attempt)
+
+    judge = replace(JUDGE, gold=gold(30, 30), max_chars=1_000)
+
+    with pytest.raises(ConfigError, match="it let a constant answer pass"):
+        await admit_judge(suite(judge, Assertion(type="assert-set", inner=(RUBRIC,))), FakeAsker(flattered), MODELS)
+
+
 async def test_a_judge_of_pairs_that_likes_a_constant_answer_may_not_decide() -> None:
     def flattered(content: str, attempt: int) -> str:
         asked = json.loads(content)
@@ -362,6 +372,15 @@ async def test_a_suite_without_a_judge_needs_none() -> None:
 
     assert await admit_judge(plain, FakeAsker(), MODELS) is None
     assert await admit_judge(replace(plain, judge=None), FakeAsker(), MODELS) is None
+
+
+def test_a_run_says_by_whom_it_was_graded_and_how_often_they_err() -> None:
+    exact, near = (suite(JUDGE, one) for one in (Assertion(type="label"), SIMILAR))
+
+    assert graded_by(exact, None) == "accuracy, by label"
+    assert graded_by(near, None) == "similarity, by similar; how often similar errs is not known"
+    assert graded_by(SINGLE, None).endswith("how often llm-rubric errs is not known")
+    assert graded_by(SINGLE, Standing(agreed=58, total=60)).endswith("tier/judge agrees with people on 58 of 60")
 
 
 @pytest.mark.parametrize(

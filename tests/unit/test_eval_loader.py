@@ -173,6 +173,8 @@ def test_the_sample_is_the_same_every_time_and_no_larger_than_the_limit(tmp_path
         ),
         (HEAD + TESTS.replace("second", "first").replace("refund", "billing"), "suite.yaml:9: tests[1]: the test rep"),
         (HEAD + "tests: [{vars: {text: [a, b]}, assert: [{type: contains, value: a}]}]", "a list would stand for"),
+        (HEAD + TESTS.replace("value: billing", "value: file://x"), "assert[0].value: is not read from a file here"),
+        (HEAD + TESTS.replace("text: second", "text: file://x"), "tests[1].vars.text: is not read from a file here"),
         (HEAD + "tests: [{vars: {text: a}}]", "suite.yaml:6: tests[0]: the test asserts nothing"),
         (HEAD + "tests: []", "suite.yaml:1: the suite has no tests"),
         (HEAD, "suite.yaml:1: `tests` is a list, or file://tests.jsonl"),
