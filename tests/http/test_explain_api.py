@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,3 +285,13 @@ async def test_the_page_of_a_request_shows_what_else_there_was(gateway: Gateway)
     assert "home/small: 0.000140000 USD" in page.text
     assert "e-value 81.5 of 40 needed" in page.text
     assert "now such a call would go to small" in page.text
+
+
+async def test_every_member_of_an_answer_is_in_the_page_on_the_door(gateway: Gateway) -> None:
+    door = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+
+    found = await gateway.ask({"request_id": "req-1"})
+
+    small = tiers(found)["small"]
+    names = {*found, *found["route"], *small, *small["deployments"][0], *small["evidence"]}
+    assert [name for name in sorted(names) if f'"{name}"' not in door and f"`{name}`" not in door] == []
