@@ -1,6 +1,7 @@
 """Routing: the question put to a policy, its answer, and the evidence between them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from farthing.catalog import Affinity, AnswerCheck, Balance, Catalog, Deployment, Feature, Task
@@ -71,6 +72,14 @@ class Demotion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteVersion:
+    """A suite as it is now: the hash of what it asks and shows, and that of its graders."""
+
+    hash: str
+    grader: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvidence:
     """What graded answers of real calls have shown of a tier for a task since the pass on record (since it is watched,
     where it has none): `graded` items, and `e_worse`, the e-value for its being worse than it may be."""
@@ -103,6 +112,9 @@ class RouteQuestion:
     now_ns: int
     demotions: tuple[Demotion, ...] = ()
     """Those of the task, latest for each tier."""
+    suites: Mapping[str, SuiteVersion] = field(default_factory=dict)
+    """Suites as they are on disk now, by name: a pass with another version does not count. None for one that is not
+    there, so that cards serve where suites do not lie."""
     evidence: tuple[LiveEvidence, ...] = ()
     """That of the task, one for each tier."""
     latencies: tuple[Latency, ...] = ()

@@ -1,13 +1,15 @@
 """Destination: which tier or model a call is meant for, decided before the caches because their keys name it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 from farthing.call import Call, Endpoint
 from farthing.catalog import AnswerCheck, Catalog, Deployment, Feature, Step, Task, Tier
 from farthing.errors import ModelNotFound
-from farthing.routing import Branch, Choice, Demotion, Pool, RouteQuestion, Scorecard
+from farthing.routing import Branch, Choice, Demotion, Pool, RouteQuestion, Scorecard, SuiteVersion
 from gateway.facts import NO_FACTS, Facts
 from gateway.splits import place_of
 from gateway.thresholds import Reached
@@ -17,6 +19,7 @@ from router_policies.fallbacks import fallbacks
 from router_policies.lowering import lower
 from router_policies.registry import MOVING, kinds_in, rule_of
 
+NO_SUITES: Final[Mapping[str, SuiteVersion]] = MappingProxyType({})
 AUTO: Final = "auto"
 TIER_PREFIX: Final = "tier/"
 HONOURED: Final = "model"
@@ -68,8 +71,10 @@ class Destinations:
         now_ns: int,
         *,
         demotions: tuple[Demotion, ...] = (),
+        suites: Mapping[str, SuiteVersion] = NO_SUITES,
     ) -> None:
         self._catalog = catalog
+        self._suites = suites
         self._scorecards = scorecards
         self._demotions = demotions
         self._now_ns = now_ns
@@ -196,6 +201,7 @@ class Destinations:
             scorecards=tuple(card for card in self._scorecards if card.task == name),
             now_ns=self._now_ns,
             demotions=tuple(demotion for demotion in self._demotions if demotion.task == name),
+            suites=self._suites,
         )
 
     def _by_name(self, name: str) -> Destination:

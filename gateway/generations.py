@@ -1,11 +1,12 @@
 """Generations: from settings and scorecards to the one value that a request sees."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from farthing.routing import Demotion, Scorecard
+from farthing.routing import Demotion, Scorecard, SuiteVersion
 from gateway.cachedesk import CacheRules
-from gateway.destination import Destinations
+from gateway.destination import NO_SUITES, Destinations
 from gateway.pricing import Pricing
 from gateway.runtime import Generation
 from gateway.settings import CacheSettings, Settings, UnregisteredFeatures
@@ -23,6 +24,7 @@ def new_generation(
     *,
     now_ns: int,
     demotions: tuple[Demotion, ...] = (),
+    suites: Mapping[str, SuiteVersion] = NO_SUITES,
     amendments: Amendments = UNAMENDED,
     resolver: Resolver | None = None,
 ) -> Generation:
@@ -31,7 +33,7 @@ def new_generation(
         keys=settings.keys,
         catalog=settings.catalog,
         count_unregistered=settings.unregistered_features is UnregisteredFeatures.COUNT,
-        destinations=Destinations(settings.catalog, scorecards, now_ns, demotions=demotions),
+        destinations=Destinations(settings.catalog, scorecards, now_ns, demotions=demotions, suites=suites),
         pricing=Pricing(PriceBook(settings.prices), settings.catalog),
         budgets=BudgetBook(settings.budgets, amendments),
         cache_rules=cache_rules_of(settings.cache),

@@ -5,7 +5,7 @@ import logging
 import secrets
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ from gateway.demotions import Demotions
 from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
 from gateway.drift_gauges import drift_lines
+from gateway.evalrecord import EvalRecord
 from gateway.explaindesk import ExplainDesk
 from gateway.facts import FactDesk
 from gateway.files import Files, made_once
@@ -104,7 +105,7 @@ class House:
         self._telling = Background()
         self._tasks = TaskDesk(self.files.prompts, self.files.classifier)
         self._upstreams = upstreams(self._open_wire)
-        self._cards_version = -1
+        self._evidence_version: Hashable = None
         self._shares_files = tallies is not None
         self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
@@ -116,6 +117,7 @@ class House:
         self._driftbook = DriftBook(self.files.scorecards)
         self._live = LiveGrading(self._driftbook, self._asides, clock, self._background, lambda: self._referee)
         self.facts = FactDesk(clock, self._live.evidence)
+        self._evals = EvalRecord(self._scorecards, lambda: self.settings.evals)
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
         self.metrics.add_source(self._budget_lines)
@@ -135,6 +137,7 @@ class House:
         self._budgets = await self._open_budgets()
         await self._learn_outputs()
         await self._load_encodings()
+        await self._evals.look()
         caches = await self._open_caches()
         later.push_async_callback(self._upstreams.close)
         later.push_async_callback(self._background.settle)
@@ -193,10 +196,12 @@ class House:
         settings = await self._watcher.poll() if self._watcher else None
         if settings is not None:
             self._take_up(settings)
-        elif self._scorecards.version() != self._cards_version or self._tasks.is_stale(self.settings):
+        elif self._evals.version() != self._evidence_version or self._tasks.is_stale(self.settings):
+            await self._evals.look()  # a new card may be that of a new suite
             self._refresh()
         if self.clock.monotonic() - self._minute > MINUTE_S:
             self._minute = self.clock.monotonic()
+            await self._evals.look()
             self._refresh()
             await self.ledger.recover()
         elif self.ledger.recovery_is_due:
@@ -254,19 +259,19 @@ class House:
             models={place.model for place in places},
             providers={place.provider.name for place in places},
         )
-        self._cards_version = self._scorecards.version()
-        cards, demotions = self._scorecards.latest(), self._scorecards.demotions()
+        self._evidence_version, evidence = self._evals.version(), self._evals.now()
         generation = new_generation(
             settings,
-            cards,
+            evidence.scorecards,
             now_ns=self.clock.wall_ns(),
-            demotions=demotions,
+            demotions=evidence.demotions,
+            suites=self._evals.looked.versions(),
             amendments=self._budgets.amendments,
             resolver=self._tasks.resolver(settings),
         )
         self._balancer.take_up(catalog)
         self.facts.needs_latencies = any(LATENCY in kinds_in(rule_of(one)) for one in catalog.features.values())
-        self._live.take_up(catalog, cards, demotions)
+        self._live.take_up(catalog, evidence.scorecards, evidence.demotions)
         return generation
 
     def _prepare_adapters(self, settings: Settings) -> None:
@@ -438,4 +443,4 @@ class House:
             found.append(Problem(reason="config", detail=self._unusable, blocking=False))
         if self._tasks.problem:
             found.append(Problem(reason="tasks", detail=self._tasks.problem, blocking=False))
-        return [*found, *self.retention.problems()]
+        return [*found, *self._evals.problems(), *self.retention.problems()]

@@ -1,9 +1,10 @@
 """Standing: whether the evidence on record lets a tier take over a task now, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from farthing.catalog import Task, Tier
-from farthing.routing import Demotion, RouteQuestion, Scorecard, Verdict
+from farthing.routing import Demotion, RouteQuestion, Scorecard, SuiteVersion, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +18,8 @@ class Standing:
 def standing(question: RouteQuestion, task: Task, tier: Tier) -> Standing:
     """How the tier stands for the task.
 
-    A pass is valid only for the deployments that were tested, for a bar at least as high as today's, and until
-    it expires: whatever moved since, the tier has to pass again.
+    A pass is valid only for the deployments and the suite that were tested, for a bar at least as high as today's, and
+    until it expires: whatever moved since, the tier has to pass again.
     """
     card = card_of(question.scorecards, task.name, tier.name)
     if card is None:
@@ -26,6 +27,7 @@ def standing(question: RouteQuestion, task: Task, tier: Tier) -> Standing:
     fault = (
         _verdict_fault(card)
         or _change_fault(card, task, tier)
+        or _suite_fault(card, question.suites)
         or _age_fault(card, question.now_ns)
         or _demotion_fault(card, question.demotions)
     )
@@ -56,6 +58,17 @@ def _change_fault(card: Scorecard, task: Task, tier: Tier) -> str:
         return f"passed a bar of {card.bar:.2f}, and the bar of {task.name} is {bar:.2f} now"
     if task.margin is not None and (card.margin is None or card.margin > float(task.margin)):
         return f"passed {task.name} without showing a margin of {task.margin:f} against {task.reference}"
+    return ""
+
+
+def _suite_fault(card: Scorecard, suites: Mapping[str, SuiteVersion]) -> str:
+    version = suites.get(card.suite)
+    if version is None:
+        return ""
+    if card.suite_hash != version.hash:
+        return f"passed {card.task} with another suite {card.suite} than there is now"
+    if card.grader and card.grader != version.grader:
+        return f"passed {card.task} with other graders than suite {card.suite} has now"
     return ""
 
 

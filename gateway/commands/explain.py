@@ -77,7 +77,7 @@ def _desk(settings: "Settings", data_dir: Path | None) -> "ExplainDesk":
     from ledger.sqlite_file import SQLiteFile
 
     files = Files.below(data_dir or settings.data_dir)
-    generation = present(settings, evidence_of(files), CLOCK.wall_ns(), files)
+    generation = present(settings, evidence_of(files, settings.evals), CLOCK.wall_ns(), files)
     database = ledger_of(settings) if data_dir is None else SQLiteFile(files.ledger)
     return ExplainDesk(database=database, clock=CLOCK, generation=lambda: generation)
 

@@ -59,7 +59,7 @@ def report_mix(
     since_ns = parse_moment(since, now_ns)
     until_ns = parse_moment(until, now_ns) if until else now_ns
     files = Files.below(data_dir or settings.data_dir)
-    generation = present(settings, evidence_of(files), now_ns, files)
+    generation = present(settings, evidence_of(files, settings.evals), now_ns, files)
     rows = reports.spend(database, by=BY, since_ns=since_ns, until_ns=until_ns, limit=MOST_GROUPS)
     found = review(
         rows,

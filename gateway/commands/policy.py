@@ -78,7 +78,7 @@ def _told(old: str, new: str, *, days: int, limit: int, data_dir: Path | None) -
     files = Files.below(data_dir or before.data_dir)
     database = SQLiteFile(files.ledger) if data_dir is not None else ledger_of(before)
     check_ledger(database)
-    evidence = evidence_of(files)
+    evidence = evidence_of(files, before.evals)
     sides = [Side(present(settings, evidence, now_ns, files)) for settings in (before, after)]
     comparison = Comparison(old=sides[0], new=sides[1], now_ns=now_ns)
     since_ns = now_ns - days * DAY_NS

@@ -42,6 +42,7 @@ from gateway.settings.forms import (
     BudgetForm,
     CacheForm,
     EmbedderForm,
+    EvalsForm,
     KeyForm,
     LedgerForm,
     PriceForm,
@@ -68,6 +69,7 @@ from gateway.settings.values import (
     AlertSettings,
     CacheSettings,
     EmbedderSettings,
+    EvalSchedule,
     EvalSettings,
     ExactCacheSettings,
     LedgerSettings,
@@ -123,11 +125,22 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
             suites=Path(form.evals.suites),
             concurrency=form.evals.concurrency,
             allow_code=form.evals.allow_code,
-            valid_for_s=form.evals.valid_for,
+            valid_for_s=form.evals.valid_for or None,
+            budget=None if form.evals.budget_usd is None else nano_from_usd(form.evals.budget_usd),
+            scorecards_dir=Path(form.evals.scorecards_dir) if form.evals.scorecards == "files" else None,
+            schedule=_eval_schedule(form.evals),
         ),
         files=tuple(source.path for source in sources),
         fingerprint=tree.fingerprint(sorted(tree.data)),
         sources_digest=digest(sources),
+    )
+
+
+def _eval_schedule(form: EvalsForm) -> EvalSchedule | None:
+    if form.schedule.every is None or form.schedule.budget_usd is None or form.api_key_env is None:
+        return None
+    return EvalSchedule(
+        every_s=form.schedule.every, budget=nano_from_usd(form.schedule.budget_usd), api_key_env=form.api_key_env
     )
 
 

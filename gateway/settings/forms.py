@@ -287,6 +287,15 @@ class LoggingForm(Form):
     )
 
 
+class EvalScheduleForm(Form):
+    """When the gateway runs evals that are due."""
+
+    every: Annotated[int, scalars.duration("10m", "366d", whole_seconds=True)] | None = setting(
+        None, "Time between two looks at what is due; none: it never looks."
+    )
+    budget_usd: Usd | None = setting(None, "The most in USD that all runs within this time may cost; it needs one.")
+
+
 class EvalsForm(Form):
     """How suites are run."""
 
@@ -296,9 +305,22 @@ class EvalsForm(Form):
     allow_code: bool = setting(
         False, "Run the code of answers, in a sandbox, for assertions of type `code`; such a suite is refused without."
     )
-    valid_for: Ttl | None = setting(
-        None, "Age at which a pass no longer counts; without it a pass counts until its tier changes."
+    valid_for: Annotated[int, scalars.duration("1s", "366d", whole_seconds=True, or_none=True)] = setting(
+        "14d",
+        "Age of its oldest answer at which a pass no longer counts; none: it counts until something changes.",
     )
+    budget_usd: Usd | None = setting(None, "The most in USD that one run may cost; none: what its suite allows.")
+    scorecards: Annotated[str, scalars.choice("rows", "files")] = setting(
+        "rows",
+        "What routing goes by: rows of evals.db, or files of scorecards_dir, for several machines.",
+    )
+    scorecards_dir: Text = setting(
+        "config/scorecards", "Directory of the scorecards as files, relative to the current directory."
+    )
+    api_key_env: Text | None = setting(
+        None, "Environment variable with the virtual key of the schedule's runs; the schedule needs it."
+    )
+    schedule: EvalScheduleForm = setting({}, "Runs that the gateway itself begins when evals are due.")
 
 
 class KeyForm(Form):

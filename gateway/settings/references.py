@@ -202,11 +202,16 @@ class _Check:
                 )
 
     def evals(self) -> None:
-        """The feature of eval calls is registered."""
+        """The feature of eval calls is registered, and a schedule has a cap and a key."""
         evals = self._tree.data.get("evals")
         if isinstance(evals, dict):
             feature = evals.get("feature", "evals")
             self._known(("evals", "feature"), feature, self._features, "feature", "features")
+            schedule = _table(evals.get("schedule"))
+            if schedule.get("every") is not None and schedule.get("budget_usd") is None:
+                self._say(("evals", "schedule"), "runs that begin by themselves need a cap; write budget_usd")
+            if schedule.get("every") is not None and evals.get("api_key_env") is None:
+                self._say(("evals", "schedule"), "its runs need a virtual key; name its variable in evals.api_key_env")
 
     def shadows(self) -> None:
         """What the gateway asks on its own account has a budget of its own, and its judge exists."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from farthing.catalog import Budget, Catalog, Deployment, PriceOverride, Timeouts, VirtualKey
+from farthing.money import Nano
 from farthing.tasksigns import AS_USUAL, Reading
 from router_policies.breaker import BreakerRules
 
@@ -165,14 +166,28 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSchedule:
+    """Runs that the gateway begins: `every_s` seconds it looks at what is due, and all runs of such a time may cost
+    `budget` nano-dollars; `api_key_env` names the environment variable of their virtual key."""
+
+    every_s: int
+    budget: Nano
+    api_key_env: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalSettings:
-    """`suites` is a directory. `valid_for_s`: age in seconds at which a pass no longer counts, None: never."""
+    """`suites` is a directory. `valid_for_s`: age in seconds at which a pass no longer counts, None: never. `budget` is
+    the most that one run may cost, nano-dollars; `scorecards_dir` the directory of cards where these are files."""
 
     feature: str
     suites: Path
     concurrency: int
     allow_code: bool
     valid_for_s: int | None
+    budget: Nano | None = None
+    scorecards_dir: Path | None = None
+    schedule: EvalSchedule | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

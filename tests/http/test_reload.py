@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evals.scorecards import ScorecardStore
+from evals.shelf import Shelf
 from farthing.record import Outcome
 from farthing.routing import Demotion, Scorecard, Verdict
 from tests.gateway import ADMIN_KEY, OTHER_KEY, RunningGateway, hash_of, running_gateway
-from tests.processes import edit
+from tests.processes import ROOT, edit
 
 NEW_KEY = "fk-test-key-of-a-newcomer"
 PLAIN_PRICE = "model: plain-model, input_per_mtok: 1, output_per_mtok: 2"
@@ -190,6 +192,40 @@ async def test_a_new_scorecard_changes_the_route_and_old_answers_stay_with_their
     assert trusted == [("large", "miss"), ("large", "exact")]
     assert passed == [("small", "miss"), ("small", "exact")]
     assert failed == ("large", "exact")  # the trusted tier's own answer, still good
+
+
+async def test_a_pass_of_a_suite_that_changed_on_disk_does_not_count_and_a_broken_one_is_told(
+    tmp_path: Path,
+) -> None:
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    text = (ROOT / "evals" / "suites" / "sentiment.yaml").read_text().replace("task: sentiment", "task: triage")
+    (suites / "triage.yaml").write_text(text)
+    version = Shelf(suites).look().versions()["triage"]
+    async with running_gateway(tmp_path, extra=f"evals: {{feature: chat, suites: {suites}}}\n") as gateway:
+        house = gateway.application.house
+        asked = {"x-farthing-feature": "routed"}
+
+        async def tier_now() -> str:
+            await house.tick()
+            return (await gateway.chat("one", headers=asked)).headers["x-farthing-tier"]
+
+        with ScorecardStore(house.files.scorecards) as store:
+            store.add(replace(card(gateway, Verdict.PASS), suite_hash=version.hash, grader=version.grader))
+            passed = await tier_now()
+            (suites / "triage.yaml").write_text(text.replace("bar: 0.7\n", "bar: 0.75\n"))
+            store.demote(DEMOTION_OF_ANOTHER)  # any new evidence makes it look at once, else it does each minute
+            changed = await tier_now()
+            (suites / "triage.yaml").write_text("task: [\n")
+            store.demote(DEMOTION_OF_ANOTHER)
+            await house.tick()
+        page = (await gateway.client.get("/readyz", headers=bearer(ADMIN_KEY))).text
+
+    assert (passed, changed) == ("small", "large")
+    assert "triage.yaml" in page
+
+
+DEMOTION_OF_ANOTHER = Demotion(task="other", tier="small", at_ns=1, until_ns=2, cause="drift", detail="d")
 
 
 async def test_a_demotion_takes_a_tier_off_the_task_within_a_tick(gateway: RunningGateway) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from farthing.catalog import Catalog, Deployment, Feature, Provider, Task, Tier
-from farthing.routing import Demotion, RouteQuestion, Scorecard, Verdict
+from farthing.routing import Demotion, RouteQuestion, Scorecard, SuiteVersion, Verdict
 from router_policies.cheapest_passing import CheapestPassing
 from router_policies.explain import explain
 
@@ -87,6 +87,28 @@ def test_a_pass_that_does_not_hold_now_is_passed_over_and_explained(card: Scorec
 
     assert explanation.choice.tier == "small"
     assert explanation.steps[0].why == why
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        (SuiteVersion(hash="h2", grader="g"), "passed sentiment with another suite s than there is now"),
+        (SuiteVersion(hash="h", grader="g2"), "passed sentiment with other graders than suite s has now"),
+        (SuiteVersion(hash="h", grader="g"), "scored 0.92 of bar 0.85 on sentiment (24 items)"),
+    ],
+)
+def test_a_pass_counts_for_the_suite_as_it_is_now(version: SuiteVersion, why: str) -> None:
+    asked = replace(question(replace(TINY, grader="g")), suites={"s": version})
+
+    assert explain(asked, CheapestPassing()).steps[0].why == why
+
+
+def test_a_pass_counts_where_its_suite_is_not_at_hand_and_one_of_an_earlier_farthing_without_its_graders() -> None:
+    elsewhere = replace(question(TINY), suites={"other": SuiteVersion(hash="x", grader="g")})
+    earlier = replace(question(TINY), suites={"s": SuiteVersion(hash="h", grader="g")})
+
+    assert CheapestPassing().choose(elsewhere).tier == "tiny"
+    assert CheapestPassing().choose(earlier).tier == "tiny"
 
 
 @pytest.mark.parametrize("card", [replace(TINY, valid_until_ns=501), replace(TINY, valid_until_ns=None)])
