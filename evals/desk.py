@@ -22,6 +22,7 @@ from farthing.ports import Clock
 
 TRIES: Final = 3
 """How often an item is asked that fails: without its answer nothing after it counts."""
+AGAIN: Final = "run again to ask it again"
 ERRORS_MAX: Final = 10
 """Failed calls after which a tier is given up."""
 
@@ -118,7 +119,7 @@ class Desk:
         if self.failures(item) < TRIES and len(failed) < ERRORS_MAX:
             return ""
         ((code, count),) = Counter(failure.error for failure in failed).most_common(1)
-        return f"an item got no answer ({count} times {code}); run again to ask it again"
+        return f"an item got no answer ({count} times {code}); {AGAIN}"
 
     def begin_anew(self) -> None:
         """Let only answers count that this run has asked for."""

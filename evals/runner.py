@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import httpx
 
 from evals.asker import GatewayAsker
-from evals.cells import check_key, prompt_hash
+from evals.cells import check_key, prompt_hash, question
 from evals.cellstore import CellStore
 from evals.desk import Desk, Room, Test
 from evals.gate import RULE, Evidence, Gate, Rule
@@ -32,6 +32,7 @@ RENEWED_AT: Final = 0.9
 """Share of that time after which a test may begin anew, so that the next pass is there before the last one ends."""
 KEPT_FOR_S: Final = 90 * DAY_S
 RETRY_PAUSE_S: Final = 1.0
+STOPPED: Final = "and the run stopped"
 PAIRWISE: Final = "select-best"
 """The assertion that grades an answer beside the reference's."""
 NS_PER_S: Final = 10**9
@@ -76,7 +77,8 @@ class RunOptions:
     `feature` is the one to which calls are booked. `fresh` refuses the answers of the gateway's caches. `keep_outputs`
     keeps the answers' texts. `valid_for_s`: seconds for which a verdict holds where the suite does not say; None: for
     as long as the tier stays as it is. `budget` is the most that the run may spend (None: no cap but the suite's).
-    `passing` are tiers that have the task now, `not_before_ns` from when on answers of a tier count.
+    `passing` are tiers that have the task now, `not_before_ns` from when on answers of a tier count. `first`: look at
+    so many pieces of evidence and no more, and at every candidate, `only` these where given: a smoke test.
     """
 
     run_id: str
@@ -90,6 +92,8 @@ class RunOptions:
     passing: frozenset[str] = frozenset()
     not_before_ns: Mapping[str, int] = field(default_factory=dict)
     retry_pause_s: float = RETRY_PAUSE_S
+    first: int | None = None
+    only: frozenset[str] | None = None
 
 
 async def run_suite(
@@ -146,6 +150,38 @@ def check_tiers(suite: Suite, known: Iterable[str]) -> None:
         )
 
 
+def ladder(suite: Suite, tiers: Iterable[str], only: frozenset[str] | None = None) -> list[str]:
+    """The suite's candidates in the order of `tiers`, the cheapest first; `only` these where given."""
+    order = list(tiers)
+    wanted = [tier for tier in suite.candidates if only is None or tier in only]
+    return sorted(wanted, key=order.index)
+
+
+def lacking(suite: Suite, options: RunOptions, cells: CellStore, now_ns: int) -> dict[str, list[Item]]:
+    """What each tier of a run would still be asked at most, the candidates' first, the cheapest before the others."""
+    models, grader = options.models, grader_key(suite)
+    oldest_ns = now_ns - max_age_ns(suite, options)
+    found = {}
+    for tier in (*ladder(suite, models, options.only), suite.reference):
+        key = check_key(suite, models[tier], models[suite.reference], grader)
+        since_ns = max(cells.since(key) or oldest_ns, options.not_before_ns.get(tier, 0))
+        asked = [question(item, models[tier], grader) for item in suite.sample()]
+        kept = {one.item.hash: cells.find(one, since_ns) for one in asked}
+        is_old = any(one is not None and one.made_ns < oldest_ns for one in kept.values())
+        found[tier] = [one.item for one in asked if is_old or kept[one.item.hash] is None]
+    return found
+
+
+def compares(suite: Suite) -> bool:
+    """True where the reference has to answer what the candidates do."""
+    return suite.margin is not None or PAIRWISE in graders_of(suite)
+
+
+def max_age_ns(suite: Suite, options: RunOptions) -> int:
+    """Age at which kept answers are too old for a test, ns."""
+    return int((suite.limits.max_age_s or options.valid_for_s or VALID_FOR_S) * NS_PER_S * RENEWED_AT)
+
+
 def budget_of(suite: Suite, *others: Nano | None) -> Nano | None:
     """The smallest of the suite's budget and the others, nano-dollars; None where there is none."""
     usd = suite.limits.budget_usd
@@ -167,7 +203,7 @@ class _Run:
         started_ns: int,
     ) -> None:
         self._suite, self._options, self._progress = suite, options, progress
-        self._pieces = suite.clusters()
+        self._pieces = suite.clusters()[: options.first]
         self._items = [item for piece in self._pieces for item in piece]
         self._lasts_s = suite.limits.max_age_s or options.valid_for_s
         used = graders_of(suite)
@@ -186,8 +222,8 @@ class _Run:
             tools=tools_for(suite, self._asker),
         )
         self._is_pairwise = PAIRWISE in used
-        self._compares = self._is_pairwise or suite.margin is not None
-        self.graded_by = graded_by(suite, None)
+        self._is_pairwise = PAIRWISE in used
+        self._compares = compares(suite)
         self.stopped = ""
         self._refused = ""
 
@@ -203,15 +239,14 @@ class _Run:
         tried = []
         for tier in self._ladder():
             tried.append(await self._candidate(tier))
-            if tried[-1].verdict is Verdict.PASS:
+            if tried[-1].verdict is Verdict.PASS and self._options.first is None:
                 break
         reference = self._result(self._reference, self._reference_evidence(), self._refused)
         self._progress.ended(reference)
         return [*tried, reference]
 
     def _ladder(self) -> list[str]:
-        order = list(self._options.models)
-        return sorted(self._suite.candidates, key=order.index)
+        return ladder(self._suite, self._options.models, self._options.only)
 
     async def _desk(self, tier: str, role: Role, beside: Desk | None = None) -> Desk:
         """A tier's answers; `beside` the reference's, where the pairs are what counts."""
@@ -225,7 +260,7 @@ class _Run:
             suite=suite.name,
             not_before_ns=max(options.not_before_ns.get(tier, 0), beside.since_ns if beside else 0),
             keeps_texts=self._is_pairwise and role is Role.REFERENCE,
-            max_age_ns=int((self._lasts_s or VALID_FOR_S) * NS_PER_S * RENEWED_AT),
+            max_age_ns=max_age_ns(suite, options),
         )
         desk = Desk(tier, role, models[tier], self._items, self._room, test, beside=beside)
         await desk.regrade()
@@ -321,7 +356,7 @@ class _Run:
     def _result(self, desk: Desk, evidence: Evidence, doubt: str) -> TierResult:
         reason = f"undecided: {doubt}" if doubt else evidence.reason
         if self.stopped and evidence.verdict is Verdict.UNDECIDED and not doubt:
-            reason = f"{evidence.reason}, and the run stopped"
+            reason = f"{evidence.reason}, {STOPPED}"
         outcomes = desk.outcomes()
         made = [outcome.made_ns for outcome in (*outcomes, *self._reference.outcomes()) if outcome.made_ns]
         oldest_ns = min(made, default=self._room.started_ns)

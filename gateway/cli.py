@@ -10,6 +10,7 @@ from gateway.commands import (
     budgets,
     cache,
     demote,
+    evaldue,
     evalexport,
     evalimport,
     evals,
@@ -90,6 +91,10 @@ app.add_typer(cache_group, name="cache")
 eval_group = _group("Evals: which tier is good enough for which task.")
 eval_group.command("run")(evals.eval_run)
 eval_group.command("export")(evalexport.eval_export)
+eval_group.command("smoke")(evals.eval_smoke)
+eval_group.command("due")(evaldue.eval_due)
+eval_group.command("list")(evaldue.eval_list)
+eval_group.command("show")(evaldue.eval_show)
 eval_group.command("import")(evalimport.eval_import)
 eval_group.command("demote")(demote.eval_demote)
 app.add_typer(eval_group, name="eval")

@@ -51,6 +51,11 @@ class Pricing:
         """
         return Nano(max(self._bound(call, deployment, output_cap, output) for deployment in deployments))
 
+    def at_most(self, deployment: Deployment, input_: int, output: int, at_ns: int) -> Nano:
+        """Nano-dollars of a call with so many tokens, at the highest of the standard rates that may apply."""
+        owner, seconds = _owner(deployment), deployment.provider.timeouts.total
+        return self.book.ceiling(owner, deployment.model, at_ns).bound(input_, output, seconds)
+
     def _bound(self, call: Call, deployment: Deployment, output_cap: int, output: int | None) -> Nano:
         # Some providers bill input once for each choice, none more often.
         input_ = call.input_bound * call.choices

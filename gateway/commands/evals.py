@@ -1,119 +1,153 @@
 """Evals: run a suite through the gateway, show what each tier got right, and keep the verdicts."""
 
-import asyncio
-import secrets
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from farthing.errors import ConfigError
-from farthing.money import Nano, format_usd
+from farthing.money import Nano, format_usd, nano_from_usd
 from farthing.routing import Verdict
 from gateway.commands.surroundings import CLOCK, Bars, ConfigOption, environment, load_settings, print_table
 from gateway.files import Files
+from gateway.logs import printable
 from gateway.periods import moment_of
 
 if TYPE_CHECKING:
-    from evals.cellstore import CellStore
     from evals.gate import Evidence
+    from evals.projection import Projection
     from evals.report import EvalReport, ItemOutcome, Role, TierResult
     from evals.runner import RunOptions
-    from evals.scorecards import ScorecardStore
     from evals.suite import Suite
+    from gateway.evalbench import Bench
     from gateway.settings import Settings
 
 KEY_VARIABLE: Final = "FARTHING_API_KEY"
 INTERRUPTED: Final = 130
+INCOMPLETE: Final = 3
+
+
+SuiteArgument = Annotated[str, typer.Argument(help="A file, or the name of a suite.", show_default=False)]
+UrlOption = Annotated[
+    str, typer.Option(help="The gateway with its /v1; else where the configuration serves.", show_default=False)
+]
+KeyOption = Annotated[str, typer.Option(help="Environment variable that holds a virtual key.")]
+CapOption = Annotated[
+    str, typer.Option("--cap", help="The most in USD that it may cost; refused if it might cost more.")
+]
 
 
 def eval_run(
-    suite: Annotated[str, typer.Argument(help="A file, or the name of a suite.", show_default=False)],
-    base_url: Annotated[
-        str, typer.Option(help="The gateway with its /v1; else where the configuration serves.", show_default=False)
-    ] = "",
-    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds a virtual key.")] = KEY_VARIABLE,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Take no answer from a cache.")] = False,
+    suite: SuiteArgument,
+    base_url: UrlOption = "",
+    api_key_env: KeyOption = KEY_VARIABLE,
+    cap: CapOption = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Take no answer from a cache of the gateway.")] = False,
     keep_outputs: Annotated[bool, typer.Option("--keep-outputs", help="Keep the texts of the answers.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Put a suite to its reference and its candidates until each is decided. Exit code 1 where one was not asked."""
-    from evals.cellstore import CellStore
-    from evals.loader import load_suite
-    from evals.runner import RunOptions
-    from evals.scorecards import ScorecardStore
+    from gateway.evalbench import suite_named
 
     settings = load_settings(config)
-    chosen = load_suite(_suite_file(suite, settings), allow_code=settings.evals.allow_code)
-    key = environment().get(api_key_env, "")
-    if not key:
-        raise ConfigError(f"{api_key_env} is not set: put a virtual key there, or name another with --api-key-env.")
-    files = Files.below(settings.data_dir)
-    with ScorecardStore(files.scorecards) as store, CellStore(files.scorecards) as cells:
-        options = RunOptions(
-            run_id=_run_id(),
-            models=deployments(settings),
-            feature=settings.evals.feature,
-            fresh=fresh,
-            keep_outputs=keep_outputs,
-            concurrency=settings.evals.concurrency,
-            valid_for_s=settings.evals.valid_for_s,
-            passing=passing(store, chosen.task),
-            not_before_ns=demoted_at(store, chosen.task),
-        )
-        try:
-            report = asyncio.run(_run(chosen, base_url or _own_url(settings), key, options, cells))
-        except KeyboardInterrupt:
-            typer.echo("Interrupted. Every answer so far is kept: the same command goes on from there.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        store.add_run(report)
+    chosen = suite_named(suite, settings)
+    with open_bench(settings, base_url, api_key_env) as bench:
+        options = bench.options(chosen, cap=usd(cap), fresh=fresh, keep=keep_outputs)
+        report = attended(bench, chosen, options)
+        bench.keep(report)
     show(report)
     if report.stopped or not all(tier.graded for tier in report.tiers):
         raise typer.Exit(1)
 
 
-def deployments(settings: "Settings") -> dict[str, tuple[str, ...]]:
-    """The deployment ids of every tier, the cheapest tier first."""
-    tiers = sorted(settings.catalog.tiers, key=lambda tier: tier.rank)
-    return {tier.name: tuple(place.id for place in tier.deployments) for tier in tiers}
+def eval_smoke(
+    suite: SuiteArgument,
+    base_url: UrlOption = "",
+    api_key_env: KeyOption = KEY_VARIABLE,
+    cap: CapOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Ask 20 items of the tiers that have the task now. It can only fail: exit code 1 if one does."""
+    from gateway.evalbench import suite_named
+
+    settings = load_settings(config)
+    chosen = suite_named(suite, settings)
+    with open_bench(settings, base_url, api_key_env) as bench:
+        report = attended(bench, chosen, bench.smoke(chosen, bench.options(chosen, cap=usd(cap))))
+    failed, doubtful = smoked(report)
+    for line in (*failed, *doubtful):
+        typer.echo(line)
+    typer.echo(f"The smoke test of {report.suite} cost {format_usd(report.cost)} USD. It promotes nobody.")
+    if failed:
+        raise typer.Exit(1)
+    if doubtful:
+        raise typer.Exit(INCOMPLETE)
+    typer.echo("Nothing speaks against a tier.")
 
 
-def passing(store: "ScorecardStore", task: str) -> frozenset[str]:
-    """The tiers whose newest decided verdict for the task is a pass."""
-    return frozenset(card.tier for card in store.latest(task) if card.verdict is Verdict.PASS)
+def smoked(report: "EvalReport") -> tuple[list[str], list[str]]:
+    """Which candidates failed, and of which nothing can be said, as sentences."""
+    from evals.report import Role
+
+    failed, doubtful = [], []
+    for tier in report.tiers:
+        if tier.role is Role.CANDIDATE and tier.verdict is Verdict.FAIL:
+            failed.append(f"{tier.tier}: {tier.reason}")
+        elif tier.role is Role.CANDIDATE and tier.reason != tier.evidence.reason:
+            doubtful.append(f"{tier.tier}: {tier.reason}")
+    return failed, [*doubtful, *([f"It stopped early: {report.stopped}"] if report.stopped else [])]
 
 
-def demoted_at(store: "ScorecardStore", task: str) -> dict[str, int]:
-    """When tiers were last demoted from the task: what they answered before does not count."""
-    return {demotion.tier: demotion.at_ns for demotion in store.demotions(task)}
+def usd(text: str) -> Nano | None:
+    """An amount that an option gives; None for none. Raises ConfigError."""
+    if not text:
+        return None
+    try:
+        amount = nano_from_usd(text)
+    except (ArithmeticError, ValueError):
+        amount = Nano(-1)
+    if amount < 0:
+        raise ConfigError(f"'{printable(text[:40])}' is no amount in USD: write one such as 2.50.")
+    return amount
 
 
-def _suite_file(name: str, settings: "Settings") -> Path:
-    """The suite in the configured directory, else a file, else one that ships with Farthing."""
-    from evals.loader import find_suite
+@contextmanager
+def open_bench(settings: "Settings", base_url: str, api_key_env: str, prefix: str = "") -> "Iterator[Bench]":
+    """A bench over the files of the configuration. Raises ConfigError where there is no key."""
+    from evals.cellstore import CellStore
+    from evals.scorecards import ScorecardStore
+    from gateway.evalbench import Bench
 
-    own = settings.evals.suites / f"{name}.yaml"
-    return own if own.is_file() else find_suite(name)
-
-
-def _run_id() -> str:
-    moment = moment_of(CLOCK.wall_ns())
-    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _own_url(settings: "Settings") -> str:
-    host = settings.server.host
-    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{local}:{settings.server.port}/v1"
+    key = environment().get(api_key_env, "")
+    if not key:
+        raise ConfigError(f"{api_key_env} is not set: put a virtual key there, or name another with --api-key-env.")
+    path = Files.below(settings.data_dir).scorecards
+    with ScorecardStore(path) as store, CellStore(path) as cells:
+        yield Bench(settings, store, cells, CLOCK, base_url=base_url, key=key, prefix=prefix)
 
 
-async def _run(suite: "Suite", base_url: str, key: str, options: "RunOptions", cells: "CellStore") -> "EvalReport":
-    from evals.gateway import connect
-    from evals.runner import run_suite
+def attended(bench: "Bench", suite: "Suite", options: "RunOptions") -> "EvalReport":
+    """A run with its cost told before and its progress shown. Raises ConfigError where it might cost too much."""
+    from gateway.evalbench import check_cap
 
-    async with connect(base_url, key) as client:
-        with TierBars() as bar:
-            return await run_suite(suite, client, options, cells=cells, clock=CLOCK, progress=bar)
+    projection = bench.projection(suite, options)
+    typer.echo(told(projection), err=True)
+    check_cap(suite, projection, options.budget)
+    try:
+        return bench.run(suite, options, TierBars)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Every answer so far is kept: the same command goes on from there.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def told(projection: "Projection") -> str:
+    """What a run may cost, for people."""
+    items = ", ".join(f"{one.tier} {one.items}" for one in projection.tiers)
+    if not projection.most and not any(one.items for one in projection.tiers):
+        return "Everything it asks has been answered: it costs nothing."
+    least, most = format_usd(projection.least), format_usd(projection.most)
+    return f"It costs {least} USD if all goes well, {most} USD at most (items not answered yet: {items})."
 
 
 class TierBars(Bars):
