@@ -37,7 +37,7 @@ def eval_due(
     cap: CapOption = "",
     base_url: UrlOption = "",
     api_key_env: KeyOption = KEY_VARIABLE,
-    prefix: Annotated[str, typer.Option(help="Begins the ids of the runs.", hidden=True)] = "",
+    prefix: Annotated[str, typer.Option(help="Begins the ids of the runs.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     config: ConfigOption = None,
 ) -> None:
