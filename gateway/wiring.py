@@ -38,9 +38,10 @@ from gateway.drift_gauges import drift_lines
 from gateway.evalrecord import EvalRecord
 from gateway.explaindesk import ExplainDesk
 from gateway.facts import FactDesk
+from gateway.feature_gauges import feature_lines
 from gateway.files import Files, made_once
 from gateway.forward import Forwarder
-from gateway.generations import needs_restart, new_generation, vanished
+from gateway.generations import cache_rules_of, needs_restart, new_generation, vanished
 from gateway.healthchecks import HealthChecks, health_client
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
@@ -121,6 +122,7 @@ class House:
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
         self.metrics.add_source(self._budget_lines)
+        self.metrics.add_source(self._feature_lines)
         logging_ = settings.logging
         self.log = RequestLog(sys.stderr.buffer, Level[logging_.level.upper()], LogFormat(logging_.format), self._soon)
 
@@ -316,6 +318,9 @@ class House:
 
     def _budget_lines(self) -> list[str]:
         return budget_lines(self.engine.database, self.settings.budgets, self.clock.wall_ns())
+
+    def _feature_lines(self) -> list[str]:
+        return feature_lines(self.settings.catalog.features.values(), cache_rules_of(self.settings.cache))
 
     async def _learn_outputs(self) -> None:
         """Begin with what earlier answers were like, where a feature bounds its output by them."""

@@ -15,6 +15,7 @@ from farthing.usage import Usage
 from gateway.budget_gauges import BUDGET_GAUGES
 from gateway.deployment_gauges import DEPLOYMENT_GAUGES
 from gateway.drift_gauges import DRIFT_GAUGES
+from gateway.feature_gauges import FEATURE_GAUGES
 from gateway.ledger_gauges import LEDGER_GAUGES
 from gateway.metric_families import COST_BUCKETS, COUNTERS, END, HISTOGRAMS
 from gateway.metrics import GAUGES, Metrics, multiprocess_directory
@@ -337,6 +338,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         *(h.family for h in HISTOGRAMS),
         *GAUGES,
         *BUDGET_GAUGES,
+        *FEATURE_GAUGES,
         *LEDGER_GAUGES,
         *CACHE_GAUGES,
         *DEPLOYMENT_GAUGES,

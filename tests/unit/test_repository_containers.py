@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"gateway", "redis", "postgres", "prometheus", "grafana"}
+SERVICES = {"gateway", "redis", "postgres", "prometheus", "alertmanager", "grafana"}
 
 
 def dockerfile_steps() -> list[tuple[str, str]]:
@@ -88,7 +88,7 @@ def test_the_build_context_holds_every_package_and_nothing_unnamed() -> None:
     assert packages | {"pyproject.toml", "README.md", "LICENSE", "requirements/*.txt"} <= allowed
 
 
-def test_compose_has_the_gateway_and_the_four_engines() -> None:
+def test_compose_has_the_gateway_and_the_five_engines() -> None:
     assert set(compose()["services"]) == SERVICES
 
 
