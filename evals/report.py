@@ -23,8 +23,8 @@ class ItemOutcome:
     `output_sha256` is of the answer's text (UTF-8, hex); the text itself is "" unless it was asked for.
     `cache` is the gateway's x-farthing-cache, `error` is empty or a short code. `seconds` is the whole round trip.
     `fingerprint` is the provider's name for its revision of the model, `flaw` says what is wrong with the answer as an
-    answer: "", `empty` or `unparseable`. `made_ns` is when it was made (wall ns), `is_kept`: by an earlier run, so that
-    this one paid nothing for it.
+    answer: "", `empty`, `unparseable` or `uncalled`. `made_ns` is when it was made (wall ns), `is_kept`: by an earlier
+    run, so that this one paid nothing for it.
     """
 
     item_hash: str

@@ -7,14 +7,19 @@ from typing import Final
 
 from evals.jsonchecks import read_json
 from evals.report import ItemOutcome
-from evals.suite import Item
+from evals.suite import Assertion, Item
 
 FLAWED_MAX: Final = 0.2
 """Share of empty or unparseable outputs from which a run says more about the wiring than about the model."""
 ALIKE_MAX: Final = 0.5
 """Share of different prompts that one free-text output may answer before a pass is void."""
 JSON_CHECKS: Final = frozenset({"is-json"})
-_FLAWS: Final = (("empty", "empty"), ("unparseable", "not the JSON that was asked for"))
+CALL_CHECKS: Final = frozenset({"is-valid-openai-tools-call", "tool-call"})
+_FLAWS: Final = (
+    ("empty", "empty"),
+    ("unparseable", "not the JSON that was asked for"),
+    ("uncalled", "without the call of a tool that was asked for"),
+)
 
 
 def broken(outcomes: Iterable[ItemOutcome]) -> str:
@@ -57,8 +62,23 @@ def most_alike(items: Sequence[Item], outcomes: Sequence[ItemOutcome]) -> float:
 
 
 def flaw_of(item: Item, text: str, tool_calls: Sequence[object]) -> str:
-    """What is wrong with an answer as an answer: `empty`, `unparseable` where JSON was asked for, or nothing."""
+    """What is wrong with an answer as an answer: `empty`, `unparseable` where JSON was asked for, `uncalled` where a
+    tool was to be called and none is, or nothing.
+
+    gpt-4o-2024-08-06 scored .15 with its tools in the prompt and .92 with tools in the request (HuanzhiMao/BFCL-Result
+    b4adfc9): a model that calls nothing says that it was asked in a mode that it does not know.
+    """
+    if tool_calls:
+        return ""
     if not text.strip():
-        return "" if tool_calls else "empty"
-    wants_json = any(check.type in JSON_CHECKS and not check.negated for check in item.assertions)
+        return "empty"
+    checks = [each for one in item.assertions for each in one.each() if not each.negated]
+    if any(_wants_call(check) for check in checks):
+        return "uncalled"
+    wants_json = any(check.type in JSON_CHECKS for check in checks)
     return "unparseable" if wants_json and not read_json(text)[0] else ""
+
+
+def _wants_call(check: Assertion) -> bool:
+    """Not where the wanted calls are none, so that any would be a fault."""
+    return check.type in CALL_CHECKS and check.value not in ([], "[]")

@@ -9,6 +9,7 @@ from evals.verdicts import broken, flaw_of, mean_score, monotonous
 LABEL = Assertion(type="label", value="yes", labels=("yes", "no"))
 TEXT = Assertion(type="contains", value="yes")
 JSON = Assertion(type="is-json")
+CALL = Assertion(type="tool-call", value={"name": "f"})
 
 
 def items(count: int, check: Assertion = TEXT) -> list[Item]:
@@ -43,6 +44,7 @@ def outcomes(asked: list[Item], outputs: str, flaw: str = "") -> list[ItemOutcom
         ("..cdefghij", "empty", ""),  # 2 of 10 are a fifth
         ("...defghij", "empty", "invalid: 3 of 10 outputs are empty"),
         ("...defghij", "unparseable", "invalid: 3 of 10 outputs are not the JSON that was asked for"),
+        ("...defghij", "uncalled", "invalid: 3 of 10 outputs are without the call of a tool that was asked for"),
         ("", "empty", ""),
     ],
 )
@@ -81,6 +83,13 @@ def test_the_same_text_to_the_same_prompt_is_no_constant_answer() -> None:
         (JSON, "{}", (), ""),
         (JSON, "certainly: {}", (), "unparseable"),
         (Assertion(type="is-json", negated=True), "certainly", (), ""),
+        (Assertion(type="assert-set", inner=(JSON,)), "certainly", (), "unparseable"),
+        (CALL, "I would call f.", (), "uncalled"),
+        (CALL, "", ({"function": {"name": "g"}},), ""),
+        (Assertion(type="is-valid-openai-tools-call"), "certainly", (), "uncalled"),
+        (Assertion(type="tool-call", value=[]), "certainly", (), ""),
+        (Assertion(type="tool-call", value="[]"), "certainly", (), ""),
+        (Assertion(type="tool-call", value={"name": "f"}, negated=True), "certainly", (), ""),
     ],
 )
 def test_an_answer_may_be_none_at_all(check: Assertion, text: str, calls: tuple[object, ...], flaw: str) -> None:
