@@ -26,6 +26,8 @@ from bench.routing_gate import (
     gate_figures,
     power_figures,
 )
+from bench.routing_live import NOTE as LIVE_NOTE
+from bench.routing_live import live_figures
 from bench.routing_promotion import NOTE as PROMOTION_NOTE
 from bench.routing_promotion import promotion_figures
 from bench.routing_prompts import NOTE as PROMPTS_NOTE
@@ -54,6 +56,7 @@ PARTS: Final[dict[str, Part]] = {
     "cost": Part("Routing: what it costs a request", lambda _: cost_figures(), COST_NOTE),
     "drift": Part("Routing: how soon drift is seen", drift_figures, DRIFT_NOTE),
     "gaming": Part("Routing: flattered judges and broken deployments", gaming_figures, GAMING_NOTE),
+    "live": Part("Routing: another model behind the same name, by live grades", live_figures, LIVE_NOTE),
     "promotion": Part("Routing: what promotion by evals saves", promotion_figures, PROMOTION_NOTE),
     "gate": Part("Routing: whom the gate promotes, and with how many items", gate_figures, GATE_NOTE),
     "gate_error": Part("Routing: false promotions where they are easiest", error_figures, ERROR_NOTE),

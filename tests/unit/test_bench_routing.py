@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import routing, routing_gaming
+from bench import routing, routing_gaming, routing_live
 from bench.routing import HOME, table
 from bench.routing_curves import curve
 from bench.routing_drift import DETECTORS
@@ -136,3 +136,16 @@ def test_a_flattered_judge_may_not_decide_and_a_broken_deployment_loses_its_task
     assert shares["constant answer: promoted, outputs compared"] == 0
     assert shares["broken deployment: promoted"] == 0
     assert shares["then it breaks: demoted"] == 100
+
+
+@recorded_data
+def test_agreement_on_recorded_answers_stays_above_what_both_scores_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing_live, "RUNS", 3)
+    monkeypatch.setattr(routing_live, "TASKS", ("gsm",))
+
+    rows = {row["instead"]: row for row in routing_live.live_figures(HOME)}
+
+    worst = rows["gemma-2-2b-it"]
+    assert worst["agrees, before"] >= worst["right, before"] + 0.95 - 1 - 0.05
+    assert (worst["agrees, before"], worst["then"]) == pytest.approx((0.926, 0.504), abs=0.001)
+    assert (worst["seen, %"], rows["gpt-4o-2024-08-06"]["seen, %"]) == (100, 0)
