@@ -12,7 +12,8 @@ PLAIN: Final = KINDS - {LATENCY}
 """Kinds that a feature can name without declaring them."""
 
 FOLLOWING: Final = "shadow"
-_OF_CANDIDATES: Final = frozenset({"canary", "cascade", FOLLOWING})
+_GRADED: Final = frozenset({"canary", FOLLOWING})
+_OF_CANDIDATES: Final = _GRADED | {"cascade"}
 
 Say = Callable[[Path, str], None]
 Known = Callable[[Path, Any, Any, str, str], None]
@@ -87,8 +88,8 @@ class PolicyCheck:
         if not any(one.get("candidates") for one in tasks.values()):
             whose = f"the task {task} has none" if task is not None else "no task has any"
             self._say(path, f"a {kind} needs candidates, and {whose}; list them under `tasks:`")
-        elif kind == FOLLOWING and not any(_is_live(one) for one in tasks.values()):
-            self._say(path, "a shadow is graded as `live` of its task says; write live: {enabled: true} there")
+        elif kind in _GRADED and not any(_is_live(one) for one in tasks.values()):
+            self._say(path, f"a {kind} needs graded answers, and nobody grades; write live: {{enabled: true}}")
         elif task is not None and isinstance(policy, str):
             self._named_tier(path, kind, self._policies.get(policy, {}).get("tier"), task)
 
@@ -103,5 +104,6 @@ class PolicyCheck:
 
 
 def _is_live(task: Mapping[str, Any]) -> bool:
+    """Its answers are graded."""
     live = task.get("live")
-    return isinstance(live, dict) and live.get("enabled") in (True, "true")
+    return isinstance(live, dict) and live.get("enabled") in (True, "true") and live.get("grader") != "none"

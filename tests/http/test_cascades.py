@@ -8,11 +8,12 @@ import orjson
 import pytest
 
 from farthing.call import Endpoint
-from farthing.catalog import AnswerCheck, Deployment, PolicyRule
+from farthing.catalog import AnswerCheck, Deployment, PolicyRule, Step
 from farthing.money import Nano, format_usd
 from farthing.record import CacheOutcome, Outcome
 from gateway.admission import admit
 from gateway.story import charges, tell
+from gateway.thresholds import Reached
 from gateway.upstreams.testing import Ending, Scripted, ScriptedAnswer, ScriptedUpstream
 from ledger.adjustments import priced_part
 from tests.scripted_pipeline import (
@@ -322,3 +323,81 @@ async def test_the_deployments_of_both_tiers_and_the_check_are_part_of_the_cache
     built = (base, stair(large=other), stair(small=other), stair(AnswerCheck(json=True)))
 
     assert len({partition(one) for one in built}) == 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("first", [GOOD, REFUSAL])
+async def test_identical_calls_at_once_share_what_the_cascade_gives(first: dict[str, Any], stream: bool) -> None:
+    upstream = Waiting(plain(first), stream_or_plain(stream))
+    built = stair(upstream=upstream, feature=replace(CASCADE, exact_cache=True))
+
+    asked = [asyncio.get_running_loop().create_task(built.ask(max_tokens=50, stream=stream)) for _ in range(4)]
+    await upstream.asked.wait()
+    await asyncio.sleep(0)
+    upstream.may_answer.set()
+    answers = await asyncio.gather(*asked)
+
+    assert len(built.upstream.sent) == (1 if first is GOOD else 2)
+    assert all(b"Par" in raw and b"sorry" not in raw for _, raw in answers)
+    assert sum(record.cost for record in built.records) == CHEAP + (0 if first is GOOD else DEAR)
+    assert sum(built.ledger.held.values()) == 0
+
+
+def stream_or_plain(streamed: bool) -> Scripted:
+    return stream(*SAID) if streamed else plain(GOOD)
+
+
+async def test_callers_who_waited_for_an_answer_that_failed_its_check_go_alone() -> None:
+    upstream = Waiting(plain(REFUSAL), plain(REFUSAL))
+    built = stair(
+        upstream=upstream, feature=replace(CASCADE, exact_cache=True), limit=Nano(2 * (50 * 2000 + 200 * 1000))
+    )
+
+    asked = [asyncio.get_running_loop().create_task(built.ask(max_tokens=50)) for _ in range(2)]
+    await upstream.asked.wait()
+    upstream.may_answer.set()
+    answers = await asyncio.gather(*asked)
+
+    assert {dict(answer.headers)[b"x-farthing-check"] for answer, _ in answers} == {b"refusal"}
+    assert [record.cost for record in built.records] == [CHEAP, CHEAP]
+
+
+async def test_a_first_answer_that_breaks_off_is_charged_for_its_input_and_the_next_tier_answers() -> None:
+    built = stair()
+    built.upstream.add(replace(plain(GOOD), ending=Ending.CUT), plain(GOOD))
+
+    answer, _ = await built.ask(max_tokens=50)
+
+    record = built.record
+    assert (answer.status, record.tier) == (200, "large")
+    assert record.attempts[0].error == "check_error"
+    assert 0 < record.attempts[0].cost < CHEAP
+    assert record.cost == record.attempts[0].cost + DEAR
+
+
+async def test_a_first_tier_that_does_not_answer_in_time_is_charged_for_all_that_it_may_have_made() -> None:
+    built = stair()
+    built.upstream.add(Scripted(ending=Ending.SILENT), plain(GOOD))
+
+    answer, _ = await built.ask(max_tokens=50)
+
+    record = built.record
+    assert (answer.status, record.attempts[0].error) == (200, "upstream_timeout")
+    assert record.attempts[0].cost >= 50 * 2000
+    assert record.cost == sum(attempt.cost for attempt in record.attempts)
+
+
+async def test_a_budget_that_asks_for_a_cheaper_tier_ends_the_cascade_where_one_has_passed() -> None:
+    built = stair()
+    destinations = built.runtime.generation.destinations
+    (key,) = built.runtime.generation.keys.values()
+    call = admit(built.request(), key, built.runtime.generation.catalog, count_unregistered=False)
+    cascade = destinations.find(call, CASCADE, built.task)
+
+    reached = Reached(budget="all", percent="95%", do=Step.CHEAPEST)
+    lowered = destinations.lower(cascade, CASCADE, built.task, reached)
+
+    assert lowered.reason.startswith("budget all at 95%: cheapest, no cheaper tier has a valid pass; cascade: ")
+    assert lowered.partition == cascade.partition
+    assert lowered.escalation is not None
+    assert not (lowered.fails_over or lowered.escalation.fails_over)

@@ -120,7 +120,11 @@ def test_a_body_that_is_no_json_is_told_as_at_the_door(folder: Path) -> None:
 
 def test_what_only_a_running_gateway_knows_is_said(folder: Path) -> None:
     file = folder / "config" / "farthing.yaml"
-    file.write_text(file.read_text().replace("search: {}", "search: {task: faq, policy: canary}"), encoding="utf-8")
+    text = file.read_text().replace("search: {}", "search: {task: faq, policy: canary}\n  farthing-shadow: {}")
+    text = text.replace("candidates: [small]", "candidates: [small], live: {enabled: true}")
+    file.write_text(
+        text + "budgets: [{id: b, limit_usd: 1, window: day, where: {feature: farthing-shadow}}]\n", "utf-8"
+    )
 
     lines = run("--feature", "search").splitlines()
 

@@ -7,7 +7,11 @@ from farthing.catalog import AnswerCheck, Feature, Measure, PolicyRule
 from gateway.settings import load
 from tests.unit.test_settings_findings import BASE
 
+WATCHED = BASE.replace("candidates: [small]", "candidates: [small], live: {enabled: true}").replace(
+    "{support: {}}", "{support: {}, farthing-shadow: {}}"
+)
 DECLARED = """
+budgets: [{id: b, limit_usd: 1, window: day, where: {feature: farthing-shadow}}]
 policies:
   quick: {kind: latency_bound, p95: 500ms, of: first_byte, then: thrifty}
   thrifty: {kind: budget_aware, full_at: 30%}
@@ -16,7 +20,7 @@ policies:
 
 
 def feature(tmp_path: Path, policy: str) -> Feature:
-    (tmp_path / "farthing.yaml").write_text(BASE.replace("{support: {}}", f"{{support: {policy}}}") + DECLARED)
+    (tmp_path / "farthing.yaml").write_text(WATCHED.replace("{support: {}", f"{{support: {policy}") + DECLARED)
     return load(tmp_path, {}).catalog.features["support"]
 
 
