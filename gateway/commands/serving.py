@@ -47,6 +47,7 @@ def check(config: ConfigOption = None) -> None:
             *_missing(settings.ledger, path),
             *_unpriced(settings.deployments, settings.prices, path),
             *_unlearned(settings),
+            *_unsound(settings),
         ]
     for line in found:
         typer.echo(line)
@@ -76,6 +77,28 @@ def _unlearned(settings: "Settings") -> Iterable[str]:
     from gateway.taskexamples import classifier_problems
 
     return classifier_problems(settings)
+
+
+def _unsound(settings: "Settings") -> Iterable[str]:
+    """Findings in the suites of the configured directory, and where one names a task or a tier that there is not."""
+    if not settings.evals.suites.is_dir():
+        return
+    from evals.loader import SUITES
+    from evals.shelf import Shelf
+
+    if settings.evals.suites.resolve() == SUITES:
+        return  # those that ship with Farthing are for the demo's own tiers
+    looked = Shelf(settings.evals.suites, allow_code=settings.evals.allow_code).look()
+    for problem in looked.problems:
+        yield from problem.splitlines()[1:] or [problem]
+    known = {tier.name for tier in settings.catalog.tiers}
+    for name, suite in looked.suites.items():
+        place = settings.evals.suites / f"{name}.yaml"
+        if suite.task not in settings.catalog.tasks:
+            yield f"{place}: task: '{suite.task}' is no task of config/routing.yaml: declare it there"
+        for tier in (*suite.candidates, suite.reference):
+            if tier not in known:
+                yield f"{place}: '{tier}' is no tier of config/routing.yaml; known: {', '.join(sorted(known))}"
 
 
 def _unpriced(places: Iterable[Deployment], overrides: Sequence[PriceOverride], path: Path) -> list[str]:
