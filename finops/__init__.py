@@ -1,0 +1,1 @@
+"""What the books say: anomalies, forecasts, burn rates and the surprises of the field, as pure functions."""
