@@ -222,7 +222,6 @@ class _Run:
             tools=tools_for(suite, self._asker),
         )
         self._is_pairwise = PAIRWISE in used
-        self._is_pairwise = PAIRWISE in used
         self._compares = compares(suite)
         self.stopped = ""
         self._refused = ""

@@ -128,6 +128,19 @@ class ScorecardStore:
                 "UPDATE queue SET done_ns = ? WHERE task = ? AND tier = ? AND done_ns IS NULL", (done_ns, task, tier)
             )
 
+    def take_turn(self, name: str, *, now_ns: int, pause_ns: int) -> bool:
+        """True for the one that comes first after so long a pause, of all processes that ask."""
+        row = self._database.execute("SELECT begun_ns FROM turns WHERE name = ?", (name,)).fetchone()
+        if row is not None and now_ns - row[0] < pause_ns:
+            return False
+        with Transaction(self._database) as database:
+            taken = database.execute(
+                "INSERT INTO turns (name, begun_ns) VALUES (:name, :now) ON CONFLICT (name) DO UPDATE"
+                " SET begun_ns = :now WHERE :now - begun_ns >= :pause",
+                {"name": name, "now": now_ns, "pause": pause_ns},
+            )
+            return taken.rowcount == 1
+
     def items(self, run_id: str) -> tuple[ItemOutcome, ...]:
         """Every outcome of a run, tier by tier in the order in which they came."""
         rows = self._database.execute(

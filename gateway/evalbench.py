@@ -136,7 +136,9 @@ def suite_named(name: str, settings: Settings) -> Suite:
 
 
 def own_url(settings: Settings) -> str:
-    """Where the configuration serves, for a client on the same machine."""
+    """Where the configuration says that the gateway is, else where it serves, for a client on the same machine."""
+    if settings.evals.base_url:
+        return settings.evals.base_url
     host = settings.server.host
     local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{local}:{settings.server.port}/v1"

@@ -36,6 +36,7 @@ from gateway.deployment_gauges import deployment_lines
 from gateway.drains import Drains
 from gateway.drift_gauges import drift_lines
 from gateway.evalrecord import EvalRecord
+from gateway.evalschedule import DueRuns
 from gateway.explaindesk import ExplainDesk
 from gateway.facts import FactDesk
 from gateway.feature_gauges import feature_lines
@@ -119,6 +120,11 @@ class House:
         self._live = LiveGrading(self._driftbook, self._asides, clock, self._background, lambda: self._referee)
         self.facts = FactDesk(clock, self._live.evidence)
         self._evals = EvalRecord(self._scorecards, lambda: self.settings.evals)
+        self.due_runs = (
+            DueRuns(watcher.path, lambda: self.settings, clock, self._scorecards, self.files.scorecards)
+            if watcher
+            else None
+        )
         self.metrics = Metrics(clock=clock, version=own_version(), directory=tallies)
         self.metrics.note_prices(published_ns())
         self.metrics.add_source(self._budget_lines)
@@ -148,6 +154,8 @@ class House:
         later.push_async_callback(self._health.close)
         later.push_async_callback(self._look_at_answers)
         later.push_async_callback(self.retention.close)
+        if self.due_runs:
+            later.push_async_callback(self.due_runs.close)
         later.push_async_callback(self._tasks.close)
         self.runtime = Runtime(
             generation=self._generation(settings),
@@ -211,6 +219,8 @@ class House:
         self.facts.tick()
         self._note_config()
         self.retention.tick()
+        if self.due_runs:
+            self.due_runs.tick()
         self._health.tick()
         await self._tasks.tick()
         await self._budgets.look()
@@ -448,4 +458,5 @@ class House:
             found.append(Problem(reason="config", detail=self._unusable, blocking=False))
         if self._tasks.problem:
             found.append(Problem(reason="tasks", detail=self._tasks.problem, blocking=False))
-        return [*found, *self._evals.problems(), *self.retention.problems()]
+        due_runs = self.due_runs.problems() if self.due_runs else []
+        return [*found, *self._evals.problems(), *due_runs, *self.retention.problems()]

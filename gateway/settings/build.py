@@ -128,6 +128,7 @@ def build(form: TreeForm, tree: Tree, sources: Sequence[Source]) -> Settings:
             valid_for_s=form.evals.valid_for or None,
             budget=None if form.evals.budget_usd is None else nano_from_usd(form.evals.budget_usd),
             scorecards_dir=Path(form.evals.scorecards_dir) if form.evals.scorecards == "files" else None,
+            base_url=form.evals.base_url or "",
             schedule=_eval_schedule(form.evals),
         ),
         files=tuple(source.path for source in sources),

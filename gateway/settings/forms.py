@@ -317,6 +317,9 @@ class EvalsForm(Form):
     scorecards_dir: Text = setting(
         "config/scorecards", "Directory of the scorecards as files, relative to the current directory."
     )
+    base_url: Text | None = setting(
+        None, "Where runs find the gateway, with its /v1; none: where server.host and server.port say."
+    )
     api_key_env: Text | None = setting(
         None, "Environment variable with the virtual key of the schedule's runs; the schedule needs it."
     )

@@ -178,7 +178,8 @@ class EvalSchedule:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalSettings:
     """`suites` is a directory. `valid_for_s`: age in seconds at which a pass no longer counts, None: never. `budget` is
-    the most that one run may cost, nano-dollars; `scorecards_dir` the directory of cards where these are files."""
+    the most that one run may cost, nano-dollars; `scorecards_dir` the directory of cards where these are files,
+    `base_url` the gateway for runs (with /v1), empty where it serves on the addresses of the configuration."""
 
     feature: str
     suites: Path
@@ -187,6 +188,7 @@ class EvalSettings:
     valid_for_s: int | None
     budget: Nano | None = None
     scorecards_dir: Path | None = None
+    base_url: str = ""
     schedule: EvalSchedule | None = None
 
 

@@ -21,22 +21,22 @@ class Watcher:
         self.current = current
         self.finding: SettingsError | None = None
         """Why the files on disk are not in use; None while they are."""
-        self._path, self._env = path, env
+        self.path, self._env = path, env
         self._stamps: Any = None
         self._seen = self._settled = current.sources_digest
 
     async def poll(self) -> Settings | None:
         """New settings, or None where nothing changed or what changed cannot be used (then see `finding`)."""
         try:
-            stamp = stamps(list_files(self._path))
+            stamp = stamps(list_files(self.path))
             if stamp == self._stamps and self._seen == self._settled:
                 return None
             self._stamps = stamp
-            sources = read_sources(self._path)
+            sources = read_sources(self.path)
         except (SettingsError, OSError) as error:
             self._seen = self._settled = ""
             self._stamps = None
-            self.finding = error if isinstance(error, SettingsError) else _vanished(self._path, error)
+            self.finding = error if isinstance(error, SettingsError) else _vanished(self.path, error)
             return None
         return self._consider(sources)
 
