@@ -26,12 +26,15 @@ def eval_demote(
     """Take a task from a tier until it has passed again; gateways follow within a second."""
     from evals.scorecards import ScorecardStore
     from farthing.routing import Demotion
+    from gateway.present import evidence_of
 
     settings = load_settings(config)
     _check(settings.catalog, task, tier, reason)
     now_ns = CLOCK.wall_ns()
-    with ScorecardStore(Files.below(settings.data_dir).scorecards) as store:
-        card = next((card for card in store.latest(task) if card.tier == tier), None)
+    files = Files.below(settings.data_dir)
+    cards, _ = evidence_of(files, settings.evals)
+    card = next((card for card in cards if (card.task, card.tier) == (task, tier)), None)
+    with ScorecardStore(files.scorecards) as store:
         demotion = Demotion(
             task=task,
             tier=tier,

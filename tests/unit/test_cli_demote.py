@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from evals.cardfiles import CardFiles
 from evals.scorecards import ScorecardStore
 from gateway.cli import app
 from tests.gateway import write_tree
+from tests.unit.test_demotions import CARD
 
 
 @pytest.fixture
@@ -46,3 +48,15 @@ def test_what_cannot_be_demoted_is_refused(config: Path, words: tuple[str, ...],
 
     assert code == 2
     assert said in output
+
+
+def test_the_pass_that_is_lost_is_known_from_its_file_too(config: Path, tmp_path: Path) -> None:
+    with (config / "farthing.yaml").open("a") as file:
+        file.write(f"evals: {{feature: chat, scorecards: files, scorecards_dir: {tmp_path / 'cards'}}}\n")
+    CardFiles(tmp_path / "cards").write(CARD)
+
+    code, _ = demote(config, "triage", "small", "--reason", "complaints")
+
+    with ScorecardStore(tmp_path / "data" / "evals.db") as store:
+        (demotion,) = store.demotions("triage")
+    assert (code, demotion.suite_hash, demotion.models) == (0, CARD.suite_hash, CARD.models)
