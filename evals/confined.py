@@ -19,7 +19,7 @@ import sysconfig
 
 UNCONFINED = "unconfined: "
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_FILTER = 38, 22, 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_FILTER, _SIGKILL = 1, 38, 22, 2, 9
 
 # --- system calls ----------------------------------------------------------------------------------
 
@@ -31,7 +31,7 @@ _X86_64 = {
     "tracing": (101, 310, 311, 312, 298, 321, 323, 300, 440, 448),  # ptrace process_* perf bpf fanotify
     "ways round": (425, 426, 427, 304, 303, 272, 308, 165, 166, 155, 161, *range(428, 434), 442),  # io_uring mounts
     "modes": (90, 91, 268, 452, 92, 93, 94, 260, 188, 189, 190, 197, 198, 199, 132, 235, 261, 280, 76),
-    "limits": (160, 302, 141, 203, 144, 142, 314, 251, 256, 279, 135),  # *rlimit* *prio* sched_* *_pages personality
+    "limits": (157, 160, 302, 141, 203, 144, 142, 314, 251, 256, 279, 135),  # prctl *rlimit* *prio* sched_* *_pages
     "shared": (29, 30, 31, *range(64, 72), 220, 240, 241, 248, 249, 250),  # shm sem msg mq keys
     "machine": (169, *range(170, 174), 175, 176, 313, 246, 320, 164, 227, 305, 159, 163, 167, 168, 179, 443, 103, 153),
 }
@@ -42,7 +42,7 @@ _AARCH64 = {
     "tracing": (117, 270, 271, 272, 241, 280, 282, 262, 440, 448),
     "ways round": (425, 426, 427, 264, 265, 97, 268, 40, 39, 41, 51, *range(428, 434), 442),
     "modes": (52, 53, 452, 54, 55, 5, 6, 7, 14, 15, 16, 88, 45),
-    "limits": (164, 261, 140, 118, 119, 122, 274, 30, 239, 238, 92),
+    "limits": (167, 164, 261, 140, 118, 119, 122, 274, 30, 239, 238, 92),
     "shared": (*range(186, 198), 180, 181, 217, 218, 219),
     "machine": (142, 161, 162, 105, 106, 273, 104, 294, 170, 112, 266, 171, 89, 224, 225, 60, 443, 116, 58),
 }
@@ -138,6 +138,7 @@ def main() -> None:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     try:
+        _call(_LIBC.prctl, _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)  # nobody else ends a program that waits
         _call(_LIBC.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         give_up_resources(asked["limits"])
         give_up_files(os.getcwd())
