@@ -320,3 +320,16 @@ async def test_a_canary_grows_as_its_answers_are_graded(gateway: Gateway) -> Non
         assert "canary 25%, " in shares[0] or "not in the canary of small" in shares[0]
         assert shares[1].startswith("cheapest passing: small scored 0.95 of bar 0.80")
         assert shares[1].endswith("; canary 100%, 4 graded")
+
+
+async def test_another_fingerprint_of_a_stream_counts_where_it_was_stable_in_the_eval(gateway: Gateway) -> None:
+    stable, rotating = ("small-model fp_1",), ("small-model fp_1", "small-model fp_2")
+    for number, (prints, causes) in enumerate(((rotating, []), (stable, ["fingerprint"]))):
+        card = replace(CARD, fingerprints=prints, run_id=f"run-{number}", decided_ns=number + 1)
+        async with gateway("grader: none", card=card) as running:
+            running.mock.fingerprints["small-model"] = "fp_3"
+            for item in range(4):
+                await running.chat(f"item {item}", headers=ROUTED, stream=True)
+            await running.application.house.tick()
+
+            assert [demotion.cause for demotion in demotions(running)] == causes
