@@ -1,19 +1,20 @@
 """Checks: what can be seen of an answer without a model: it was cut, refused, is empty, or not in the form asked."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from farthing.catalog import AnswerCheck
+from router_policies.patterns import head, searcher
+from router_policies.schemas import fits
 
 FAULTS: Final = ("shape", "length", "filter", "refusal", "empty", "json", "schema", "regex", "short", "long")
 """Every name that `fault_of` gives; so few that they may be labels."""
-TEXT_MAX: Final = 100_000
-"""Characters of an answer that are looked at."""
-REGEX_TEXT_MAX: Final = 8_192
-"""A pattern that backtracks is bounded by what it runs on; it comes from the platform team alone."""
+JSON_MAX: Final = 1_000_000
+"""Characters of a text that is parsed; a longer one is taken for JSON."""
 _OPENING: Final = 200
 """Characters from the beginning in which a refusal stands: further on the words may be part of an answer."""
 _REFUSAL: Final = re.compile(
@@ -49,13 +50,19 @@ def fault_of(check: AnswerCheck, body: Mapping[str, Any], answer: Mapping[str, A
 
 def asked_schema(body: Mapping[str, Any]) -> Any:
     """What the request says of the form: a JSON schema, True for any JSON, None where it says nothing."""
-    asked = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    if asked.get("type") == "json_object":
+    asked = body.get("response_format") or _member(body.get("text"), "format")
+    kind = _member(asked, "type")
+    if kind == "json_object":
         return True
-    if asked.get("type") != "json_schema":
+    if kind != "json_schema":
         return None
-    schema = (asked.get("json_schema") or asked).get("schema")
+    schema = _member(_member(asked, "json_schema") or asked, "schema")
     return True if schema is None else schema
+
+
+def _member(value: Any, name: str) -> Any:
+    """That of a JSON object, None of anything else."""
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 def _texts(answer: Mapping[str, Any]) -> Iterator[_Text]:
@@ -107,9 +114,9 @@ def _joined(content: Any) -> str:
 
 
 def _text_fault(check: AnswerCheck, schema: Any, text: str, is_call: bool) -> str:
-    text = text[:TEXT_MAX].strip()
+    text = text.strip()
     if is_call:
-        return "" if not text or _is_json(text) else "json"
+        return "" if not text or len(text) > JSON_MAX or _is_json(text) else "json"
     if not text:
         return "empty"
     if check.refusal and refuses(text):
@@ -120,7 +127,7 @@ def _text_fault(check: AnswerCheck, schema: Any, text: str, is_call: bool) -> st
 
 
 def _form_fault(check: AnswerCheck, text: str) -> str:
-    if check.regex and not _pattern(check.regex).search(text[:REGEX_TEXT_MAX]):
+    if check.regex and not _searcher(check.regex)(head(text)):
         return "regex"
     if len(text) < check.min_chars:
         return "short"
@@ -132,36 +139,24 @@ def refuses(text: str) -> bool:
     return _REFUSAL.search(text[:_OPENING].replace("\u2019", "'")) is not None
 
 
+@lru_cache(maxsize=256)
+def _searcher(regex: str) -> Callable[[bytes], bool]:
+    return searcher(regex)
+
+
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
-    except ValueError:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
         return False
     return True
 
 
 def _json_fault(text: str, schema: Any) -> str:
+    if len(text) > JSON_MAX:
+        return ""
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
         return "json"
-    return "schema" if isinstance(schema, Mapping) and not _fits(schema, value) else ""
-
-
-def _fits(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether the value is as the schema says; True for a schema that cannot be used, since the provider has taken it.
-    Nothing that it refers to is fetched."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    try:
-        return bool(validator_for(schema)(schema, registry=Registry()).is_valid(value))
-    except (SchemaError, Unresolvable, re.error, TypeError, ValueError, AttributeError, RecursionError):
-        return True
-
-
-@lru_cache(maxsize=256)
-def _pattern(regex: str) -> re.Pattern[str]:
-    return re.compile(regex)
+    return "schema" if isinstance(schema, Mapping) and not fits(schema, value) else ""

@@ -401,3 +401,72 @@ async def test_a_budget_that_asks_for_a_cheaper_tier_ends_the_cascade_where_one_
     assert lowered.partition == cascade.partition
     assert lowered.escalation is not None
     assert not (lowered.fails_over or lowered.escalation.fails_over)
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "status": "completed",
+    "model": "m",
+    "output": [
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "Paris.", "annotations": []}],
+        }
+    ],
+    "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+}
+CUT = {**RESPONSE, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_responses_have_cascades_too(streamed: bool) -> None:
+    good, cut = stair(), stair()
+    good.upstream.add(plain(RESPONSE))
+    cut.upstream.add(plain(CUT), plain(RESPONSE))
+
+    answer, raw = await good.ask(Endpoint.RESPONSES, input="hello", max_output_tokens=50, stream=streamed)
+    after, _ = await cut.ask(Endpoint.RESPONSES, input="hello", max_output_tokens=50)
+
+    assert b"Paris." in raw
+    assert (b"event: response.completed" in raw) is streamed
+    assert dict(answer.headers)[b"x-farthing-tier"] == b"small"
+    assert good.record.cost == CHEAP
+    assert cut.record.attempts[0].error == "check_length"
+    assert dict(after.headers)[b"x-farthing-tier"] == b"large"
+
+
+async def test_legacy_completions_have_cascades_too() -> None:
+    built = stair()
+    choice = {"index": 0, "text": "Paris.", "finish_reason": "stop", "logprobs": None}
+    said = {"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
+    built.upstream.add(plain({**said, "usage": usage(10, 5)}))
+
+    answer, raw = await built.ask(Endpoint.COMPLETIONS, prompt="hello", max_tokens=50, stream=True)
+
+    assert b"Paris." in raw
+    assert dict(answer.headers)[b"x-farthing-tier"] == b"small"
+
+
+async def test_tool_calls_pass_where_their_arguments_are_json() -> None:
+    good, bad = stair(), stair()
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"city": "Paris"}'}}
+    broken = {**call, "function": {"name": "f", "arguments": '{"city": '}}
+    for built, one in ((good, call), (bad, broken)):
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": None, "tool_calls": [one]},
+            "finish_reason": "tool_calls",
+        }
+        built.upstream.add(plain({**GOOD, "choices": [choice]}), plain(GOOD))
+
+    _, raw = await good.ask(max_tokens=50, stream=True)
+    await bad.ask(max_tokens=50)
+
+    assert b"call_1" in raw
+    assert good.record.tier == "small"
+    assert bad.record.attempts[0].error == "check_json"

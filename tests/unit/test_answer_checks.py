@@ -126,3 +126,31 @@ def test_every_choice_has_to_be_free_of_faults() -> None:
 )
 def test_a_refusal_is_known_by_its_opening(text: str, refused: bool) -> None:
     assert refuses(text) is refused
+
+
+def test_a_long_answer_is_parsed_as_a_whole() -> None:
+    long = '{"label": "a", "why": "' + "x" * 200_000 + '"}'
+
+    assert fault_of(JSON, {}, chat(long)) == ""
+    assert fault_of(JSON, {}, chat(long[:-1])) == "json"
+    assert fault_of(AnswerCheck(max_chars=150_000), {}, chat(long)) == "long"
+
+
+@pytest.mark.parametrize("value", ["NaN", "[1, Infinity]", "\ud800"])
+def test_what_is_not_json_to_strict_readers_is_none(value: str) -> None:
+    assert fault_of(JSON, {}, chat(value)) == "json"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"response_format": "json_object"},
+        {"response_format": {"type": "json_schema", "json_schema": "?"}},
+        {"response_format": {"type": "json_schema", "json_schema": ["?"]}},
+        {"response_format": [1]},
+        {"text": "plain"},
+        {"text": {"format": 7}},
+    ],
+)
+def test_a_form_that_cannot_be_read_breaks_nothing(asked: dict[str, Any]) -> None:
+    assert fault_of(PLAIN, asked, chat('{"label": "c"}')) == ""

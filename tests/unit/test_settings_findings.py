@@ -275,7 +275,7 @@ def test_a_bad_value_is_found_with_its_line_and_column(tmp_path: Path, extra: st
          "9:42: features.support.policy: a shadow needs graded answers, and nobody grades; write live"),
         ("{support: {}}", "{support: {task: sums, policy: canary}}",
          "9:42: features.support.policy: a canary needs graded answers, and nobody grades; write live"),
-        ("candidates: [small]", "check: {regex: '(a'}", "8:59: tasks.sums.check.regex: '(a' is no pattern;"),
+        ("candidates: [small]", "check: {regex: '(a'}", "8:59: tasks.sums.check.regex: '(a' is not a pattern"),
         ("candidates: [small]", "check: {min_chars: 5, max_chars: 4}", "8:77: tasks.sums.check.max_chars: '4' is"),
         ("{support: {}}", "{unregistered: {}}", "9:12: features.unregistered: is the name for calls of unknown"),
     ],
