@@ -146,8 +146,6 @@ class Cascade:
         await page.close(Outcome.SUCCESS, got.status)
         if not fault:
             await self._lookup.store(stored, storable(asked.endpoint, got.parsed))
-            if page.observer is not None:
-                page.observer(got.parsed)
         if frames:
             headers = [EVENT_STREAM, (b"cache-control", b"no-cache"), *explain(page, with_cost=False)]
             return Answer(200, headers, b"".join(frames))

@@ -46,7 +46,8 @@ class Demotions:
         demotion = demotion_of(alarm, now_ns)
         if demotion is not None:
             self._scorecards.demote(demotion)
-            self._scorecards.enqueue(alarm.task.name, alarm.tier, reason=demotion.detail, asked_ns=now_ns)
+            if alarm.card is not None:  # what had no pass has none to win back
+                self._scorecards.enqueue(alarm.task.name, alarm.tier, reason=demotion.detail, asked_ns=now_ns)
         _LOG.warning(
             "task %s, tier %s: %s; %s", alarm.task.name, alarm.tier, alarm.detail, _consequence(alarm, demotion)
         )
@@ -112,6 +113,8 @@ def message(
 def _todo(alarm: Alarm, demotion: Demotion | None) -> str:
     if demotion is None:
         return f"look at the answers of {alarm.tier}: it is the one that is trusted, so nobody answers in its place"
+    if alarm.card is None:
+        return f"{alarm.tier} had not passed {alarm.task.name}: until out_until it answers neither first nor besides"
     return (
         f"a run of the eval of {alarm.task.name} is asked for (farthing eval due shows it); what saved_usd_last_24h "
         f"says is lost for each day until {alarm.tier} passes again"
@@ -121,4 +124,6 @@ def _todo(alarm: Alarm, demotion: Demotion | None) -> str:
 def _consequence(alarm: Alarm, demotion: Demotion | None) -> str:
     if demotion is None:
         return "it is the reference, so routes stay as they are"
+    if alarm.card is None:
+        return "demoted, though it had no pass: it answers neither first nor besides for a day"
     return "demoted: its calls go one tier up until it has passed again; an eval run is asked for"

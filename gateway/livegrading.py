@@ -212,9 +212,9 @@ class LiveGrading:
         post, parsed = self._posts.get((task.name, tier)), parse_answer(answer.body)
         if post is None or post.rule.grader is LiveGrader.NONE or len(post.checks) >= PENDING_MAX:
             return
-        fault = "shape" if parsed is None else fault_of(task.check, call.body, parsed)
-        post.checks.append(0.0 if fault else 1.0)
-        if parsed is None or fault:
+        is_faulty = parsed is None or _is_faulty(task, call, parsed)
+        post.checks.append(0.0 if is_faulty else 1.0)
+        if parsed is None or is_faulty:
             post.grades.append(0.0)
             return
         if post.rule.revisions:

@@ -300,6 +300,8 @@ async def test_a_cascade_goes_on_without_a_first_tier_that_broke(gateway: Gatewa
         assert await running.metric("farthing_drift_answers", tier="small", signal="checks") == asked + 1
         assert after.headers["x-farthing-route"].startswith("reference: ")
         assert running.record_of(after).attempts[0].deployment == "mock/large-model"
+        with ScorecardStore(running.application.house.files.scorecards) as store:
+            assert store.queue() == ()
 
 
 async def test_a_canary_grows_as_its_answers_are_graded(gateway: Gateway) -> None:

@@ -49,6 +49,7 @@ def test_a_tier_without_a_pass_may_lose_its_place_in_a_cascade() -> None:
 
     assert demotion is not None
     assert (demotion.suite_hash, demotion.models) == ("", ())
+    assert message(replace(ALARM, card=None), demotion, 7)["todo"].startswith("small had not passed triage")
 
 
 def test_of_the_reference_an_alarm_is_only_told() -> None:
