@@ -63,12 +63,13 @@ class CellStore:
             database.execute("DELETE FROM tests WHERE test_key = ?", (test_key,))
             insert(database, "tests", [row])
 
-    def find(self, question: Question, since_ns: int) -> ItemOutcome | None:
-        """The first graded answer since then: a later one would be a second draw."""
+    def find(self, question: Question, since_ns: int, *, with_text: bool = False) -> ItemOutcome | None:
+        """The first graded answer since then: a later one would be a second draw. `with_text`: of those whose text was
+        kept."""
         row = self._database.execute(
             f"SELECT {_COLUMNS} FROM cells WHERE request_key = ? AND grade_key = ? AND made_ns >= ?"
-            " ORDER BY made_ns LIMIT 1",
-            (question.request_key, question.grade_key, since_ns),
+            " AND (output IS NOT NULL OR NOT ?) ORDER BY made_ns LIMIT 1",
+            (question.request_key, question.grade_key, since_ns, with_text),
         ).fetchone()
         return None if row is None else _outcome(row)
 
@@ -109,13 +110,6 @@ class CellStore:
             "SELECT coalesce(sum(cost_nano), 0) FROM cells WHERE made_ns >= ? AND run_id GLOB ?", (since_ns, pattern)
         ).fetchone()
         return Nano(spent)
-
-    def mean_cost(self, tier: str, since_ns: int) -> Nano | None:
-        """What an answer of the tier cost on average since then; None where there was none."""
-        (mean,) = self._database.execute(
-            "SELECT avg(cost_nano) FROM cells WHERE tier = ? AND made_ns >= ?", (tier, since_ns)
-        ).fetchone()
-        return None if mean is None else Nano(round(mean))
 
     def forget(self, before_ns: int) -> int:
         """Remove cells that were made before then; how many they were."""

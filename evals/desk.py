@@ -203,12 +203,15 @@ class Desk:
         return since_ns
 
     def _kept(self, since_ns: int) -> dict[str, ItemOutcome]:
-        found = {item: self._room.cells.find(asked, since_ns) for item, asked in self._questions.items()}
+        found = {item: self._find(asked, since_ns) for item, asked in self._questions.items()}
         return {
             item: replace(outcome, tier=self.tier, item_hash=item)
             for item, outcome in found.items()
             if outcome is not None
         }
+
+    def _find(self, asked: Question, since_ns: int) -> ItemOutcome | None:
+        return self._room.cells.find(asked, since_ns, with_text=self._test.keeps_texts)
 
     def _note_revision(self, outcome: ItemOutcome) -> None:
         """The first new answer tells whether the model is still the one whose answers are kept."""

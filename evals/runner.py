@@ -166,7 +166,8 @@ def lacking(suite: Suite, options: RunOptions, cells: CellStore, now_ns: int) ->
         key = check_key(suite, models[tier], models[suite.reference], grader)
         since_ns = max(cells.since(key) or oldest_ns, options.not_before_ns.get(tier, 0))
         asked = [question(item, models[tier], grader) for item in suite.sample()]
-        kept = {one.item.hash: cells.find(one, since_ns) for one in asked}
+        with_text = tier == suite.reference and PAIRWISE in graders_of(suite)
+        kept = {one.item.hash: cells.find(one, since_ns, with_text=with_text) for one in asked}
         is_old = any(one is not None and one.made_ns < oldest_ns for one in kept.values())
         found[tier] = [one.item for one in asked if is_old or kept[one.item.hash] is None]
     return found

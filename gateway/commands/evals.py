@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from farthing.errors import ConfigError
+from farthing.errors import ConfigError, FarthingError
 from farthing.money import Nano, format_usd, nano_from_usd
 from farthing.routing import Verdict
-from gateway.commands.surroundings import CLOCK, Bars, ConfigOption, environment, load_settings, print_table
+from gateway.commands.surroundings import CLOCK, Bars, ConfigOption, environment, ledger_of, load_settings, print_table
 from gateway.files import Files
 from gateway.logs import printable
 from gateway.periods import moment_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE: Final = "FARTHING_API_KEY"
 INTERRUPTED: Final = 130
 INCOMPLETE: Final = 3
+MONTH_NS: Final = 30 * 86_400 * 10**9
 
 
 SuiteArgument = Annotated[str, typer.Argument(help="A file, or the name of a suite.", show_default=False)]
@@ -133,12 +134,31 @@ def attended(bench: "Bench", suite: "Suite", options: "RunOptions") -> "EvalRepo
 
     projection = bench.projection(suite, options)
     typer.echo(told(projection), err=True)
+    if projection.most:
+        typer.echo(worth(bench.settings, suite), err=True)
     check_cap(suite, projection, options.budget)
     try:
         return bench.run(suite, options, TierBars)
     except KeyboardInterrupt:
         typer.echo("Interrupted. Every answer so far is kept: the same command goes on from there.", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def worth(settings: "Settings", suite: "Suite") -> str:
+    """What a pass could save on today's traffic, so that nobody pays for an eval that cannot pay for itself."""
+    from gateway.commands.mix import reviewed
+
+    now_ns, files = CLOCK.wall_ns(), Files.below(settings.data_dir)
+    try:
+        mix = reviewed(settings, ledger_of(settings), files, since_ns=now_ns - MONTH_NS, until_ns=now_ns)
+    except FarthingError:
+        return "What a pass could save is not known: there is no ledger to read."
+    found = [one for one in mix.proposals if one.task == suite.task and one.tier in suite.candidates]
+    if not found:
+        return f"The ledger of 30 days has no traffic of {suite.task} that a pass of a tier would make cheaper."
+    best = max(found, key=lambda one: one.saving)
+    doubt = "" if best.is_worth_it else ": less than the eval may cost until the pass has to be renewed"
+    return f"If {best.tier} passes, 30 days of such traffic cost {format_usd(best.saving)} USD less{doubt}."
 
 
 def told(projection: "Projection") -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from evals.suite import Suite
     from gateway.mix import FindingOut, KnownSuite, Line, Mix, Proposal
     from gateway.settings import Settings
+    from ledger.database import Database
 
 MOST_GROUPS: Final = 100_000
 NOT_KNOWN: Final = "not known"
@@ -48,20 +49,27 @@ def report_mix(
     data_dir: DataOption = None,
 ) -> None:
     """What the traffic would cost on each tier, and which evals could save money."""
+    settings, now_ns = load_settings(config), CLOCK.wall_ns()
+    database = ledger_of(settings) if data_dir is None else find_ledger(config, data_dir)
+    since_ns = parse_moment(since, now_ns)
+    until_ns = parse_moment(until, now_ns) if until else now_ns
+    files = Files.below(data_dir or settings.data_dir)
+    found = reviewed(settings, database, files, since_ns=since_ns, until_ns=until_ns)
+    _write(found, format_, [tier.name for tier in settings.catalog.tiers])
+
+
+def reviewed(settings: "Settings", database: "Database", files: Files, *, since_ns: int, until_ns: int) -> "Mix":
+    """The review of the calls of a time. Raises FarthingError where there is no ledger."""
     from gateway.mix import BY, MAX_AGE_S, Evidence, review
     from gateway.present import evidence_of, present
     from gateway.spendquery import check_ledger
     from ledger import reports
 
-    settings, now_ns = load_settings(config), CLOCK.wall_ns()
-    database = ledger_of(settings) if data_dir is None else find_ledger(config, data_dir)
     check_ledger(database)
-    since_ns = parse_moment(since, now_ns)
-    until_ns = parse_moment(until, now_ns) if until else now_ns
-    files = Files.below(data_dir or settings.data_dir)
+    now_ns = CLOCK.wall_ns()
     generation = present(settings, evidence_of(files, settings.evals), now_ns, files)
     rows = reports.spend(database, by=BY, since_ns=since_ns, until_ns=until_ns, limit=MOST_GROUPS)
-    found = review(
+    return review(
         rows,
         settings.catalog,
         lambda place: generation.pricing.price(place, now_ns),
@@ -73,7 +81,6 @@ def report_mix(
         span_ns=until_ns - since_ns,
         finding=finding_out(settings.evals.feature),
     )
-    _write(found, format_, [tier.name for tier in settings.catalog.tiers])
 
 
 def finding_out(evals: str) -> "FindingOut":

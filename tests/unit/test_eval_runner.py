@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from starlette.routing import Route
 from evals.cellstore import CellStore
 from evals.gate import Evidence
 from evals.gateway import connect
+from evals.judges import Standing, standing_key
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
 from evals.runner import RunOptions, run_suite
-from evals.suite import Assertion, Item, Limits, Suite
+from evals.suite import Assertion, Item, Judge, Limits, Suite
 from farthing.errors import ConfigError
 from farthing.money import Nano
 from farthing.routing import Verdict
@@ -248,6 +249,42 @@ async def test_a_null_content_is_an_empty_output(cells: CellStore) -> None:
     report = await run(FakeGateway(silent), suite(), cells)
 
     assert results(report)["tiny"].reason == "undecided: invalid: 20 of 20 outputs are empty"
+
+
+async def test_items_of_one_document_are_one_piece_of_evidence(cells: CellStore) -> None:
+    alone = suite(160)
+    together = replace(
+        alone, items=tuple(replace(item, cluster=f"d{number // 2}") for number, item in enumerate(alone.items))
+    )
+    fake = FakeGateway(right)
+
+    report = await run(fake, together, cells, concurrency=1)
+
+    tiny = results(report)["tiny"]
+    assert tiny.verdict is Verdict.PASS
+    assert fake.count("tiny") == 2 * tiny.evidence.items
+    assert fake.count("large") == 2 * 20
+
+
+async def test_a_judge_compares_with_what_the_reference_said_also_in_a_later_run(cells: CellStore) -> None:
+    def reply(tier: str, prompt: str) -> Response:
+        if tier == "judge":
+            return completion(json.dumps({"reason": "r", "better": "A"}), x_farthing_tier=tier)
+        return completion(f"{tier} on {prompt}", x_farthing_tier=tier)
+
+    paired = replace(suite(60, bar=0.3, type="select-best"), judge=Judge(model="tier/judge"))
+    cells.judges(now_ns=START_NS, oldest_ns=0).keep(standing_key(paired, MODELS), Standing(agreed=80, total=80))
+    fake = FakeGateway(reply)
+
+    first = await run(fake, paired, cells, budget=Nano(5_000_000))
+    asked_of_large = fake.count("large")
+    second = await run(fake, paired, cells)
+
+    tiny = results(second)["tiny"]
+    assert first.stopped
+    assert {outcome.score for outcome in tiny.outcomes} == {0.5}  # the judge likes whatever stands first
+    assert fake.count("large") == len(results(second)["large"].outcomes)
+    assert asked_of_large >= 20
 
 
 # --- what is asked ---------------------------------------------------------------------------------
