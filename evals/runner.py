@@ -340,7 +340,7 @@ class _Run:
         return replace(self._suite.rule, gives_up=tier not in self._options.passing)
 
     def _refusal(self) -> str:
-        return f"the reference {self._reference.tier} is refused: {self._refused}" if self._refused else ""
+        return f"the reference tier {self._reference.tier} is refused: {self._refused}" if self._refused else ""
 
     def _doubt(self, evidence: Evidence, desk: Desk) -> str:
         """Why the verdict does not stand; empty where it does."""

@@ -2,7 +2,7 @@
 
 import re
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -169,7 +169,7 @@ def _seconds(value: Any) -> Decimal | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise fault("{given} is not text; put it in quotes")
+        raise _no_text(value)
     if not value.strip():
         raise fault("the text is empty; write it, or delete the line")
     if len(value) > 4096 or not value.isprintable():
@@ -177,12 +177,19 @@ def _text(value: Any) -> str:
     return value
 
 
+def _no_text(value: Any) -> PydanticCustomError:
+    """What to say of a value where text is wanted: quotes do not help a mapping."""
+    if isinstance(value, (Mapping, list)):
+        return fault("text is wanted here, such as a name that is declared elsewhere, not a mapping or a list")
+    return fault("{given} is not text; put it in quotes")
+
+
 def matching(accepts: Callable[[str], object], rule: str) -> Scalar:
     """Text that a rule accepts."""
 
     def parse(value: Any) -> str:
         if not isinstance(value, str):
-            raise fault("{given} is not text; put it in quotes")
+            raise _no_text(value)
         if not accepts(value):
             raise fault(f"{{given}} cannot be used here; {rule}")
         return value

@@ -191,7 +191,7 @@ async def test_a_reference_that_misses_the_bar_itself_refuses_the_run_before_can
 
     tiny = results(report)["tiny"]
     assert tiny.verdict is Verdict.UNDECIDED
-    assert tiny.reason.startswith("undecided: the reference large is refused: it does not reach the bar of 0.8 itself")
+    assert tiny.reason.startswith("undecided: the reference tier large is refused: it does not reach the bar of 0.8 itself")
     assert (fake.count("large"), fake.count("tiny")) == (20, 0)
 
 
@@ -201,7 +201,7 @@ async def test_a_reference_that_says_nothing_refuses_the_run(cells: CellStore) -
     report = await run(fake, suite(200, bar=0, margin=0.05), cells)
 
     reason = results(report)["tiny"].reason
-    assert reason == "undecided: the reference large is refused: invalid: 20 of 20 outputs are empty"
+    assert reason == "undecided: the reference tier large is refused: invalid: 20 of 20 outputs are empty"
 
 
 async def test_the_cheapest_candidate_is_tried_first_and_the_first_promotion_ends_the_run(cells: CellStore) -> None:

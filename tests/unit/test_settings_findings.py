@@ -64,6 +64,7 @@ def only_finding(directory: Path, extra: str, env: dict[str, str] | None = None)
         ("server: {port: true}", "1:16: server.port: 'true' is not a whole number;"),
         ("server: {port: 1.5}", "1:16: server.port: '1.5' is not a whole number;"),
         ("server: {host: 127}", "1:16: server.host: '127' is not text; put it in quotes"),
+        ("server: {host: {a: b}}", "1:16: server.host: text is wanted here, such as a name that is declared elsewhere"),
         ("server: {host: ''}", "1:16: server.host: the text is empty;"),
         ("server: {keep_alive: 75}", "1:22: server.keep_alive: '75' is not a duration; write a number with its unit"),
         ("server: {keep_alive: 2w}", "1:22: server.keep_alive: '2w' is out of range; write a duration from 10ms to 1d"),
