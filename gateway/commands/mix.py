@@ -1,13 +1,11 @@
 """Mix: the review of what the traffic would cost on each tier, printed."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from farthing.errors import ConfigError
 from farthing.money import format_usd
 from farthing.tags import SHADOW
 from gateway.commands.report import Format, as_csv
@@ -25,7 +23,6 @@ from gateway.logs import printable
 from gateway.periods import parse_moment
 
 if TYPE_CHECKING:
-    from evals.suite import Suite
     from gateway.mix import FindingOut, KnownSuite, Line, Mix, Proposal
     from gateway.settings import Settings
     from ledger.database import Database
@@ -98,28 +95,21 @@ def finding_out(evals: str) -> "FindingOut":
 
 def _suites(settings: "Settings") -> "dict[tuple[str, str], KnownSuite]":
     """By task and tier the suite that would be run: the configured directory's before those that ship with Farthing.
-    One that cannot be read is told on standard error, and passed over."""
+    What cannot be read is told on standard error, and passed over."""
     from evals.loader import SUITES
+    from evals.shelf import Shelf
     from gateway.mix import KnownSuite
 
     found: dict[tuple[str, str], KnownSuite] = {}
     for folder in (settings.evals.suites, SUITES):
-        for suite in _read(folder):
+        looked = Shelf(folder, allow_code=True).look()  # nothing is run here
+        for problem in looked.problems:
+            typer.echo(printable(problem), err=True)
+        for suite in looked.suites.values():
             known = KnownSuite(name=suite.name, rule=suite.rule, valid_for_s=suite.limits.max_age_s)
             for tier in suite.candidates:
                 found.setdefault((suite.task, tier), known)
     return found
-
-
-def _read(folder: Path) -> "Iterator[Suite]":
-    from evals.loader import load_suite
-
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        if path.suffix in (".yaml", ".yml", ".json", ".jsonl"):
-            try:
-                yield load_suite(path, allow_code=True)
-            except ConfigError as error:
-                typer.echo(f"{printable(str(path))} is no suite: {printable(error.message)}", err=True)
 
 
 def _write(found: "Mix", format_: Format, tiers: list[str]) -> None:

@@ -84,14 +84,32 @@ def test_the_mix_comes_as_json_and_csv(folder: Path) -> None:
     assert lines[1]["all on small"] == "0.000140000"
 
 
-def test_a_suite_that_cannot_be_read_is_told_and_passed_over(folder: Path) -> None:
+def test_a_suite_that_cannot_be_read_is_told_and_what_lies_beside_suites_is_not(folder: Path) -> None:
     (folder / "suites").mkdir()
     (folder / "suites" / "broken.yaml").write_text("task: [", encoding="utf-8")
+    (folder / "suites" / "vars.yaml").write_text("- {question: a}", encoding="utf-8")
 
     result = RUNNER.invoke(cli.app, ["report", "mix", "--since", "1d"])
 
     assert result.exit_code == 0
-    assert "broken.yaml is no suite" in result.stderr
+    assert "broken.yaml" in result.stderr
+    assert "vars.yaml" not in result.stderr
+
+
+def test_the_suite_of_the_task_is_named_with_its_size(folder: Path) -> None:
+    tests = "\n".join(
+        f"  - {{vars: {{q: '{number}'}}, assert: [{{type: equals, value: a{number}}}]}}" for number in range(60)
+    )
+    (folder / "suites").mkdir()
+    (folder / "suites" / "faqs.yaml").write_text(
+        f"task: faq\nbar: 0.8\nreference: large\ncandidates: [small]\nprompts: ['{{{{q}}}}']\ntests:\n{tests}\n",
+        encoding="utf-8",
+    )
+
+    [proposal] = json.loads(run("--since", "1d", "--format", "json"))["proposals"]
+
+    assert (proposal["eval"]["suite"], proposal["eval"]["items_at_most"]) == ("faqs", 60)
+    assert 20 <= proposal["eval"]["items_at_least"] <= 60
 
 
 def test_without_a_ledger_there_is_no_review(folder: Path) -> None:
