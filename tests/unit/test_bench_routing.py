@@ -15,6 +15,8 @@ from bench.routing_curves import curve
 from bench.routing_drift import DETECTORS
 from bench.routing_prompts import read_outcomes, task_curves, task_gaps, untaught
 from evals.drift import Floats
+from router_policies.promptrouter import Prompts, learn
+from router_policies.promptshape import shapes
 
 recorded_data = pytest.mark.skipif(not HOME.is_dir(), reason="the recorded outcomes are not on this machine")
 
@@ -149,3 +151,16 @@ def test_agreement_on_recorded_answers_stays_above_what_both_scores_promise(monk
     assert worst["agrees, before"] >= worst["right, before"] + 0.95 - 1 - 0.05
     assert (worst["agrees, before"], worst["then"]) == pytest.approx((0.926, 0.504), abs=0.001)
     assert (worst["seen, %"], rows["gpt-4o-2024-08-06"]["seen, %"]) == (100, 0)
+
+
+@recorded_data
+def test_a_router_that_sees_only_the_prompt_beats_the_best_published_with_40_labels_a_task() -> None:
+    recorded = read_outcomes(HOME, "mmlu")
+    learned, rest = recorded.drawn(40, np.random.default_rng(0))
+    seen, tested = learned[::2], rest[::5]  # half of the labels and a fifth of the test: in a second
+
+    outcomes = recorded.outcomes.at(seen)
+    router = learn(Prompts.of(shapes([recorded.prompts[at] for at in seen])), outcomes.weak, outcomes.strong)
+    found = router.predicted_gaps(Prompts.of(shapes([recorded.prompts[at] for at in tested])))
+
+    assert curve(recorded.outcomes.at(tested), found).apgr > 0.603
