@@ -1,12 +1,24 @@
 """The rules for Prometheus and the routes for Alertmanager: right by their own tools, complete by ours."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.prometheus import CONFIG, RULE_FILES, UNIT_TESTS, alerts, documented_metrics, metrics_in, program, rules, run
+from tests.prometheus import (
+    CONFIG,
+    ROOT,
+    RULE_FILES,
+    UNIT_TESTS,
+    alerts,
+    documented_metrics,
+    metrics_in,
+    program,
+    rules,
+    run,
+)
 
 ALERTS = alerts()
 
@@ -81,3 +93,11 @@ def test_an_alert_goes_to_the_owner_of_its_feature(labels: tuple[str, ...], rece
     routed = run("amtool", "config", "routes", "test", "--config.file", CONFIG / "alertmanager.yml", *labels)
 
     assert routed.strip() == receiver
+
+
+def test_the_page_about_alerts_names_each_with_its_severity() -> None:
+    page = (ROOT / "docs" / "alerts-prometheus.md").read_text(encoding="utf-8")
+
+    named = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, flags=re.MULTILINE)
+
+    assert dict(named) == {alert["alert"]: alert["labels"]["severity"] for alert in ALERTS}

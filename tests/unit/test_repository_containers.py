@@ -80,7 +80,7 @@ def test_the_image_build_fails_on_files_that_start_with_python() -> None:
 
 def test_the_build_context_holds_every_package_and_nothing_unnamed() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"bench", "tests", "train"}
+    packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"bench", "boards", "tests", "train"}
 
     allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
 
@@ -151,3 +151,13 @@ def test_grafana_reads_the_prometheus_of_compose() -> None:
 
     assert source["url"] == "http://prometheus:9090"
     assert source["uid"] == "prometheus"
+
+
+def test_grafana_shows_the_boards_at_once() -> None:
+    file = ROOT / "config/grafana/provisioning/dashboards/farthing.yaml"
+    mounts = dict(mount.split(":")[:2] for mount in compose()["services"]["grafana"]["volumes"])
+
+    (provider,) = yaml.safe_load(file.read_text(encoding="utf-8"))["providers"]
+
+    assert mounts["./config/grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./config/grafana/provisioning"] == "/etc/grafana/provisioning"
