@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from farthing.record import Outcome
 from farthing.routing import Verdict
-from tests.gateway import RunningGateway, running_gateway
+from tests.gateway import RunningGateway, running_gateway, until
 from tests.http.test_reload import record_card
 
 ROUTED = "  routed: {team: web, task: triage, override_model: true}"
@@ -117,4 +118,23 @@ async def test_headers_ledger_and_metrics_agree_on_a_cascade(gateway: Gateway, s
         cost = await running.metric("farthing_cost_usd_total", feature="routed")
         assert round(cost * 1e9) == record.cost == sum(one.cost for one in record.attempts)
         assert await running.metric("farthing_requests_total", feature="routed") == 1
+        assert running.holds() == 0
+
+
+async def test_a_client_that_leaves_during_the_second_answer_is_charged_for_both(tmp_path: Path) -> None:
+    named = (ROUTED, ROUTED.replace("}", ", policy: cascade}"))
+    async with running_gateway(tmp_path, changes=(named, CUT_SHORT), duration_ms=300) as running:
+        body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 20}
+        headers = {"x-farthing-feature": "routed"}
+
+        async with running.client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
+            tier = answer.headers["x-farthing-tier"]  # and gone
+        await until(lambda: len(running.records()) == 1)
+
+        (record,) = running.records()
+        assert tier == "large"
+        assert (record.outcome, record.status, record.tier) == (Outcome.ABORTED, 499, "large")
+        assert [one.error for one in record.attempts] == ["check_length", ""]
+        assert all(one.cost > 0 for one in record.attempts)
+        assert record.cost == sum(one.cost for one in record.attempts)
         assert running.holds() == 0
