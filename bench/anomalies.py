@@ -16,6 +16,8 @@ from bench.anomaly_days import NOTE as DAYS_NOTE
 from bench.anomaly_months import NOTE as MONTHS_NOTE
 from bench.anomaly_months import month_figures
 from bench.results import write_result
+from bench.surprises import NOTE as SURPRISES_NOTE
+from bench.surprises import surprise_figures
 
 COMMAND: Final = "python -m bench.anomalies"
 Rows = Sequence[Mapping[str, Any]]
@@ -34,6 +36,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "days": Part("Alerts: lasting changes of a feature's spend, by day", day_figures, DAYS_NOTE),
     "hours": Part("Alerts: lasting changes of a feature's spend, by hour", hour_figures, HOURS_NOTE),
     "months": Part("Alerts: forecasts of the month's end", month_figures, MONTHS_NOTE),
+    "surprises": Part("Alerts: the surprises of the field", surprise_figures, SURPRISES_NOTE),
 }
 
 
