@@ -5,6 +5,7 @@ the test; it ranks the others.
 """
 
 import gzip
+import hashlib
 import json
 import sys
 import tempfile
@@ -235,7 +236,7 @@ def prompt_figures(data: Path) -> Rows:
     """One row a router and budget of labels."""
     embedded = Embedded(KEPT)
     mmlu, gsm8k, mt_bench = (Known(read_outcomes(data, bench), embedded) for bench in ("mmlu", "gsm8k", "mt_bench"))
-    rows = list(_watched(_mmlu_rows(mmlu)))
+    rows = [*_watched(_mmlu_rows(mmlu)), *_watched(_unseen_rows(mmlu))]
     rows += _watched(_one_task_rows("GSM8K", gsm8k, (200 / 1307, 0.5), GSM8K_DRAWS))
     rows += _watched(_one_task_rows("MT-bench", mt_bench, (0.5,), MT_BENCH_DRAWS))
     rows += _watched(_transfer_rows(mmlu, gsm8k))
@@ -258,6 +259,21 @@ def _mmlu_rows(known: Known) -> Iterator[dict[str, Any]]:
         yield _row("MMLU", "ours, half of all", learner.sees, list(_halves(learner, known, HALF_DRAWS)))
     for learner in (BY_SHAPE, BY_TASK):
         yield _row("MMLU", "ours, five-fold", learner.sees, [crossed_curve(learner, known)])
+
+
+def _unseen_rows(known: Known) -> Iterator[dict[str, Any]]:
+    """Learned on the half of the prompts by which constants were chosen, tested on the other half alone."""
+    test, recorded = "MMLU, other half", known.recorded
+    chosen = np.array([hashlib.sha256(prompt.encode()).digest()[-1] % 2 == 0 for prompt in recorded.prompts])
+    learned, rest = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    gaps = task_gaps(recorded.tasks[learned], recorded.outcomes.gap[learned], len(recorded.by_task))
+    scores = untied(gaps[recorded.tasks[rest]], np.random.default_rng(0))
+    yield _row(
+        test, "gap of each task, half of all", "task", [(len(learned), curve(recorded.outcomes.at(rest), scores))]
+    )
+    for learner in (BY_SHAPE, BY_TASK):
+        found = list(learned_curves(learner, known, lambda _: (learned, rest), 1))
+        yield _row(test, "ours, half of all", learner.sees, found)
 
 
 def _halves(learner: Learner, known: Known, draws: int, share: float = 0.5) -> Iterator[tuple[int, Curve]]:
