@@ -8,7 +8,7 @@ from typing import Final
 from evals.cells import prompt_hash
 from evals.desk import AGAIN
 from evals.graders import grader_key
-from evals.runner import NS_PER_S, RENEWED_AT, STOPPED, VALID_FOR_S
+from evals.options import NS_PER_S, RENEWED_AT, STOPPED, VALID_FOR_S
 from evals.scorecards import Asked
 from evals.suite import Suite
 from farthing.catalog import Task

@@ -1,14 +1,14 @@
 """Runner: puts a suite to the reference and its candidates through the gateway, until the gate has decided on each."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import httpx
 
 from evals.asker import GatewayAsker
-from evals.cells import check_key, prompt_hash, question
+from evals.cells import check_key, prompt_hash
 from evals.cellstore import CellStore
 from evals.desk import Desk, Room, Test
 from evals.gate import RULE, Evidence, Gate, Rule
@@ -16,26 +16,27 @@ from evals.gateway import AskFailed, Asking, RunStopped
 from evals.graders import MEASURED, grader_key, graders_of
 from evals.grading import tools_for
 from evals.judges import admit_judge, graded_by
+from evals.options import (
+    KEPT_FOR_S,
+    NS_PER_S,
+    STOPPED,
+    VALID_FOR_S,
+    RunOptions,
+    budget_of,
+    check_tiers,
+    compares,
+    is_pairwise,
+    ladder,
+    max_age_ns,
+)
 from evals.purse import Purse
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
-from evals.suite import DAY_S, Item, Suite
+from evals.suite import Item, Suite
+from evals.trial import Trial, mean_of
 from evals.verdicts import broken, mean_score, monotonous
-from farthing.errors import ConfigError
-from farthing.money import Nano, nano_from_usd
+from farthing.money import Nano
 from farthing.ports import Clock
 from farthing.routing import Verdict
-
-CONCURRENCY: Final = 2
-VALID_FOR_S: Final = 14 * DAY_S
-"""Aliases move: after this long a tier has to pass again."""
-RENEWED_AT: Final = 0.9
-"""Share of that time after which a test may begin anew, so that the next pass is there before the last one ends."""
-KEPT_FOR_S: Final = 90 * DAY_S
-RETRY_PAUSE_S: Final = 1.0
-STOPPED: Final = "and the run stopped"
-PAIRWISE: Final = "select-best"
-"""The assertion that grades an answer beside the reference's."""
-NS_PER_S: Final = 10**9
 
 
 class Progress(Protocol):
@@ -68,32 +69,6 @@ class Unwatched:
 
     def ended(self, result: TierResult) -> None:
         pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How to run. `run_id` names the run, `models` the deployment ids of every tier now, the cheapest tier first.
-
-    `feature` is the one to which calls are booked. `fresh` refuses the answers of the gateway's caches. `keep_outputs`
-    keeps the answers' texts. `valid_for_s`: seconds for which a verdict holds where the suite does not say; None: for
-    as long as the tier stays as it is. `budget` is the most that the run may spend (None: no cap but the suite's).
-    `passing` are tiers that have the task now, `not_before_ns` from when on answers of a tier count. `first`: look at
-    so many pieces of evidence and no more, and at every candidate, `only` these where given: a smoke test.
-    """
-
-    run_id: str
-    models: Mapping[str, tuple[str, ...]]
-    feature: str = "evals"
-    fresh: bool = False
-    keep_outputs: bool = False
-    concurrency: int = CONCURRENCY
-    valid_for_s: int | None = VALID_FOR_S
-    budget: Nano | None = None
-    passing: frozenset[str] = frozenset()
-    not_before_ns: Mapping[str, int] = field(default_factory=dict)
-    retry_pause_s: float = RETRY_PAUSE_S
-    first: int | None = None
-    only: frozenset[str] | None = None
 
 
 async def run_suite(
@@ -139,57 +114,6 @@ async def run_suite(
     )
 
 
-def check_tiers(suite: Suite, known: Iterable[str]) -> None:
-    """Raises ConfigError where a tier of the suite is not known."""
-    tiers = tuple(known)
-    missing = [tier for tier in (*suite.candidates, suite.reference) if tier not in tiers]
-    if missing:
-        raise ConfigError(
-            f"Suite '{suite.name}' names tiers that config/routing.yaml does not have: {', '.join(missing)}. "
-            f"Known tiers: {', '.join(tiers) or 'none'}."
-        )
-
-
-def ladder(suite: Suite, tiers: Iterable[str], only: frozenset[str] | None = None) -> list[str]:
-    """The suite's candidates in the order of `tiers`, the cheapest first; `only` these where given."""
-    order = list(tiers)
-    wanted = [tier for tier in suite.candidates if only is None or tier in only]
-    return sorted(wanted, key=order.index)
-
-
-def lacking(suite: Suite, options: RunOptions, cells: CellStore, now_ns: int) -> dict[str, list[Item]]:
-    """What each tier of a run would still be asked at most, the candidates' first, the cheapest before the others."""
-    models, grader = options.models, grader_key(suite)
-    oldest_ns = now_ns - max_age_ns(suite, options)
-    found = {}
-    for tier in (*ladder(suite, models, options.only), suite.reference):
-        key = check_key(suite, models[tier], models[suite.reference], grader)
-        since_ns = max(cells.since(key) or oldest_ns, options.not_before_ns.get(tier, 0))
-        asked = [question(item, models[tier], grader) for item in suite.sample()]
-        with_text = tier == suite.reference and PAIRWISE in graders_of(suite)
-        kept = {one.item.hash: cells.find(one, since_ns, with_text=with_text) for one in asked}
-        is_old = any(one is not None and one.made_ns < oldest_ns for one in kept.values())
-        found[tier] = [one.item for one in asked if is_old or kept[one.item.hash] is None]
-    return found
-
-
-def compares(suite: Suite) -> bool:
-    """True where the reference has to answer what the candidates do."""
-    return suite.margin is not None or PAIRWISE in graders_of(suite)
-
-
-def max_age_ns(suite: Suite, options: RunOptions) -> int:
-    """Age at which kept answers are too old for a test, ns."""
-    return int((suite.limits.max_age_s or options.valid_for_s or VALID_FOR_S) * NS_PER_S * RENEWED_AT)
-
-
-def budget_of(suite: Suite, *others: Nano | None) -> Nano | None:
-    """The smallest of the suite's budget and the others, nano-dollars; None where there is none."""
-    usd = suite.limits.budget_usd
-    caps = [cap for cap in (*others, None if usd is None else nano_from_usd(usd)) if cap is not None]
-    return min(caps, default=None)
-
-
 class _Run:
     """One run under way, and why it stopped."""
 
@@ -222,7 +146,7 @@ class _Run:
             keep_outputs=options.keep_outputs,
             tools=tools_for(suite, self._asker),
         )
-        self._is_pairwise = PAIRWISE in used
+        self._is_pairwise = is_pairwise(suite)
         self._compares = compares(suite)
         self.stopped = ""
         self._refused = ""
@@ -310,7 +234,7 @@ class _Run:
         for piece in self._pieces:
             if any(self._reference.lacks(item) for item in piece):
                 break
-            gate.see(_mean(self._reference, piece))
+            gate.see(mean_of(self._reference, piece))
         found = gate.evidence()
         if self._suite.bar:
             return replace(found, reason=f"the reference, against the bar alone: {found.reason}")
@@ -323,7 +247,7 @@ class _Run:
         beside = self._reference if self._compares else None
         desk = await self._desk(tier, Role.CANDIDATE, beside)
         self._progress.began(tier, desk.role, len(self._items))
-        trial = _Trial(self._rule(tier), self._pieces, desk, beside)
+        trial = Trial(self._rule(tier), self._pieces, desk, beside)
         doubt = self._refusal()
         while not doubt and not trial.advance() and not self.stopped:
             self._progress.stands(tier, trial.evidence, self._room.purse.spent)
@@ -396,59 +320,6 @@ class _Run:
 
 _NO_BAR: Final = 0.5
 """For a gate whose verdict is not looked at."""
-
-
-class _Trial:
-    """A candidate before the gate: its answers, and the reference's where they are compared, in the suite's order."""
-
-    def __init__(self, rule: Rule, pieces: Sequence[tuple[Item, ...]], desk: Desk, reference: Desk | None) -> None:
-        self._rule, self._pieces = rule, pieces
-        self._desk, self._reference = desk, reference
-        self._desks = (desk,) if reference is None else (reference, desk)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._gate, self._position = Gate(self._rule), 0
-        self._since = [desk.since_ns for desk in self._desks]
-
-    def advance(self) -> bool:
-        """Tell the gate of every piece whose answers are complete, up to the first that is not; True where it has
-        decided or there is nothing left."""
-        if self._reference is not None and self._desk.since_ns < self._reference.since_ns:
-            self._desk.begin_anew()  # pairs of two different references are not one test
-        if self._since != [desk.since_ns for desk in self._desks]:
-            self._begin()
-        while self._position < len(self._pieces) and not self._gate.is_decided:
-            piece = self._pieces[self._position]
-            if any(desk.lacks(item) for desk in self._desks for item in piece):
-                return False
-            self._gate.see(_mean(self._desk, piece), _mean(self._reference, piece) if self._reference else None)
-            self._position += 1
-        return True
-
-    @property
-    def evidence(self) -> Evidence:
-        return self._gate.evidence()
-
-    def wanted(self, most: int) -> list[tuple[Desk, Item]]:
-        """The next questions without an answer, in the suite's order."""
-        return self._lacking(most)
-
-    def trouble(self) -> str:
-        """Why the next question is not asked any more; empty where it is."""
-        return next((desk.trouble(item) for desk, item in self._lacking(1)), "")
-
-    def _lacking(self, most: int) -> list[tuple[Desk, Item]]:
-        found: list[tuple[Desk, Item]] = []
-        for piece in self._pieces[self._position :]:
-            found += [(desk, item) for item in piece for desk in self._desks if desk.lacks(item)]
-            if len(found) >= most:
-                break
-        return found[:most]
-
-
-def _mean(desk: Desk, piece: Sequence[Item]) -> float:
-    return mean_score(desk.answered[item.hash] for item in piece)
 
 
 def _below(bar: float, outcomes: Iterable[ItemOutcome]) -> str:

@@ -12,9 +12,11 @@ from evals.cardfiles import CardFiles
 from evals.cellstore import CellStore
 from evals.gateway import connect
 from evals.loader import find_suite, load_suite
+from evals.options import RunOptions, budget_of, check_tiers, compares
+from evals.outlook import lacking
 from evals.projection import Projection, project
 from evals.report import EvalReport
-from evals.runner import Progress, RunOptions, budget_of, check_tiers, compares, lacking, run_suite
+from evals.runner import Progress, run_suite
 from evals.scorecards import ScorecardStore
 from evals.suite import Suite
 from farthing.errors import ConfigError

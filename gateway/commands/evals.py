@@ -16,9 +16,9 @@ from gateway.periods import moment_of
 
 if TYPE_CHECKING:
     from evals.gate import Evidence
+    from evals.options import RunOptions
     from evals.projection import Projection
     from evals.report import EvalReport, ItemOutcome, Role, TierResult
-    from evals.runner import RunOptions
     from evals.suite import Suite
     from gateway.evalbench import Bench
     from gateway.settings import Settings
@@ -190,7 +190,8 @@ class TierBars(Bars):
 
     def ended(self, result: "TierResult") -> None:
         """A tier has its verdict."""
-        self._progress.update(self._turn, description=f"{result.tier} ({result.role.value}): {result.verdict.value}")
+        told = f"{result.tier} ({result.role.value}): {result.verdict.value}"
+        self._progress.update(self._turn, completed=result.graded, description=told)
 
 
 def show(report: "EvalReport") -> None:

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from evals.runner import CONCURRENCY
+from evals.options import CONCURRENCY
 from tests.processes import ROOT, until
 from tests.unit.test_cli_eval_run import Serving, eval_run, gateway, place
 

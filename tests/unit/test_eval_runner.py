@@ -19,8 +19,10 @@ from evals.cellstore import CellStore
 from evals.gate import Evidence
 from evals.gateway import connect
 from evals.judges import Standing, standing_key
+from evals.options import RunOptions
+from evals.outlook import lacking
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
-from evals.runner import RunOptions, run_suite
+from evals.runner import run_suite
 from evals.suite import Assertion, Item, Judge, Limits, Suite
 from farthing.errors import ConfigError
 from farthing.money import Nano
@@ -613,3 +615,36 @@ async def test_progress_hears_of_every_tier_call_and_standing(cells: CellStore) 
     assert "stands tiny 10 3000000" in heard
     assert heard.count("asked") == 40
     assert "ended tiny fail" in heard
+
+
+# --- what would still be asked -----------------------------------------------------------------------
+
+
+def outlook(tested: Suite, cells: CellStore, *, now_ns: int = START_NS, **options: Any) -> dict[str, int]:
+    given = RunOptions(**{"run_id": "8", "models": MODELS, **options})
+    return {tier: len(items) for tier, items in lacking(tested, given, cells, now_ns).items()}
+
+
+async def test_before_the_first_run_everything_would_be_asked(cells: CellStore) -> None:
+    tested = suite(60, candidates=("small", "tiny"))
+
+    assert outlook(tested, cells) == {"tiny": 60, "small": 60, "large": 60}
+    assert outlook(tested, cells, only=frozenset({"small"}), first=20) == {"small": 60, "large": 60}
+
+
+@pytest.mark.parametrize("bad", [(), ("tiny",)])
+async def test_what_kept_answers_decide_is_not_asked_and_after_a_promotion_nobody_is(
+    cells: CellStore, bad: tuple[str, ...]
+) -> None:
+    tested = suite(100, margin=0.1, candidates=("tiny", "small"))
+    await run(FakeGateway(wrong_is(*bad)), tested, cells)
+
+    assert outlook(tested, cells) == {"tiny": 0, "small": 0, "large": 0}
+    assert outlook(tested, cells, now_ns=START_NS + 13 * DAY_NS) == {"tiny": 100, "small": 100, "large": 100}
+
+
+async def test_an_interrupted_run_would_ask_what_is_left_of_it(cells: CellStore) -> None:
+    fake = FakeGateway(right)
+    await run(fake, suite(), cells, budget=Nano(2_500_000))
+
+    assert outlook(suite(), cells) == {"tiny": 60 - fake.count("tiny"), "large": 40}
