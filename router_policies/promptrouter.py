@@ -85,8 +85,11 @@ class Likeness:
     prior: Prior
 
     def to(self, prompts: Prompts) -> Floats:
-        """One row a prompt, one column a landmark."""
+        """One row a prompt, one column a landmark. Raises ValueError where vectors are missing or of another model."""
         prior, marks = self.prior, self.landmarks
+        sizes = [some.vectors.shape[1] for some in (marks, prompts)]
+        if prior.meaning and sizes[0] != sizes[1]:
+            raise ValueError(f"the router learned from vectors of {sizes[0]} numbers, these prompts have {sizes[1]}")
         found = prior.shape * np.exp(-_apart(prompts.shapes, marks.shapes) / (2 * prior.reach))
         if prior.meaning:
             found += prior.meaning * np.exp((prompts.vectors @ marks.vectors.T - 1) / _MEANING_REACH)

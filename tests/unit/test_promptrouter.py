@@ -77,6 +77,8 @@ def test_meaning_is_used_where_vectors_are_given() -> None:
 
     gaps = [router.predicted_gap(np.zeros(3), vector=vector) for vector in np.eye(2)]
     assert gaps == pytest.approx([0, 1], abs=0.15)
+    with pytest.raises(ValueError, match="vectors of 2 numbers, these prompts have 0"):
+        router.predicted_gap(np.zeros(3))
 
 
 def test_one_prompt_has_the_same_gap_alone_as_among_others() -> None:
