@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from evals.cardfiles import CardFiles
 from evals.scorecards import ScorecardStore
 from evals.shelf import Shelf
 from farthing.record import Outcome
@@ -223,6 +224,29 @@ async def test_a_pass_of_a_suite_that_changed_on_disk_does_not_count_and_a_broke
 
     assert (passed, changed) == ("small", "large")
     assert "triage.yaml" in page
+
+
+async def test_with_scorecards_as_files_a_merged_file_routes_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
+    cards = CardFiles(tmp_path / "cards")
+    extra = f"evals: {{feature: chat, scorecards: files, scorecards_dir: {cards.directory}}}\n"
+    async with running_gateway(tmp_path, extra=extra) as gateway:
+
+        async def tier_now() -> str:
+            await gateway.application.house.tick()
+            return (await gateway.chat("one", headers={"x-farthing-feature": "routed"})).headers["x-farthing-tier"]
+
+        record_card(gateway, Verdict.PASS)  # rows do not count
+        by_row = await tier_now()
+        file = cards.write(card(gateway, Verdict.PASS))
+        merged = await tier_now()
+        file.write_text(file.read_text().replace("verdict: pass", "verdict: maybe"))
+        broken = await tier_now()
+        page = (await gateway.client.get("/readyz", headers=bearer(ADMIN_KEY))).text
+        file.unlink()
+        removed = await tier_now()
+
+    assert (by_row, merged, broken, removed) == ("large", "small", "small", "large")
+    assert "verdict: is pass, fail or undecided" in page
 
 
 DEMOTION_OF_ANOTHER = Demotion(task="other", tier="small", at_ns=1, until_ns=2, cause="drift", detail="d")
