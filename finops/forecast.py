@@ -31,6 +31,8 @@ WIDENING: Final = 1.1
 LEAST_SPREAD: Final = 0.02
 UNTRIED: Final = 0.4
 """Sigma, as a share, of a forecast that could not be tried on earlier days."""
+BEYOND: Final = 0.25
+"""The power by which the interval grows where less far ahead was tried than is told: levels move meanwhile."""
 LAST_WEEK: Final = 0.65
 """Weight of the last week in the level; the week before has the rest."""
 MOST_OF_A_DAY: Final = 2.0
@@ -87,9 +89,10 @@ def spread(days: Floats, count: int, tell: Callable[[Floats, int], Floats] = ahe
     """Half of the interval for the sum of the next `count` days as `tell` tells it, as a share of it."""
     if not count:
         return 0.0
-    errors = [_missed(days, origin, count, tell) for origin in _origins(len(days), count)]
+    tried = _tried(len(days), count)
+    errors = [_missed(days, origin, count, tell) for origin in _origins(len(days), tried)]
     scale = SIGMA_OF_MAD * float(np.median(np.abs(errors))) if errors else UNTRIED
-    return Z * WIDENING * max(scale, LEAST_SPREAD)
+    return Z * WIDENING * max(scale, LEAST_SPREAD) * float((count / tried) ** BEYOND)
 
 
 def _levels(table: Floats, usual: Floats) -> Floats:
@@ -109,11 +112,19 @@ def _growth(levels: Floats) -> float:
     return float(np.clip(slope(logs), -MOST_GROWTH, MOST_GROWTH)) if agree >= 0.8 else 0.0
 
 
-def _origins(length: int, count: int) -> range:
-    least = min(3 * 7, length // 2)
-    known = min(count, max((length - least) // 2, 1))
-    last = length - known
-    return range(max(last - ORIGINS + 1, least, LEAST_DAYS), last + 1)
+def _tried(length: int, count: int) -> int:
+    """The days ahead for which the forecast can be tried on earlier days."""
+    return min(count, max((length - _least(length)) // 2, 1))
+
+
+def _least(length: int) -> int:
+    """The days that it is to have seen then."""
+    return min(3 * 7, length // 2)
+
+
+def _origins(length: int, tried: int) -> range:
+    last = length - tried
+    return range(max(last - ORIGINS + 1, _least(length), LEAST_DAYS), last + 1)
 
 
 def _missed(days: Floats, origin: int, count: int, tell: Callable[[Floats, int], Floats]) -> float:

@@ -47,6 +47,12 @@ def test_a_noisier_past_makes_a_wider_interval() -> None:
     assert spread(calm, 14) < spread(wild, 14)
 
 
+def test_further_ahead_than_was_ever_tried_the_interval_is_wider() -> None:
+    days = np.array(WEEK * 3) * (1 + 0.1 * np.sin(np.arange(21.0) ** 2))
+
+    assert spread(days, 28) > 1.1 * spread(days, 7)
+
+
 def test_a_week_is_the_least() -> None:
     assert forecast(nanos(*[0] * 30, *WEEK[:6]), spent=Nano(5), remaining=3) is None
     assert forecast(nanos(*[0] * 30, *WEEK), spent=Nano(5), remaining=3) is not None
