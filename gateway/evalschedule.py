@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -53,6 +54,13 @@ class DueRuns:
 
     def tick(self) -> None:
         """Begin a run if one is due; called each second, in the loop."""
+        try:
+            self._tick()
+        except sqlite3.Error as error:
+            self._problem = f"evals that are due do not run: the eval results cannot be used ({error})"
+            _LOG.error("%s", self._problem)
+
+    def _tick(self) -> None:
         schedule, now = self._settings().evals.schedule, self._clock.monotonic()
         if schedule is None or now < self._look or (self._running and not self._running.done()):
             return

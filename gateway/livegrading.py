@@ -5,6 +5,7 @@ Nothing of any answer is kept: a score each, in the order in which they came, go
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -122,6 +123,7 @@ class LiveGrading:
         self._referee = referee
         self._posts: dict[Place, Post] = {}
         self._evidence: tuple[LiveEvidence, ...] = ()
+        self._raised: list[Alarm] = []  # and not handed out yet: the book raises each of them once
 
     def take_up(self, catalog: Catalog, cards: Iterable[Scorecard], demotions: Iterable[Demotion]) -> None:
         """What the settings and the evidence of now say is to be watched; what goes on as it was keeps its place."""
@@ -134,7 +136,7 @@ class LiveGrading:
                 for tier in (*task.candidates, task.reference):
                     self._take_up(task, task.live, tier, passes, old.get((task.name, tier)))
         if self._posts or old:
-            self._know(self._book.standings())
+            self._look()
 
     def _take_up(
         self, task: Task, rule: LiveRule, tier: str, passes: Mapping[Place, Scorecard], old: Post | None
@@ -250,22 +252,18 @@ class LiveGrading:
 
     async def flush(self) -> tuple[Alarm, ...]:
         """Write down what came since the last time; the alarms that it raises. A tier that raised one is watched no
-        more until `take_up`. Raises sqlite3.Error, and then what came is lost."""
+        more until `take_up`. Raises sqlite3.Error, and then what came is lost, but for alarms."""
         work = [(post, *_taken(post)) for post in self._posts.values() if post.checks or post.grades]
-        if not work:
-            return ()
-        found = await asyncio.to_thread(self._write, work, self._clock.wall_ns())
-        alarms = [alarm for post, standings in found if (alarm := _alarm_of(post, standings)) is not None]
+        if work:
+            await asyncio.to_thread(self._write, work, self._clock.wall_ns())
+            self._know(await asyncio.to_thread(self._book.standings))
+        alarms, self._raised = self._raised, []
         for alarm in alarms:
             self._posts.pop((alarm.task.name, alarm.tier), None)
-        self._know(await asyncio.to_thread(self._book.standings))
         return tuple(alarms)
 
-    def _write(
-        self, work: Sequence[tuple[Post, Sequence[float], Sequence[float], set[str]]], now_ns: int
-    ) -> list[tuple[Post, list[Standing]]]:
+    def _write(self, work: Sequence[tuple[Post, Sequence[float], Sequence[float], set[str]]], now_ns: int) -> None:
         """In a thread: the book waits for other workers."""
-        found = []
         for post, checks, grades, revisions in work:
             if revisions:
                 self._book.learn(post.task.name, post.tier, post.basis, revisions, now_ns=now_ns)
@@ -273,8 +271,15 @@ class LiveGrading:
             standings = [self._book.add(post.series(name), values, now_ns=now_ns) for name, values in new if values]
             if post.change:
                 standings.append(self._book.alarm(post.series(REVISION), now_ns=now_ns))
-            found.append((post, standings))
-        return found
+            if (alarm := _alarm_of(post, standings)) is not None:
+                self._raised.append(alarm)
+
+    def _look(self) -> None:
+        """The same as is on record; where that cannot be read, what was known of it goes on to count."""
+        try:
+            self._know(self._book.standings())
+        except sqlite3.Error as error:
+            _LOG.error("live grades cannot be read: %s", error)
 
     def _know(self, standings: Iterable[Standing]) -> None:
         """How far the posts have come, in all workers together."""
@@ -301,8 +306,11 @@ class LiveGrading:
         return self._evidence
 
     def standings(self) -> tuple[Standing, ...]:
-        """Everything that is on record; blocks."""
-        return self._book.standings()
+        """Everything that is on record, nothing where that cannot be read; blocks."""
+        try:
+            return self._book.standings()
+        except sqlite3.Error:
+            return ()
 
 
 def agreement_floor(task: Task, card: Scorecard | None, reference: Scorecard | None, margin: float) -> float:

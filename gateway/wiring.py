@@ -47,7 +47,7 @@ from gateway.healthchecks import HealthChecks, health_client
 from gateway.http import Door, Limits
 from gateway.ledger_gauges import LedgerCounts, ledger_lines
 from gateway.ledgers import LedgerEngine
-from gateway.livegrading import LiveGrading
+from gateway.livegrading import Alarm, LiveGrading
 from gateway.logs import Level, LogFormat, RequestLog
 from gateway.meanings import open_semantic
 from gateway.metrics import Metrics
@@ -112,6 +112,7 @@ class House:
         self._minute = clock.monotonic()  # wall time may be set back, and then a minute lasts for hours
         self._number = 1
         self._unusable = self._problem = ""
+        self._alarms: list[Alarm] = []
         self.files.scorecards.touch(mode=0o600)  # eval items may name people's features
         self.engine = LedgerEngine(settings.ledger, self.files.ledger)
         self.retention = Retention(self.engine.database, clock, lambda: self.settings.ledger, self.files.archive)
@@ -226,12 +227,18 @@ class House:
         await self._budgets.look()
 
     async def _look_at_answers(self) -> None:
-        """Act on what live answers have shown: before scorecards are looked at, so that routes follow in this tick."""
+        """Act on what live answers have shown: before scorecards are looked at, so that routes follow in this tick. An
+        alarm is raised once, so one that cannot be acted on now is kept for the next time."""
         try:
-            for alarm in await self._live.flush():
-                self._demotions.act(alarm)
+            self._alarms += await self._live.flush()
         except sqlite3.Error as error:
             _LOG.error("live grades could not be kept: %s", error)
+        try:
+            while self._alarms:
+                self._demotions.act(self._alarms[0])
+                del self._alarms[0]
+        except sqlite3.Error as error:
+            _LOG.error("a tier could not be demoted, which is tried again: %s", error)
 
     async def close(self) -> None:
         """Finish what was promised, then let go of every file and connection, the last opened first."""
