@@ -180,8 +180,10 @@ async def the_panels_are_the_ledgers(prometheus: Prometheus, true: Books) -> Non
     total = await prometheus.number(query("Spent").asked(shown="5m", lately="5s"))
     days = await prometheus.by_feature(query("Cost per feature per day").asked(shown="5m", lately="5s"))
     caches = await prometheus.number(query("Saved by caches").asked(shown="5m", lately="5s"))
+    two = await prometheus.number(query("Spent").asked(shown="5m", lately="5s", features="plain|chat"))
 
     within(total, sum(true.spent.values()), most)
+    within(two, true.spent["plain"] + true.spent["chat"], most)
     within(caches, true.avoided, most)
     for name, usd in true.spent.items():
         within(days[name], usd, most)

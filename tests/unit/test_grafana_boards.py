@@ -89,6 +89,16 @@ def test_everything_reads_the_source_that_is_chosen_above_the_board(board: Path)
 
 
 @EACH_BOARD
+def test_the_features_to_choose_from_are_those_of_the_configuration_and_all_means_unregistered_ones_too(
+    board: Path,
+) -> None:
+    _, features = load(board)["templating"]["list"]
+
+    assert metrics_in(features["query"]) == {"farthing_feature_info"} <= documented_metrics()
+    assert features["allValue"] == ".*"
+
+
+@EACH_BOARD
 def test_every_panel_explains_itself_and_has_a_unit(board: Path) -> None:
     shown = [panel for panel in panels(board) if panel["type"] != "row"]
 
