@@ -19,6 +19,7 @@ from evals.report import EvalReport
 from evals.runner import Progress, run_suite
 from evals.scorecards import ScorecardStore
 from evals.suite import Suite
+from farthing.catalog import Task
 from farthing.errors import ConfigError
 from farthing.money import Nano, format_usd
 from farthing.ports import Clock
@@ -117,6 +118,21 @@ def check_cap(suite: Suite, projection: Projection, cap: Nano | None) -> None:
             f"allowed: raise --cap, evals.budget_usd or the suite's limits.budget_usd, or lower its limits.max_samples "
             f"or max_tokens. Nothing was asked."
         )
+
+
+def in_vain(suite: Suite, task: Task | None) -> str:
+    """Why a pass of the suite would route nothing, empty where it would: the task asks for more, or for other tiers."""
+    if task is None:
+        return f"there is no task '{suite.task}' in the configuration"
+    if suite.bar < float(task.bar):
+        return f"the task asks for a bar of {task.bar:f}, the suite for {suite.bar:g}"
+    if task.margin is not None and (suite.margin is None or suite.margin > float(task.margin)):
+        return f"the task asks for a margin of {task.margin:f} against {task.reference}, the suite does not"
+    if task.margin is not None and suite.reference != task.reference:
+        return f"the reference of the task is {task.reference}, that of the suite {suite.reference}"
+    if not set(suite.candidates) & set(task.candidates):
+        return f"no candidate of the suite is one of the task: {', '.join(task.candidates) or 'it has none'}"
+    return ""
 
 
 def deployments(settings: Settings) -> dict[str, tuple[str, ...]]:

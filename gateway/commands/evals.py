@@ -130,8 +130,10 @@ def open_bench(settings: "Settings", base_url: str, api_key_env: str, prefix: st
 
 def attended(bench: "Bench", suite: "Suite", options: "RunOptions") -> "EvalReport":
     """A run with its cost told before and its progress shown. Raises ConfigError where it might cost too much."""
-    from gateway.evalbench import check_cap
+    from gateway.evalbench import check_cap, in_vain
 
+    if vain := in_vain(suite, bench.settings.catalog.tasks.get(suite.task)):
+        typer.echo(f"A pass will route nothing: {printable(vain)}.", err=True)
     projection = bench.projection(suite, options)
     typer.echo(told(projection), err=True)
     if projection.most:
