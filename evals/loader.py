@@ -109,6 +109,7 @@ def _suite(head: Located, rows: list[Located] | None, findings: Findings, name: 
         limits=_limits(keys["limits"], findings) if "limits" in keys else Limits(),
         judge=read_judge(keys["judge"], findings) if "judge" in keys else None,
         embedder=read_name(keys["embedder"], "an embedder", findings) if "embedder" in keys else "",
+        places={"task" if key == "task_type" else key: at.place for key, at in keys.items()},
     )
 
 

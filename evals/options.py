@@ -51,12 +51,13 @@ class RunOptions:
 def check_tiers(suite: Suite, known: Iterable[str]) -> None:
     """Raises ConfigError where a tier of the suite is not known."""
     tiers = tuple(known)
-    missing = [tier for tier in (*suite.candidates, suite.reference) if tier not in tiers]
-    if missing:
-        raise ConfigError(
-            f"Suite '{suite.name}' names tiers that config/routing.yaml does not have: {', '.join(missing)}. "
-            f"Known tiers: {', '.join(tiers) or 'none'}."
-        )
+    for key, named in (("candidates", suite.candidates), ("reference", (suite.reference,))):
+        missing = [tier for tier in named if tier not in tiers]
+        if missing:
+            raise ConfigError(
+                f"Suite '{suite.name}' names tiers that config/routing.yaml does not have: {', '.join(missing)} "
+                f"({suite.places.get(key, key)}). Known tiers: {', '.join(tiers) or 'none'}."
+            )
 
 
 def ladder(suite: Suite, tiers: Iterable[str], only: frozenset[str] | None = None) -> list[str]:

@@ -1,5 +1,6 @@
 """Shelf: the suites of a directory as they are on disk now; a broken file leaves what was read of it before."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from evals.suite import Suite
 from farthing.errors import ConfigError
 from farthing.routing import SuiteVersion
 
-_IS_A_SUITE: Final = re.compile(r"^(task|task_type):", re.MULTILINE)
-"""Tests and prompts lie beside the suites; these are read through them."""
+SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonl")
+_YAML: Final = re.compile(r"^(task|task_type):", re.MULTILINE)
+"""Tests and prompts lie beside the suites, and are read through them."""
 State = tuple[tuple[str, int, int], ...]
 
 
@@ -37,6 +39,27 @@ class Looked:
 def version_of(suite: Suite) -> SuiteVersion:
     """The suite's hash and that of its graders."""
     return SuiteVersion(hash=suite.hash, grader=grader_key(suite))
+
+
+def suite_files(directory: Path) -> dict[str, Path]:
+    """The files of a directory that may be suites, by name; of one name the first of YAML, JSON and JSON Lines."""
+    found: dict[str, Path] = {}
+    for suffix in SUFFIXES:
+        for path in sorted(directory.glob(f"*{suffix}")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def _is_suite(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8-sig", errors="replace").strip()
+    if path.suffix in {".yaml", ".yml"}:
+        return _YAML.search(text) is not None
+    head = text.split("\n", 1)[0] if path.suffix == ".jsonl" else text
+    try:
+        keys = json.loads(head)
+    except (ValueError, RecursionError):
+        return '"candidates"' in head  # a broken one, which is to be told of
+    return isinstance(keys, dict) and not {"task", "task_type"}.isdisjoint(keys)
 
 
 class Shelf:
@@ -71,14 +94,14 @@ class Shelf:
 
     def _read(self) -> Looked:
         suites, problems = {}, []
-        for path in sorted(self.directory.glob("*.yaml")):
+        for name, path in suite_files(self.directory).items():
+            former = self._looked.suites.get(name)
             try:
-                if _IS_A_SUITE.search(path.read_text(encoding="utf-8-sig", errors="replace")):
-                    suites[path.stem] = load_suite(path, allow_code=self._allow_code)
-            except ConfigError as error:
-                problems.append(error.message)
-                if (former := self._looked.suites.get(path.stem)) is not None:
-                    suites[path.stem] = former
-            except OSError as error:
-                problems.append(f"{path}: cannot be read: {error.strerror}")
+                # What was a suite is one also while it is being saved, and has nothing in it yet.
+                if former is not None or _is_suite(path):
+                    suites[name] = load_suite(path, allow_code=self._allow_code)
+            except (ConfigError, OSError) as error:
+                problems.append(error.message if isinstance(error, ConfigError) else f"{path}: {error.strerror}")
+                if former is not None:
+                    suites[name] = former
         return Looked(suites=MappingProxyType(suites), problems=tuple(problems))

@@ -155,7 +155,8 @@ class Suite:
     A tier passes where it shows that its mean score is above `bar` (0: no floor) and that it is worse than the
     reference by less than `margin` (None: they are not compared). `alpha` is the probability with which any candidate
     at all may be promoted wrongly, `alpha_fail` that with which one may be failed wrongly.
-    `embedder` is the model, as a client names it, whose vectors say how similar two texts are.
+    `embedder` is the model, as a client names it, whose vectors say how similar two texts are. `places` tell where the
+    head's keys stand (`file:line: key`), for messages of those who know tasks and tiers.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Suite:
     alpha_fail: float = ALPHA_FAIL
     judge: Judge | None = None
     embedder: str = ""
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def hash(self) -> str:

@@ -18,6 +18,7 @@ from evals.projection import Projection, project
 from evals.report import EvalReport
 from evals.runner import Progress, run_suite
 from evals.scorecards import ScorecardStore
+from evals.shelf import suite_files
 from evals.suite import Suite
 from farthing.catalog import Task
 from farthing.errors import ConfigError
@@ -148,8 +149,7 @@ def passing(store: ScorecardStore, task: str) -> frozenset[str]:
 
 def suite_named(name: str, settings: Settings) -> Suite:
     """The suite in the configured directory, else in a file, else one that ships with Farthing. Raises ConfigError."""
-    own = settings.evals.suites / f"{name}.yaml"
-    path: Path = own if own.is_file() else find_suite(name)
+    path: Path = suite_files(settings.evals.suites).get(name) or find_suite(name)
     return load_suite(path, allow_code=settings.evals.allow_code)
 
 

@@ -92,13 +92,15 @@ def _unsound(settings: "Settings") -> Iterable[str]:
     for problem in looked.problems:
         yield from problem.splitlines()[1:] or [problem]
     known = {tier.name for tier in settings.catalog.tiers}
-    for name, suite in looked.suites.items():
-        place = settings.evals.suites / f"{name}.yaml"
+    for suite in looked.suites.values():
         if suite.task not in settings.catalog.tasks:
-            yield f"{place}: task: '{suite.task}' is no task of config/routing.yaml: declare it there"
-        for tier in (*suite.candidates, suite.reference):
-            if tier not in known:
-                yield f"{place}: '{tier}' is no tier of config/routing.yaml; known: {', '.join(sorted(known))}"
+            yield f"{suite.places['task']}: '{suite.task}' is no task of config/routing.yaml: declare it there"
+        for key, tiers in (("candidates", suite.candidates), ("reference", (suite.reference,))):
+            for tier in sorted(set(tiers) - known):
+                yield (
+                    f"{suite.places[key]}: '{tier}' is no tier of config/routing.yaml; "
+                    f"known: {', '.join(sorted(known))}"
+                )
 
 
 def _unpriced(places: Iterable[Deployment], overrides: Sequence[PriceOverride], path: Path) -> list[str]:

@@ -220,10 +220,38 @@ async def test_a_pass_of_a_suite_that_changed_on_disk_does_not_count_and_a_broke
             (suites / "triage.yaml").write_text("task: [\n")
             store.demote(DEMOTION_OF_ANOTHER)
             await house.tick()
+            (suites / "triage.yaml").write_text("")  # as an editor leaves it while it saves
+            store.demote(DEMOTION_OF_ANOTHER)
+            half_saved = await tier_now()
         page = (await gateway.client.get("/readyz", headers=bearer(ADMIN_KEY))).text
 
-    assert (passed, changed) == ("small", "large")
-    assert "triage.yaml" in page
+    assert (passed, changed, half_saved) == ("small", "large", "large")
+    assert "triage.yaml:1" in page
+
+
+async def test_a_scorecard_in_a_file_routes_and_goes_on_where_the_file_is_spoilt(tmp_path: Path) -> None:
+    cards = CardFiles(tmp_path / "cards")
+    extra = f"evals: {{feature: chat, scorecards: files, scorecards_dir: {cards.directory}}}\n"
+    async with running_gateway(tmp_path, extra=extra) as gateway:
+        asked = {"x-farthing-feature": "routed"}
+
+        async def tier_now(text: str) -> str:
+            await gateway.application.house.tick()
+            return (await gateway.chat(text, headers=asked)).headers["x-farthing-tier"]
+
+        before = await tier_now("one")
+        file = cards.write(card(gateway, Verdict.PASS))
+        passed, good = await tier_now("two"), file.read_text()
+        spoilt = []
+        for text in ("", good[:80], good.replace("verdict: pass", "verdict: passed"), good.replace("0.9", "0.95")):
+            file.write_text(text)
+            spoilt.append((await tier_now(f"three {text}"), file.name in str(await readiness(gateway, admin=True))))
+        file.write_text(good)
+        mended = await tier_now("four"), await readiness(gateway, admin=True)
+
+    assert (before, passed) == ("large", "small")
+    assert spoilt == [("small", True)] * 4
+    assert mended == ("small", (200, {"status": "ready", "reasons": []}))
 
 
 async def test_with_scorecards_as_files_a_merged_file_routes_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:

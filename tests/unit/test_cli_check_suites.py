@@ -36,8 +36,11 @@ def test_a_good_suite_is_no_finding_and_neither_are_the_files_beside_it(suite: P
     [
         (SUITE.replace("contains, value: a7", "contain, value: a7"), "faq.yaml:14: tests[7].assert[0].type: unknown"),
         (SUITE.replace("bar: 0.5", "bar: 0.99"), "faq.yaml:2: bar: 24 items cannot promote anybody"),
-        (SUITE.replace("task: faq", "task: fax"), "faq.yaml: task: 'fax' is no task of config/routing.yaml"),
-        (SUITE.replace("[small]", "[tiny]"), "faq.yaml: 'tiny' is no tier of config/routing.yaml; known: large, small"),
+        (SUITE.replace("task: faq", "task: fax"), "faq.yaml:1: task: 'fax' is no task of config/routing.yaml"),
+        (
+            SUITE.replace("[small]", "[tiny]"),
+            "faq.yaml:4: candidates: 'tiny' is no tier of config/routing.yaml; known: ",
+        ),
     ],
 )
 def test_a_suite_that_cannot_be_used_is_a_finding(suite: Path, text: str, finding: str) -> None:

@@ -348,7 +348,7 @@ async def test_a_text_that_is_not_unicode_can_be_kept(cells: CellStore) -> None:
 async def test_a_tier_that_the_catalogue_lacks_is_told_before_anything_is_asked(cells: CellStore) -> None:
     fake = FakeGateway(right)
 
-    with pytest.raises(ConfigError, match=r"names tiers that config/routing.yaml does not have: large"):
+    with pytest.raises(ConfigError, match=r"names tiers that config/routing.yaml does not have: large \(reference\)"):
         await run(fake, suite(), cells, models={"tiny": ()})
 
     assert fake.asked == []

@@ -1,5 +1,6 @@
 """The suites of a directory, read while they are edited."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,51 @@ def test_a_suite_that_breaks_stays_as_it_was_and_is_told_of_with_its_line(place:
 
     assert broken.versions() == before
     assert "faq.yaml:3: bar" in broken.problems[0]
+
+
+@pytest.mark.parametrize("spoilt", ["", "bar: 0.6\n", "\0", "[", SUITE.split("task", maxsplit=1)[0]])
+def test_a_suite_that_is_half_saved_stays_as_it_was(place: Path, spoilt: str) -> None:
+    shelf = Shelf(place)
+    before = shelf.look().versions()
+
+    (place / "faq.yaml").write_text(spoilt, encoding="utf-8")
+    saving = shelf.look()
+    (place / "faq.yaml").write_text(SUITE.replace("0.6", "0.65"), encoding="utf-8")
+    saved = shelf.look()
+
+    assert saving.versions() == before
+    assert "faq.yaml:1" in saving.problems[0]
+    assert (saved.problems, saved.suites["faq"].bar) == ((), 0.65)
+
+
+def test_a_suite_that_cannot_be_opened_any_more_stays_as_it_was(place: Path) -> None:
+    shelf = Shelf(place)
+    before = shelf.look().versions()
+
+    (place / "faq.yaml").unlink()
+    (place / "faq.yaml").mkdir()
+    looked = shelf.look()
+
+    assert looked.versions() == before
+    assert "faq.yaml" in looked.problems[0]
+
+
+def test_suites_may_be_json_or_json_lines_and_their_tests_are_no_suites(place: Path) -> None:
+    head = {"description": "d", "task": "sums", "bar": 0.6, "reference": "large", "candidates": ["small"]}
+    head |= {"prompts": ["{{q}}"], "defaultTest": {"assert": [{"type": "equals", "value": "{{want}}"}]}}
+    (place / "lines.jsonl").write_text(f"{json.dumps(head)}\n{rows_of(40)}", encoding="utf-8")
+    (place / "whole.json").write_text(json.dumps(head | {"tests": "file://tests.jsonl"}), encoding="utf-8")
+    (place / "faq.json").write_text(json.dumps(head), encoding="utf-8")
+    (place / "broken.jsonl").write_text(json.dumps(head)[:-1], encoding="utf-8")
+
+    looked = Shelf(place).look()
+
+    assert {name: suite.task for name, suite in looked.suites.items()} == {
+        "faq": "faq",
+        "lines": "sums",
+        "whole": "sums",
+    }
+    assert [problem.count("broken.jsonl:1: is not valid JSON") for problem in looked.problems] == [1]
 
 
 def test_a_directory_that_is_not_there_has_no_suites(tmp_path: Path) -> None:
