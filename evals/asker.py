@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import httpx
 
-from evals.asked import Asked, Embedded, as_vector
-from evals.gateway import AskFailed, Asking, cost_of, post
+from evals.asked import Asked, Asker, Embedded, as_vector
+from evals.gateway import AskFailed, Asking, RunStopped, cost_of, post
+from evals.purse import Purse
 
 
 class GatewayAsker:
@@ -37,3 +38,28 @@ class GatewayAsker:
         except (KeyError, TypeError, ValueError) as error:
             raise AskFailed("malformed_answer") from error
         return Embedded(vectors=vectors, cost=cost_of(response.headers))
+
+
+class CappedAsker:
+    """An asker that asks no further than a purse reaches, and pays from it. Raises RunStopped where it does not."""
+
+    def __init__(self, asker: Asker, purse: Purse) -> None:
+        self._asker, self._purse = asker, purse
+
+    async def ask(self, model: str, messages: Sequence[Mapping[str, str]], *, max_tokens: int, attempt: int) -> Asked:
+        """As the asker does."""
+        self._check()
+        asked = await self._asker.ask(model, messages, max_tokens=max_tokens, attempt=attempt)
+        self._purse.graded(asked.cost)
+        return asked
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """As the asker does."""
+        self._check()
+        embedded = await self._asker.embed(model, texts)
+        self._purse.graded(embedded.cost)
+        return embedded
+
+    def _check(self) -> None:
+        if not self._purse.affords_grade:
+            raise RunStopped(self._purse.refusal)

@@ -11,7 +11,8 @@ import httpx
 from evals.answers import GradedAnswer
 from evals.cells import Question, question
 from evals.cellstore import CellStore
-from evals.gateway import Answer, AskFailed, Asking, ask
+from evals.gateway import Answer, AskFailed, Asking, RunStopped, ask
+from evals.graders import ASKING
 from evals.grading import GraderTools, grade_answer
 from evals.purse import Purse
 from evals.report import ItemOutcome, Role
@@ -85,10 +86,12 @@ class Desk:
         self.since_ns = self._begin()
 
     async def regrade(self) -> None:
-        """Grade the kept texts of answers that other graders graded."""
-        cells = self._room.cells
+        """Grade the kept texts of answers that other graders graded, within the budget. Raises RunStopped."""
+        cells, purse = self._room.cells, self._room.purse
         for item, asked in self._questions.items():
             if item not in self.answered and (kept := cells.text(asked, self.since_ns)) is not None:
+                if _costs_to_grade(asked.item) and not purse.affords_grade:
+                    raise RunStopped(purse.refusal)
                 former = kept.outcome
                 answer = GradedAnswer(
                     text=kept.text,
@@ -128,13 +131,17 @@ class Desk:
 
     async def ask(self, item: Item) -> ItemOutcome:
         """Ask for the item's answer, grade and keep it. Raises RunStopped."""
-        room = self._room
+        room, asked = self._room, self._questions[item.hash]
+        if (kept := self._find(asked, self.since_ns)) is not None:
+            room.purse.closed(self.tier, ZERO)
+            return self._count(item, kept)
         started, cost = room.clock.monotonic(), ZERO
         try:
             answer = await ask(room.client, item, self.tier, room.asking)
             cost = answer.cost
         except AskFailed as failure:
-            return self._failed(item, failure.code, room.clock.monotonic() - started)
+            cost = failure.cost
+            return self._failed(item, failure.code, room.clock.monotonic() - started, cost)
         finally:
             room.purse.closed(self.tier, cost)
         seconds = room.clock.monotonic() - started
@@ -148,7 +155,7 @@ class Desk:
         )
         made = self._made(item, answer, seconds)
         self._note_revision(made)
-        return await self._take(self._questions[item.hash], graded, made)
+        return await self._take(asked, graded, made)
 
     async def _take(
         self, asked: Question, answer: GradedAnswer, made: ItemOutcome, *, is_kept: bool = False
@@ -156,7 +163,7 @@ class Desk:
         """Grade an answer and keep it with its grade; one that cannot be graded counts as none."""
         room, item = self._room, asked.item
         found = await grade_answer(item, answer, room.tools)
-        room.purse.paid(found.cost)
+        room.purse.graded(found.cost)
         if found.score is None:
             return self._failed(
                 item, found.error, made.seconds, found.cost if is_kept else Nano(made.cost + found.cost)
@@ -173,8 +180,18 @@ class Desk:
         )
         text = answer.text if room.keep_outputs or is_kept or self._test.keeps_texts else None
         room.cells.keep(asked, outcome, run_id=room.run_id, text=text, tool_calls=answer.tool_calls)
+        first = self._find(asked, self.since_ns)
+        if first is not None and (first.made_ns, first.output_sha256) != (outcome.made_ns, outcome.output_sha256):
+            return self._count(item, first)  # another run of the suite was first: a second draw does not count
         self.answered[item.hash] = outcome
         self.texts[item.hash] = answer.text
+        return outcome
+
+    def _count(self, item: Item, kept: ItemOutcome) -> ItemOutcome:
+        """Let an answer count that another run asked for meanwhile."""
+        outcome = self.answered[item.hash] = replace(kept, tier=self.tier, item_hash=item.hash)
+        if kept.output:
+            self.texts[item.hash] = kept.output
         return outcome
 
     def _text_beside(self, item: str, own: str) -> str | None:
@@ -241,6 +258,10 @@ class Desk:
             fingerprint=answer.fingerprint,
             made_ns=self._room.clock.wall_ns(),
         )
+
+
+def _costs_to_grade(item: Item) -> bool:
+    return any(each.type in ASKING for one in item.assertions for each in one.each())
 
 
 def storable(text: str) -> str:

@@ -9,7 +9,7 @@ import httpx
 
 from evals.revisions import revision_of
 from evals.suite import Item
-from farthing.money import Nano, nano_from_usd
+from farthing.money import ZERO, Nano, nano_from_usd
 
 TIMEOUT_S: Final = 300.0
 MESSAGE_MAX: Final = 300
@@ -51,11 +51,12 @@ class Asking:
 
 
 class AskFailed(Exception):
-    """The item got no answer. `code` is short and holds nothing of the prompt."""
+    """The item got no answer. `code` is short and holds nothing of the prompt; `cost` is what it cost all the same,
+    nano-dollars."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, cost: Nano = ZERO) -> None:
         super().__init__(code)
-        self.code = code
+        self.code, self.cost = code, cost
 
 
 class RunStopped(Exception):
@@ -136,9 +137,9 @@ def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
         calls = choice["message"].get("tool_calls") or ()
         finish_reason = str(choice.get("finish_reason") or "")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise AskFailed("malformed_answer") from error
+        raise AskFailed("malformed_answer", _told_cost(response.headers)) from error
     if not isinstance(text, str) or not isinstance(calls, list | tuple):
-        raise AskFailed("malformed_answer")
+        raise AskFailed("malformed_answer", _told_cost(response.headers))
     return Answer(
         text=text,
         model=response.headers.get("x-farthing-model", ""),
@@ -148,6 +149,14 @@ def _answer(response: httpx.Response, body: Mapping[str, Any]) -> Answer:
         fingerprint=revision_of(body).text,
         tool_calls=tuple(call for call in calls if isinstance(call, Mapping)),
     )
+
+
+def _told_cost(headers: httpx.Headers) -> Nano:
+    """What an answer cost that is none, as far as that is told."""
+    try:
+        return cost_of(headers)
+    except RunStopped:
+        return ZERO
 
 
 def cost_of(headers: httpx.Headers) -> Nano:

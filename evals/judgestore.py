@@ -4,16 +4,14 @@ import sqlite3
 
 from evals.evalfile import Transaction, insert
 from evals.judges import Standing
-from farthing.money import ZERO, Nano
+from farthing.money import Nano
 
 
 class JudgeStore:
-    """Standings of judges that are no older than `oldest_ns`; new ones are made at `now_ns` (wall ns). `paid` is what
-    those cost that were found by this one, nano-dollars."""
+    """Standings of judges that are no older than `oldest_ns`; new ones are made at `now_ns` (wall ns)."""
 
     def __init__(self, database: sqlite3.Connection, *, now_ns: int, oldest_ns: int) -> None:
         self._database, self._now_ns, self._oldest_ns = database, now_ns, oldest_ns
-        self.paid: Nano = ZERO
 
     def find(self, key: str) -> Standing | None:
         """The standing kept under the key."""
@@ -39,4 +37,3 @@ class JudgeStore:
         }
         with Transaction(self._database) as database:
             insert(database, "judges", [row], or_ignore=True)
-        self.paid = Nano(self.paid + standing.cost)

@@ -1,6 +1,6 @@
 """Purse: what a run may spend, counting each open question at the dearest answer that its tier has given so far."""
 
-from farthing.money import ZERO, Nano
+from farthing.money import NANO_PER_USD, ZERO, Nano
 
 
 class Purse:
@@ -11,6 +11,7 @@ class Purse:
         self.spent: Nano = ZERO
         self._dearest: dict[str, Nano] = {}
         self._open: dict[str, int] = {}
+        self._dearest_grade: Nano = ZERO
 
     def affords(self, tier: str) -> bool:
         """True while the budget covers what is spent, what is open and one question more to this tier."""
@@ -18,6 +19,17 @@ class Purse:
             return True
         open_ = sum(count * self._dearest.get(one, ZERO) for one, count in self._open.items())
         return self.spent < self.budget and self.spent + open_ + self._dearest.get(tier, ZERO) <= self.budget
+
+    @property
+    def affords_grade(self) -> bool:
+        """True while the budget covers what is spent and one grade more of those that somebody has to be asked for."""
+        return self.budget is None or (self.spent < self.budget and self.spent + self._dearest_grade <= self.budget)
+
+    @property
+    def refusal(self) -> str:
+        """What a run says that stops here."""
+        usd = f"{(self.budget or ZERO) / NANO_PER_USD:f}".rstrip("0").rstrip(".")
+        return f"the budget of {usd} USD does not reach further"
 
     def opened(self, tier: str) -> None:
         """A question is on its way."""
@@ -30,5 +42,10 @@ class Purse:
         self._dearest[tier] = max(self._dearest.get(tier, ZERO), cost)
 
     def paid(self, cost: Nano) -> None:
-        """Something was paid that nobody had opened: a grader's question."""
+        """Something was paid that nobody had opened."""
         self.spent = Nano(self.spent + cost)
+
+    def graded(self, cost: Nano) -> None:
+        """The same for the questions of one grade."""
+        self._dearest_grade = max(self._dearest_grade, cost)
+        self.paid(cost)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import httpx
 
-from evals.asker import GatewayAsker
+from evals.asker import CappedAsker, GatewayAsker
 from evals.cells import check_key, prompt_hash
 from evals.cellstore import CellStore
 from evals.desk import Desk, Room, Test
@@ -149,7 +149,8 @@ class _Run:
         self._is_pairwise = is_pairwise(suite)
         self._compares = compares(suite)
         self.stopped = ""
-        self._refused = ""
+        self._refused = self._unadmitted = ""
+        self.graded_by = graded_by(suite, None)
 
     @property
     def spent(self) -> Nano:
@@ -165,7 +166,7 @@ class _Run:
             tried.append(await self._candidate(tier))
             if tried[-1].verdict is Verdict.PASS and self._options.first is None:
                 break
-        reference = self._result(self._reference, self._reference_evidence(), self._refused)
+        reference = self._result(self._reference, self._reference_evidence(), self._unadmitted or self._refused)
         self._progress.ended(reference)
         return [*tried, reference]
 
@@ -187,7 +188,10 @@ class _Run:
             max_age_ns=max_age_ns(suite, options),
         )
         desk = Desk(tier, role, models[tier], self._items, self._room, test, beside=beside)
-        await desk.regrade()
+        try:
+            await desk.regrade()
+        except RunStopped as stop:
+            self.stopped = self.stopped or str(stop)
         return desk
 
     async def admit_judge(self) -> None:
@@ -196,14 +200,15 @@ class _Run:
         oldest_ns = room.started_ns - (self._lasts_s or VALID_FOR_S) * NS_PER_S
         judges = room.cells.judges(now_ns=room.started_ns, oldest_ns=oldest_ns)
         try:
-            standing = await admit_judge(self._suite, self._asker, self._options.models, judges)
+            asker = CappedAsker(self._asker, room.purse)
+            standing = await admit_judge(self._suite, asker, self._options.models, judges)
             self.graded_by = graded_by(self._suite, standing)
         except RunStopped as stop:
             self.stopped = str(stop)
         except AskFailed as failure:
             self.stopped = f"the judge gave no answer: {failure.code}"
-        finally:
-            room.purse.paid(judges.paid)
+        if self.stopped:  # kept answers may be those that an earlier standing let decide
+            self._unadmitted = f"the judge has not shown that it may decide, {STOPPED}"
 
     # --- the reference ---------------------------------------------------------------------------
 
@@ -248,7 +253,7 @@ class _Run:
         desk = await self._desk(tier, Role.CANDIDATE, beside)
         self._progress.began(tier, desk.role, len(self._items))
         trial = Trial(self._rule(tier), self._pieces, desk, beside)
-        doubt = self._refusal()
+        doubt = self._unadmitted or self._refusal()
         while not doubt and not trial.advance() and not self.stopped:
             self._progress.stands(tier, trial.evidence, self._room.purse.spent)
             doubt = trial.trouble()
@@ -305,8 +310,7 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for desk, item in wanted:
                 if not self._room.purse.affords(desk.tier):
-                    budget = Nano(self._room.purse.budget or 0)
-                    self.stopped = self.stopped or f"the budget of {_usd(budget)} USD does not reach further"
+                    self.stopped = self.stopped or self._room.purse.refusal
                     break
                 self._room.purse.opened(desk.tier)
                 group.create_task(self._put(desk, item))
@@ -325,7 +329,3 @@ _NO_BAR: Final = 0.5
 def _below(bar: float, outcomes: Iterable[ItemOutcome]) -> str:
     score = mean_score(outcomes)
     return f"it scored {score:.3f}, below the bar of {bar:g}" if score < bar else ""
-
-
-def _usd(amount: Nano) -> str:
-    return f"{amount / NS_PER_S:f}".rstrip("0").rstrip(".")
