@@ -15,7 +15,7 @@ from cache.exact import ExactCache
 from evals.driftbook import DriftBook
 from evals.scorecards import ScorecardStore
 from farthing.catalog import OutputBound, Step, VirtualKey
-from farthing.errors import FarthingError
+from farthing.errors import ConfigError, FarthingError
 from farthing.ports import Clock, Upstream
 from farthing.record import Record
 from gateway.admin import admin_app
@@ -116,8 +116,14 @@ class House:
         self.files.scorecards.touch(mode=0o600)  # eval items may name people's features
         self.engine = LedgerEngine(settings.ledger, self.files.ledger)
         self.retention = Retention(self.engine.database, clock, lambda: self.settings.ledger, self.files.archive)
-        self._scorecards = ScorecardStore(self.files.scorecards)
-        self._driftbook = DriftBook(self.files.scorecards)
+        try:
+            self._scorecards = ScorecardStore(self.files.scorecards)
+            self._driftbook = DriftBook(self.files.scorecards)
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"The eval results in {self.files.scorecards} cannot be used ({error}): put a copy back, or "
+                "remove it; tasks then go to their reference tier until an eval has run again."
+            ) from error
         self._live = LiveGrading(self._driftbook, self._asides, clock, self._background, lambda: self._referee)
         self.facts = FactDesk(clock, self._live.evidence)
         self._evals = EvalRecord(self._scorecards, lambda: self.settings.evals)

@@ -6,8 +6,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from evals.scorecards import ScorecardStore
-from tests.gateway import RunningGateway, change, running_gateway
+from farthing.errors import ConfigError
+from gateway.clock import SystemClock
+from gateway.settings import load
+from gateway.wiring import House
+from tests.gateway import RunningGateway, change, running_gateway, write_tree
 from tests.http.test_live_grading import CARD, FEATURE, PLAIN, ROUTED, TASK, demotions, promote, watched
 
 CHANGES = ((TASK, watched("grader: none")), (FEATURE, PLAIN))
@@ -74,3 +80,12 @@ async def test_an_alarm_that_could_not_be_acted_on_is_acted_on_later(tmp_path: P
         assert before == ()
         assert [one.tier for one in demotions(running)] == ["small"]
         assert after.headers["x-farthing-tier"] == "large"
+
+
+def test_a_file_that_is_none_of_ours_is_told_at_the_start(tmp_path: Path) -> None:
+    settings = load(write_tree(tmp_path, "http://127.0.0.1:1/v1"), {})
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    (settings.data_dir / "evals.db").write_bytes(b"garbage" * 1000)
+
+    with pytest.raises(ConfigError, match=r"evals\.db cannot be used \(file is not a database\): put a copy"):
+        House(settings, SystemClock())
