@@ -313,7 +313,7 @@ def test_the_shipped_tree_loads() -> None:
 
     assert [tier.name for tier in settings.catalog.tiers] == ["small", "medium", "large"]
     assert len(settings.keys) == 2
-    assert settings.evals.valid_for_s == 30 * 86400
+    assert settings.evals.valid_for_s == 14 * 86400
 
 
 @pytest.mark.parametrize("environment", [{}, {"OPENAI_API_KEY": "sk-hidden", "GROQ_API_KEY": "gsk-hidden"}])
