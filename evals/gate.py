@@ -7,7 +7,7 @@ or more, that its mean score is above `bar`, or both. It is promoted where every
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import fsum, log
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,14 @@ class Evidence:
     difference: float | None = None
     difference_low: float = -1.0
     difference_high: float = 1.0
+
+
+class Pace(NamedTuple):
+    """How far a test has come: with `e_needed` the candidate is promoted."""
+
+    items: int
+    e_value: float
+    e_needed: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +188,13 @@ class Gate:
         """True where a further item would not be asked."""
         now = self._trials.standings()
         return bool(now.promoted[0] or now.failed[0] or now.hopeless[0]) or self._trials.seen >= self.rule.items
+
+    @property
+    def pace(self) -> Pace:
+        """How far the test has come. Unlike the intervals of `evidence`, it costs the same however many items were
+        seen."""
+        log_for = self._trials.standings().log_for
+        return Pace(self._trials.seen, float(e_value(log_for)[0]), self.rule.needed)
 
     def evidence(self) -> Evidence:
         """Where the candidate stands now."""

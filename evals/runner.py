@@ -11,7 +11,7 @@ from evals.asker import CappedAsker, GatewayAsker
 from evals.cells import check_key, prompt_hash
 from evals.cellstore import CellStore
 from evals.desk import Desk, Room, Test
-from evals.gate import RULE, Evidence, Gate, Rule
+from evals.gate import RULE, Evidence, Gate, Pace, Rule
 from evals.gateway import AskFailed, Asking, RunStopped
 from evals.graders import MEASURED, grader_key, graders_of
 from evals.grading import tools_for
@@ -48,7 +48,7 @@ class Progress(Protocol):
     def asked(self, outcome: ItemOutcome) -> None:
         """One call is done."""
 
-    def stands(self, tier: str, evidence: Evidence, spent: Nano) -> None:
+    def stands(self, tier: str, pace: Pace, spent: Nano) -> None:
         """Where a candidate stands after its answers so far, and what the run has spent in all."""
 
     def ended(self, result: TierResult) -> None:
@@ -64,7 +64,7 @@ class Unwatched:
     def asked(self, outcome: ItemOutcome) -> None:
         pass
 
-    def stands(self, tier: str, evidence: Evidence, spent: Nano) -> None:
+    def stands(self, tier: str, pace: Pace, spent: Nano) -> None:
         pass
 
     def ended(self, result: TierResult) -> None:
@@ -255,7 +255,7 @@ class _Run:
         trial = Trial(self._rule(tier), self._pieces, desk, beside)
         doubt = self._unadmitted or self._refusal()
         while not doubt and not trial.advance() and not self.stopped:
-            self._progress.stands(tier, trial.evidence, self._room.purse.spent)
+            self._progress.stands(tier, trial.pace, self._room.purse.spent)
             doubt = trial.trouble()
             if not doubt:
                 await self._ask(trial.wanted(self._options.concurrency))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evals.desk import Desk
-from evals.gate import Evidence, Gate, Rule
+from evals.gate import Evidence, Gate, Pace, Rule
 from evals.suite import Item
 from evals.verdicts import mean_score
 
@@ -35,6 +35,11 @@ class Trial:
             self._gate.see(mean_of(self._desk, piece), mean_of(self._reference, piece) if self._reference else None)
             self._position += 1
         return True
+
+    @property
+    def pace(self) -> Pace:
+        """How far its test has come."""
+        return self._gate.pace
 
     @property
     def evidence(self) -> Evidence:

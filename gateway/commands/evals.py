@@ -15,7 +15,7 @@ from gateway.logs import printable
 from gateway.periods import moment_of
 
 if TYPE_CHECKING:
-    from evals.gate import Evidence
+    from evals.gate import Pace
     from evals.options import RunOptions
     from evals.projection import Projection
     from evals.report import EvalReport, ItemOutcome, Role, TierResult
@@ -185,10 +185,10 @@ class TierBars(Bars):
         if outcome.tier == self._name.split(" ", 1)[0] and outcome.score is not None:
             self._progress.advance(self._turn)
 
-    def stands(self, tier: str, evidence: "Evidence", spent: Nano) -> None:
+    def stands(self, tier: str, pace: "Pace", spent: Nano) -> None:
         """Where a candidate stands."""
-        standing = f"e {evidence.e_value:.3g} of {evidence.e_needed:.3g}, {format_usd(spent)} USD"
-        self._progress.update(self._turn, completed=evidence.items, description=f"{self._name}: {standing}")
+        standing = f"e {pace.e_value:.3g} of {pace.e_needed:.3g}, {format_usd(spent)} USD"
+        self._progress.update(self._turn, completed=pace.items, description=f"{self._name}: {standing}")
 
     def ended(self, result: "TierResult") -> None:
         """A tier has its verdict."""

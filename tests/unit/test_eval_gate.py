@@ -120,3 +120,13 @@ def test_a_rule_without_bar_and_margin_and_a_margin_without_a_reference_are_refu
 
 def test_the_normal_distribution_is_that_of_the_tables() -> None:
     assert normal(np.array([-1.959964, 0.0, 1.644854])) == pytest.approx([0.025, 0.5, 0.95], abs=2e-5)
+
+
+def test_the_pace_of_a_test_is_that_of_its_evidence() -> None:
+    gate = Gate(Rule(items=60, margin=0.05, candidates=2))
+    for number in range(30):
+        gate.see(float(number % 7 > 0), 1.0)
+
+    found = gate.evidence()
+
+    assert gate.pace == (30, found.e_value, 40.0)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from evals.cellstore import CellStore
-from evals.gate import Evidence
+from evals.gate import Pace
 from evals.gateway import connect
 from evals.judges import Standing, standing_key
 from evals.options import RunOptions
@@ -603,8 +603,8 @@ async def test_progress_hears_of_every_tier_call_and_standing(cells: CellStore) 
         def asked(self, outcome: ItemOutcome) -> None:
             heard.append("asked")
 
-        def stands(self, tier: str, evidence: Evidence, spent: Nano) -> None:
-            heard.append(f"stands {tier} {evidence.items} {spent}")
+        def stands(self, tier: str, pace: Pace, spent: Nano) -> None:
+            heard.append(f"stands {tier} {pace.items} {spent}")
 
         def ended(self, result: TierResult) -> None:
             heard.append(f"ended {result.tier} {result.verdict}")
