@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final, Protocol
 
-from evals.asked import Asker, Metered, better_of, meets_rubric, question_of
+from evals.asked import Asked, Asker, Embedded, Metered, better_of, meets_rubric, question_of
 from evals.families import kin_fault, models_of
 from evals.graders import GRADERS, JUDGED, Ungraded, graders_of, metric_of
 from evals.suite import Assertion, Gold, Item, Judge, Suite, digest
@@ -148,6 +148,40 @@ async def examine(suite: Suite, judge: Judge, asker: Asker) -> Standing:
         agreed += await _agrees(judge, metered, one)
     fooled = await _fooled(suite, judge, metered, gold)
     return Standing(agreed=agreed, total=len(gold), fooled=fooled, cost=metered.cost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamQuestion:
+    """What a judge is asked in its exam; `is_again` where only one that answered nonsense is asked it."""
+
+    messages: Sequence[Mapping[str, str]]
+    is_again: bool
+
+
+async def rehearse(suite: Suite) -> tuple[ExamQuestion, ...]:
+    """Every question that the exam of the suite's judge can come to; nobody is asked."""
+    rehearsal = _Rehearsal()
+    if suite.judge is not None:
+        await examine(suite, suite.judge, rehearsal)
+    return tuple(rehearsal.asked)
+
+
+class _Rehearsal:
+    """An asker that notes what it is asked, and answers nonsense at first, so that all is asked once more."""
+
+    def __init__(self) -> None:
+        self.asked: list[ExamQuestion] = []
+
+    async def ask(self, model: str, messages: Sequence[Mapping[str, str]], *, max_tokens: int, attempt: int) -> Asked:
+        """Nonsense, then a verdict after which the exam goes on."""
+        del model, max_tokens
+        self.asked.append(ExamQuestion(messages=messages, is_again=attempt > 0))
+        return Asked(text='{"pass": false, "better": "A"}' if attempt else "")
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """Nothing: an exam asks for none."""
+        del model, texts
+        return Embedded(vectors=())
 
 
 def gold_of(suite: Suite) -> list[Gold]:

@@ -82,6 +82,11 @@ def max_age_ns(suite: Suite, options: RunOptions) -> int:
     return int((suite.limits.max_age_s or options.valid_for_s or VALID_FOR_S) * NS_PER_S * RENEWED_AT)
 
 
+def standing_age_ns(suite: Suite, options: RunOptions) -> int:
+    """Age at which a judge has to show again that it may decide, ns."""
+    return (suite.limits.max_age_s or options.valid_for_s or VALID_FOR_S) * NS_PER_S
+
+
 def budget_of(suite: Suite, *others: Nano | None) -> Nano | None:
     """The smallest of the suite's budget and the others, nano-dollars; None where there is none."""
     usd = suite.limits.budget_usd

@@ -7,7 +7,8 @@ from evals.cells import check_key, question
 from evals.cellstore import CellStore
 from evals.gate import Gate
 from evals.graders import grader_key
-from evals.options import RunOptions, compares, is_pairwise, ladder, max_age_ns
+from evals.judges import is_judged, standing_key
+from evals.options import RunOptions, compares, is_pairwise, ladder, max_age_ns, standing_age_ns
 from evals.report import ItemOutcome
 from evals.suite import Item, Suite
 from evals.verdicts import mean_score
@@ -31,6 +32,14 @@ def lacking(suite: Suite, options: RunOptions, cells: CellStore, now_ns: int) ->
     is_asked = not compares(suite) or any(found.values())
     found[suite.reference] = _without(suite, reference) if is_asked else []
     return found
+
+
+def owes_exam(suite: Suite, options: RunOptions, cells: CellStore, now_ns: int) -> bool:
+    """True where the suite's judge would have to show in this run that it may decide."""
+    if suite.judge is None or not is_judged(suite):
+        return False
+    judges = cells.judges(now_ns=now_ns, oldest_ns=now_ns - standing_age_ns(suite, options))
+    return judges.find(standing_key(suite, options.models)) is None
 
 
 def _kept(suite: Suite, tier: str, options: RunOptions, cells: CellStore, now_ns: int) -> Kept:

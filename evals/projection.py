@@ -20,13 +20,24 @@ class TierCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExamCost:
+    """The part of the questions by which a judge shows that it may decide: their number, what they cost at most
+    (nano-dollars) where each is asked once (`least`), and where every one is answered with nonsense first (`most`)."""
+
+    questions: int
+    least: Nano
+    most: Nano
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Projection:
     """What a run may cost, nano-dollars: `least` where its first candidate is decided as early as can be, `most` where
-    none is decided before the last item."""
+    none is decided before the last item; `exam` is the part of its judge's exam, None where none is owed."""
 
     least: Nano
     most: Nano
     tiers: tuple[TierCost, ...]
+    exam: ExamCost | None = None
 
 
 def project(
@@ -36,14 +47,16 @@ def project(
     *,
     first: int | None = None,
     compares: bool = True,
+    exam: ExamCost | None = None,
 ) -> Projection:
     """The cost of a run. `lacking` are the items that each tier of the run has not answered, the cheapest candidate
     first; `first`: no more pieces of evidence than that; `compares`: the reference answers what the candidates do,
-    else its first items only."""
+    else its first items only; `exam`: what its judge's exam costs beside, which comes before all else."""
     pieces = suite.clusters()[:first]
     early = {item.hash for piece in pieces[: suite.rule.items_min] for item in piece}
     whole = {item.hash for piece in pieces for item in piece}
-    tiers, least, most = [], 0, 0
+    tiers = []
+    least, most = (exam.least, exam.most) if exam else (0, 0)
     candidates = [tier for tier in lacking if tier != suite.reference]
     for tier, items in lacking.items():
         asked = early if tier == suite.reference and not compares else whole
@@ -53,4 +66,4 @@ def project(
         most += tiers[-1].most
         if tier == suite.reference or tier == candidates[0]:
             least += sum(cost for item, cost in costs.items() if item in early)
-    return Projection(least=Nano(least), most=Nano(most), tiers=tuple(tiers))
+    return Projection(least=Nano(least), most=Nano(most), tiers=tuple(tiers), exam=exam)

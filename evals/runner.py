@@ -20,7 +20,6 @@ from evals.options import (
     KEPT_FOR_S,
     NS_PER_S,
     STOPPED,
-    VALID_FOR_S,
     RunOptions,
     budget_of,
     check_tiers,
@@ -28,6 +27,7 @@ from evals.options import (
     is_pairwise,
     ladder,
     max_age_ns,
+    standing_age_ns,
 )
 from evals.purse import Purse
 from evals.report import EvalReport, ItemOutcome, Role, TierResult
@@ -197,7 +197,7 @@ class _Run:
     async def admit_judge(self) -> None:
         """Raises ConfigError where the suite's judge may not decide."""
         room = self._room
-        oldest_ns = room.started_ns - (self._lasts_s or VALID_FOR_S) * NS_PER_S
+        oldest_ns = room.started_ns - standing_age_ns(self._suite, self._options)
         judges = room.cells.judges(now_ns=room.started_ns, oldest_ns=oldest_ns)
         try:
             asker = CappedAsker(self._asker, room.purse)

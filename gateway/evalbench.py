@@ -11,9 +11,10 @@ from typing import Final
 from evals.cardfiles import CardFiles
 from evals.cellstore import CellStore
 from evals.gateway import connect
+from evals.judges import rehearse
 from evals.loader import find_suite, load_suite
 from evals.options import RunOptions, budget_of, check_tiers, compares
-from evals.outlook import lacking
+from evals.outlook import lacking, owes_exam
 from evals.projection import Projection, project
 from evals.report import EvalReport
 from evals.runner import Progress, run_suite
@@ -78,12 +79,15 @@ class Bench:
         """What the run may cost. Raises UnpricedModel."""
         now_ns = self._clock.wall_ns()
         pricing = Pricing(PriceBook(self.settings.prices), self.settings.catalog)
+        prices = ItemPrices(suite, self.settings.catalog, pricing, now_ns)
+        is_owed = owes_exam(suite, options, self._cells, now_ns)
         return project(
             suite,
             lacking(suite, options, self._cells, now_ns),
-            ItemPrices(suite, self.settings.catalog, pricing, now_ns),
+            prices,
             first=options.first,
             compares=compares(suite),
+            exam=prices.exam(asyncio.run(rehearse(suite))) if is_owed else None,
         )
 
     def run(
@@ -114,10 +118,11 @@ def check_cap(suite: Suite, projection: Projection, cap: Nano | None) -> None:
     """Raises ConfigError where the run may cost more than it is allowed to, before it costs anything."""
     most = budget_of(suite, cap)
     if most is not None and projection.most > most:
+        exam = f" ({format_usd(projection.exam.most)} of them for its judge's exam)" if projection.exam else ""
         raise ConfigError(
-            f"Suite '{suite.name}' may cost up to {format_usd(projection.most)} USD, and {format_usd(most)} USD are "
-            f"allowed: raise --cap, evals.budget_usd or the suite's limits.budget_usd, or lower its limits.max_samples "
-            f"or max_tokens. Nothing was asked."
+            f"Suite '{suite.name}' may cost up to {format_usd(projection.most)} USD{exam}, and {format_usd(most)} USD "
+            f"are allowed: raise --cap, evals.budget_usd or the suite's limits.budget_usd, or lower its "
+            f"limits.max_samples or max_tokens. Nothing was asked."
         )
 
 

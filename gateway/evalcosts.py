@@ -1,11 +1,14 @@
-"""Eval costs: what an answer to an item may cost on a tier, from the price book and the cap of its output."""
+"""Eval costs: what an item or a judge's exam may cost, from the price book and the cap of the output."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from evals.judges import ExamQuestion
+from evals.projection import ExamCost
 from evals.suite import Item, Suite
+from evals.verdictforms import ANSWER_TOKENS
 from farthing.catalog import Catalog, Deployment
 from farthing.errors import ConfigError
 from farthing.money import Nano
@@ -37,6 +40,14 @@ class ItemPrices:
         judged = self._dearest(self._judges, read, VERDICT_TOKENS) if self._judges else 0
         return Nano(answer + JUDGE_CALLS * judged)
 
+    def exam(self, questions: Sequence[ExamQuestion]) -> ExamCost:
+        """What the exam of the suite's judge costs at most; of one that a policy chooses, at the dearest deployment of
+        all. Raises UnpricedModel."""
+        places = self._judges or tuple(place for tier in self._catalog.tiers for place in tier.deployments)
+        costs = [(one.is_again, self._dearest(places, _read(one), ANSWER_TOKENS)) for one in questions]
+        once = [cost for is_again, cost in costs if not is_again]
+        return ExamCost(questions=len(once), least=Nano(sum(once)), most=Nano(sum(cost for _, cost in costs)))
+
     def _dearest(self, places: tuple[Deployment, ...], input_: int, output: int) -> int:
         return max(self._pricing.at_most(place, input_, output, self._now_ns) for place in places)
 
@@ -54,6 +65,10 @@ def _input(item: Item) -> int:
     body: Mapping[str, object] = item.body()
     text = json.dumps([body["messages"], item.extras], ensure_ascii=False, default=str)
     return _tokens(text) + FRAME * len(item.messages)
+
+
+def _read(question: ExamQuestion) -> int:
+    return _tokens(json.dumps(question.messages, ensure_ascii=False)) + FRAME * len(question.messages)
 
 
 @lru_cache(maxsize=10_000)

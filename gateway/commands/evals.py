@@ -166,10 +166,15 @@ def worth(settings: "Settings", suite: "Suite") -> str:
 def told(projection: "Projection") -> str:
     """What a run may cost, for people."""
     items = ", ".join(f"{one.tier} {one.items}" for one in projection.tiers)
-    if not projection.most and not any(one.items for one in projection.tiers):
+    exam = projection.exam
+    if not projection.most and not exam and not any(one.items for one in projection.tiers):
         return "Everything it asks has been answered: it costs nothing."
     least, most = format_usd(projection.least), format_usd(projection.most)
-    return f"It costs {least} USD if all goes well, {most} USD at most (items not answered yet: {items})."
+    text = f"It costs {least} USD if all goes well, {most} USD at most (items not answered yet: {items})."
+    if exam is None:
+        return text
+    part = f"{exam.questions} questions, {format_usd(exam.least)} USD, {format_usd(exam.most)} USD at most"
+    return f"{text}\nThe judge's exam is a part of that ({part}): it comes first, and what the judge shows is kept."
 
 
 class TierBars(Bars):

@@ -1,6 +1,7 @@
 """`farthing eval run` against a gateway that answers over HTTP."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,18 @@ defaultTest:
     - {type: contains, value: "{{want}}"}
 tests:
 """ + "".join(f'  - vars: {{q: "question {number}", want: "to question {number}"}}\n' for number in range(40))
+
+CONTAINS = """{type: contains, value: "{{want}}"}"""
+GOLD = [{"prompt": f"p{n}", "output": f"o{n}", "pass": n % 2 == 0} for n in range(50)]
+JUDGE = f"judge: {{model: tier/judge, rubric: It answers., gold: {json.dumps(GOLD)}}}\n"
+JUDGING = (
+    CONFIG.replace(
+        "default_tier", "  - {name: judge, deployments: [{provider: local, model: claude-sonnet-5}]}\ndefault_tier"
+    ).replace(
+        "prices:\n", "prices:\n  - {provider: local, model: claude-sonnet-5, input_per_mtok: 3, output_per_mtok: 15}\n"
+    )
+    + "data_dir: state\nevals: {feature: search, suites: suites}\n"
+)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -141,6 +154,20 @@ def test_what_a_run_may_cost_is_told_before_and_must_fit_the_cap(gateway: Servin
 
     assert "Suite 'mine' may cost up to" in refused
     assert "Nothing was asked" in refused
+    assert gateway.asked == []
+
+
+def test_the_judges_exam_is_a_line_of_its_own_and_has_to_fit_the_cap(gateway: Serving, place: Path) -> None:
+    (place / "config" / "all.yaml").write_text(JUDGING, encoding="utf-8")
+    (place / "suites" / "mine.yaml").write_text(SUITE.replace(CONTAINS, "{type: llm-rubric}") + JUDGE, encoding="utf-8")
+
+    refused = eval_run(gateway, "--cap", "0.03", code=2)
+
+    exam = re.search(
+        r"The judge's exam is a part of that \(60 questions, ([\d.]+) USD, ([\d.]+) USD at most\)", refused
+    )
+    assert exam is not None and float(exam[2]) == 2 * float(exam[1]) > 0.03
+    assert f"({exam[2]} of them for its judge's exam), and 0.030000000 USD are allowed" in refused
     assert gateway.asked == []
 
 

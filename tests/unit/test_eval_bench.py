@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from evals.projection import Projection
+from evals.projection import ExamCost, Projection
 from evals.suite import Assertion, Item, Limits, Suite
 from farthing.catalog import Task
 from farthing.errors import ConfigError
@@ -67,3 +67,10 @@ def test_what_fits_every_cap_may_run(suite: Suite, cap: Nano | None) -> None:
 def test_what_might_pass_the_smallest_cap_is_refused(suite: Suite, cap: Nano | None) -> None:
     with pytest.raises(ConfigError, match=r"may cost up to 2\.000000000 USD, and 1\.9.* USD are allowed"):
         check_cap(suite, COSTS, cap)
+
+
+def test_a_refusal_says_what_of_it_is_for_the_judges_exam() -> None:
+    costs = replace(COSTS, exam=ExamCost(questions=70, least=Nano(5), most=Nano(1_500_000_000)))
+
+    with pytest.raises(ConfigError, match=r"2\.000000000 USD \(1\.500000000 of them for its judge's exam\), and 1"):
+        check_cap(SUITE, costs, Nano(1_000_000_000))

@@ -1,10 +1,13 @@
 """What an answer to an item may cost on a tier, by the price book."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from evals.judges import ExamQuestion
 from evals.suite import Assertion, Item, Judge, Suite
+from evals.verdictforms import ANSWER_TOKENS, rubric_form
 from gateway.evalcosts import FORM_TOKENS, FRAME, JUDGE_CALLS, VERDICT_TOKENS, ItemPrices
 from gateway.pricing import Pricing
 from gateway.settings import Settings, load
@@ -47,3 +50,15 @@ def test_a_judge_reads_both_answers_twice(settings: Settings) -> None:
 
 def test_a_judge_that_a_policy_chooses_is_not_counted(settings: Settings) -> None:
     assert prices(settings, Judge(model="auto"))("small", ITEM) == prices(settings)("small", ITEM)
+
+
+@pytest.mark.parametrize("model", ["tier/large", "auto"])
+def test_an_exam_costs_what_the_judge_reads_and_the_cap_of_its_verdicts(settings: Settings, model: str) -> None:
+    form = rubric_form("How?", "So.", "It says how.")
+    exam = [ExamQuestion(messages=form, is_again=is_again) for is_again in (False, True, False)]
+
+    found = prices(settings, Judge(model=model)).exam(exam)
+
+    read = count_tokens([json.dumps(form)], model="gpt-4o") + 2 * FRAME
+    once = read * 1_000 + ANSWER_TOKENS * 2_000
+    assert (found.questions, found.least, found.most) == (2, 2 * once, 3 * once)

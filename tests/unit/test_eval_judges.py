@@ -11,7 +11,7 @@ from evals.families import family
 from evals.gateway import AskFailed, RunStopped
 from evals.graders import grader_key, metric_of
 from evals.grading import GraderTools, grade_answer
-from evals.judges import NULL_ANSWER, Standing, admit_judge, examine, gold_fault, graded_by, standing_key
+from evals.judges import NULL_ANSWER, Standing, admit_judge, examine, gold_fault, graded_by, rehearse, standing_key
 from evals.suite import Assertion, Gold, Item, Judge, Suite
 from evals.verdictforms import Better, read_better, read_pass
 from farthing.errors import ConfigError
@@ -455,3 +455,14 @@ def test_the_judge_is_a_part_of_the_graders_key() -> None:
 
     assert len(keys) == 4
     assert metric_of(suite(JUDGE, RUBRIC)) == "share that meets the rubric"
+
+
+@pytest.mark.parametrize(("judged", "questions"), [(SINGLE, 60 + 10), (PAIRWISE, 2 * (50 + 10))])
+async def test_a_rehearsal_has_every_question_of_the_exam_once_and_once_more(judged: Suite, questions: int) -> None:
+    asker = FakeAsker(sound)
+    await admit_judge(judged, asker, MODELS)
+
+    found = await rehearse(judged)
+
+    assert [one.messages[-1]["content"] for one in found if not one.is_again] == [said for _, said, *_ in asker.asked]
+    assert len(found) == 2 * questions == 2 * len(asker.asked)

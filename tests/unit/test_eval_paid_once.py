@@ -10,6 +10,8 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from evals.cellstore import CellStore
+from evals.options import RunOptions
+from evals.outlook import owes_exam
 from evals.suite import Limits
 from farthing.money import Nano
 from farthing.routing import Verdict
@@ -128,3 +130,14 @@ async def test_an_answer_that_cannot_be_read_is_paid_all_the_same(cells: CellSto
 
     assert report.cost == len(fake.asked) * 100_000
     assert report.cost <= 2_300_000
+
+
+async def test_an_exam_is_owed_until_the_judge_has_passed_it_and_again_when_that_has_ended(cells: CellStore) -> None:
+    fake, options = gateway(good, good), RunOptions(run_id="8", models=MODELS)
+    before = owes_exam(HEAVIER, options, cells, START_NS)
+
+    await run(fake, HEAVIER, cells, models=MODELS, budget=EXAM)
+
+    after = [owes_exam(HEAVIER, options, cells, START_NS + days * DAY_NS) for days in (1, 15)]
+    assert [before, *after] == [True, False, True]
+    assert not owes_exam(suite(40), options, cells, START_NS)

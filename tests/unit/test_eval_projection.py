@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.projection import project
+from evals.projection import ExamCost, project
 from evals.suite import Assertion, Item, Suite
 from farthing.money import Nano
 
@@ -67,3 +67,13 @@ def test_a_smoke_test_costs_its_first_items_only() -> None:
     found = project(tested, everything(tested), price, first=20)
 
     assert found.most == 20 * 111
+
+
+def test_an_exam_that_the_judge_owes_is_a_part_of_both() -> None:
+    tested = suite()
+    exam = ExamCost(questions=70, least=Nano(7), most=Nano(14))
+
+    bare, found = (project(tested, everything(tested), price, exam=one) for one in (None, exam))
+
+    assert (found.least - bare.least, found.most - bare.most) == (7, 14)
+    assert (bare.exam, found.exam) == (None, exam)
