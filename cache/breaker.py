@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from cache.published import wilson
+from farthing.shares import wilson
 
 RECENT: Final = 200
 """Graded hits that count; older ones were given under another calibration."""

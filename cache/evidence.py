@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from cache.published import Interval, share_of_grades, wilson
+from cache.published import Interval, share_of_grades
+from farthing.shares import wilson
 
 FADES_AT: Final = 20_000
 """Requests at which all sums are halved: what was served long ago neither lends to what is served now nor takes."""

@@ -4,12 +4,11 @@ saving."""
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from math import sqrt
 from typing import Final
 
 from farthing.money import Nano
+from farthing.shares import wilson
 
-Z_95: Final = 1.96
 """Standard normal quantile of a two-sided interval of 95 %."""
 
 SKIPPED: Final = ("lookup", "keeping")
@@ -69,17 +68,6 @@ class Interval:
     def times(self, share: float) -> "Interval":
         """The same of a whole of which it was this share."""
         return Interval(self.estimate * share, self.low * share, self.high * share)
-
-
-def wilson(share: float, number: float, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's interval of a share that was seen in `number` trials, which need not be whole (with unequal weights
-    the effective number: (sum w)^2 / sum w^2). (0, 1) where there were none."""
-    if number <= 0:
-        return 0.0, 1.0
-    square = z * z
-    middle = share + square / (2 * number)
-    reach = z * sqrt(share * (1 - share) / number + square / (4 * number * number))
-    return max(0.0, (middle - reach) / (1 + square / number)), min(1.0, (middle + reach) / (1 + square / number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,8 @@ class Evidence:
     `e_value` is the smallest of its tests' (with `e_needed` it is promoted), `e_fail` the greatest of those against
     it. `is_hopeless`: undecided, and not worth another item. `score` is its mean, `low` to `high` an interval for the
     true mean that is valid at 95% at all times together; `difference` the mean of candidate minus reference with its
-    interval, None where they are not compared. The intervals decide nothing.
+    interval, None where they are not compared; `wins` and `losses` count the items on which it was better and worse.
+    The intervals decide nothing.
     """
 
     verdict: Verdict
@@ -82,6 +83,8 @@ class Evidence:
     difference: float | None = None
     difference_low: float = -1.0
     difference_high: float = 1.0
+    wins: int = 0
+    losses: int = 0
 
 
 class Pace(NamedTuple):
@@ -218,13 +221,18 @@ class Gate:
             difference=difference,
             difference_low=least,
             difference_high=most,
+            wins=sum(c > r for c, r in self._pairs()),
+            losses=sum(c < r for c, r in self._pairs()),
         )
+
+    def _pairs(self) -> list[tuple[float, float]]:
+        return list(zip(self._scores, self._references, strict=True)) if self._references else []
 
     def _differences(self) -> tuple[float | None, float, float]:
         """The mean of candidate minus reference and its interval."""
         if not self._references:
             return None, -1.0, 1.0
-        paired = [(1 + c - r) / 2 for c, r in zip(self._scores, self._references, strict=True)]
+        paired = [(1 + c - r) / 2 for c, r in self._pairs()]
         low, high = confidence_sequence(paired)
         return 2 * fsum(paired) / len(paired) - 1, 2 * low - 1, 2 * high - 1
 

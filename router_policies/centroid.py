@@ -8,7 +8,6 @@ with the nearest task is than that with the next.
 import base64
 import binascii
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from farthing.shares import wilson
 from router_policies.lowmargin import usual_share
 from router_policies.tasks import Guess
 
@@ -135,7 +135,7 @@ class CentroidClassifier:
         """The share of the task's requests that may be of low margin, or be taken for another task's, without that
         being news."""
         count = self.held.counts[task]
-        return usual_share(wilson(round(self.held.low[task] * count), count)[1])
+        return usual_share(wilson(self.held.low[task], count)[1])
 
 
 # --- the artefact --------------------------------------------------------------------------------
@@ -198,13 +198,3 @@ def _packed(array: npt.NDArray[Any]) -> str:
 
 def _unpacked(text: str, kind: str) -> npt.NDArray[Any]:
     return np.frombuffer(base64.b64decode(text, validate=True), dtype=kind)
-
-
-def wilson(right: int, items: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    if not items:
-        return 0.0, 1.0
-    share, square = right / items, z * z / items
-    middle = (share + square / 2) / (1 + square)
-    half = z * math.sqrt(share * (1 - share) / items + square / (4 * items)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)

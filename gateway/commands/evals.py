@@ -209,11 +209,26 @@ def show(report: "EvalReport") -> None:
     print_table(_COLUMNS, [_row(tier) for tier in report.tiers], right=_RIGHT)
     for tier in report.tiers:
         typer.echo(f"{tier.tier}: {tier.reason}{_again(tier)}")
+        if tier.evidence.items:
+            typer.echo(f"  {beside(tier, report.reference)}")
     if report.untried:
         typer.echo(f"Not tried, because a cheaper tier was promoted: {', '.join(report.untried)}.")
     typer.echo(f"The run cost {format_usd(report.cost)} USD; its verdicts are on record.")
     if report.stopped:
         typer.echo(f"It stopped early: {report.stopped}", err=True)
+
+
+def beside(tier: "TierResult", reference: str) -> str:
+    """What the tests that everybody knows would say, had the number of items been fixed before: they decide nothing."""
+    from farthing.shares import mcnemar, wilson
+
+    found = tier.evidence
+    low, high = wilson(found.score, found.items)
+    told = f"a test of {found.items} items fixed before would say: {low:.2f} to {high:.2f} (Wilson)"
+    if found.difference is None:
+        return told
+    better = f"better than {reference} on {found.wins}, worse on {found.losses}"
+    return f"{told}; {better} (McNemar's exact p {mcnemar(found.wins, found.losses):.2g})"
 
 
 def _again(tier: "TierResult") -> str:

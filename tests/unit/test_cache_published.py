@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.published import Interval, semantic_report, wilson
+from cache.published import Interval, semantic_report
+from farthing.shares import wilson
 
 
 @pytest.mark.parametrize(("wrong", "number", "high"), [(0, 381, 0.01), (1, 563, 0.01), (2, 726, 0.01)])

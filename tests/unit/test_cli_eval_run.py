@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from evals.gate import Gate, Rule
+from evals.report import Role, TierResult
 from evals.scorecards import ScorecardStore
+from farthing.routing import Verdict
+from gateway.commands.evals import beside
 from tests.unit.test_cli_commands import CONFIG, run
 
 SUITE = """
@@ -121,12 +125,35 @@ def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: Serving, place: 
     assert "Score: accuracy, by contains." in output
     assert rows["small"][1:4] == ["candidate", "pass", "1.00"]
     assert rows["large"][1:3] == ["reference", "pass"]
+    assert "items fixed before would say: " in output
     assert f"The run cost {len(gateway.asked) / 1_000_000:.9f} USD" in output
     with ScorecardStore(place / "state" / "evals.db") as store:
         cards = {card.tier: card for card in store.latest("faq")}
     assert cards["small"].models == ("local/smol",)
     assert cards["small"].e_value >= cards["small"].e_needed == 20
     assert 20 <= cards["small"].items <= 40
+
+
+def test_below_a_candidate_stands_what_the_tests_that_everybody_knows_would_say() -> None:
+    gate = Gate(Rule(items=40, margin=0.2))
+    for number in range(24):
+        gate.see(float(number >= 2), float(number != 5))
+    tier = TierResult(
+        tier="small",
+        role=Role.CANDIDATE,
+        models=("local/smol",),
+        verdict=Verdict.UNDECIDED,
+        reason="",
+        evidence=gate.evidence(),
+        planned=40,
+        outcomes=(),
+        valid_until_ns=None,
+    )
+
+    assert beside(tier, "large") == (
+        "a test of 24 items fixed before would say: 0.74 to 0.98 (Wilson); better than large on 1, worse on 2 "
+        "(McNemar's exact p 1)"
+    )
 
 
 def test_a_second_run_asks_nobody_and_a_failed_test_says_what_would_change_it(gateway: Serving, place: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_policies.centroid import BadArtefact, CentroidClassifier, bag_of, from_text, to_text, wilson
+from farthing.shares import wilson
+from router_policies.centroid import BadArtefact, CentroidClassifier, bag_of, from_text, to_text
 from router_policies.lowmargin import ALARM, LowMargins
 from router_policies.tasks import Guess
 from router_policies.training import LEAST_EXAMPLES, CannotTell, Example, digest_of, train
@@ -156,11 +157,6 @@ def test_a_bag_counts_words_and_pairs_and_no_case() -> None:
     assert sorted(np.round(bag.counts, 4)) == [1.6931, 2.0986]  # the pair twice, the word three times: 1 + ln n
 
 
-@pytest.mark.parametrize(("right", "items", "interval"), [(0, 0, (0.0, 1.0)), (95, 100, (0.8882, 0.9785))])
-def test_wilsons_interval(right: int, items: int, interval: tuple[float, float]) -> None:
-    assert tuple(round(bound, 4) for bound in wilson(right, items)) == interval
-
-
 # --- low margins of a task -----------------------------------------------------------------------
 
 
@@ -200,5 +196,5 @@ def test_a_false_alarm_is_a_thousand_requests_away_on_average() -> None:
 def test_the_usual_share_allows_for_what_the_examples_cannot_rule_out(classifier: CentroidClassifier) -> None:
     low, count = classifier.held.low[SUMS], classifier.held.counts[SUMS]
 
-    assert low < wilson(round(low * count), count)[1] < classifier.usual_low(SUMS) < 1
+    assert low < wilson(low, count)[1] < classifier.usual_low(SUMS) < 1
     assert not classifier.is_sure(Guess(SUMS, 0.0, 1.0))
