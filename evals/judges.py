@@ -103,14 +103,18 @@ async def admit_judge(
         return None
     kept, key = Forgotten() if standings is None else standings, standing_key(suite, models)
     if fault := kin_fault(suite, models):
-        raise ConfigError(f"Suite '{suite.name}': {fault}.")
+        raise ConfigError(f"{_place(suite)}: {fault}.")
     standing = kept.find(key)
     if standing is None:
         standing = await examine(suite, suite.judge, asker)
         kept.keep(key, standing)
     if standing.refusal:
-        raise ConfigError(f"Suite '{suite.name}': the judge {suite.judge.model} may not decide: {standing.refusal}.")
+        raise ConfigError(f"{_place(suite)}: the judge {suite.judge.model} may not decide: {standing.refusal}.")
     return standing
+
+
+def _place(suite: Suite) -> str:
+    return suite.places.get("judge", f"Suite '{suite.name}'")
 
 
 def graded_by(suite: Suite, standing: Standing | None) -> str:

@@ -302,9 +302,12 @@ def test_the_lower_end_of_the_agreement_decides(agreed: int, total: int, is_enou
     ],
 )
 async def test_a_judge_that_has_not_shown_its_worth_may_not_decide(reply: Any, why: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        await admit_judge(SINGLE, FakeAsker(reply), MODELS)
+    placed = replace(SINGLE, places={"judge": "suite.yaml:7: judge"})
 
+    with pytest.raises(ConfigError) as refused:
+        await admit_judge(placed, FakeAsker(reply), MODELS)
+
+    assert refused.value.message.startswith("suite.yaml:7: judge: the judge tier/judge may not decide: ")
     assert why in refused.value.message
 
 
