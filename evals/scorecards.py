@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -90,10 +90,19 @@ class ScorecardStore:
         ).fetchone()
         return int(cards) + int(demotions)
 
-    def demote(self, demotion: Demotion) -> None:
-        """Keep that a tier lost a task; those who look at `version` see it at once."""
+    def demote(self, demotion: Demotion, *, asks: bool = False) -> None:
+        """Keep that a tier lost a task, and with it (`asks`) that a run is asked for: both or neither. Those who look
+        at `version` see it at once. It begins after the tier's newest card, whatever the clock said when that came."""
         with Transaction(self._database) as database:
-            insert(database, "demotions", [_demotion_row(demotion)])
+            (newest_ns,) = database.execute(
+                "SELECT coalesce(max(decided_ns), 0) FROM scorecards WHERE task = ? AND tier = ?",
+                (demotion.task, demotion.tier),
+            ).fetchone()
+            late_ns = max(0, newest_ns + 1 - demotion.at_ns)
+            row = replace(demotion, at_ns=demotion.at_ns + late_ns, until_ns=demotion.until_ns + late_ns)
+            insert(database, "demotions", [_demotion_row(row)])
+            if asks:
+                _ask_for(database, demotion.task, demotion.tier, demotion.detail, demotion.at_ns)
 
     def demotions(self, task: str | None = None) -> tuple[Demotion, ...]:
         """The newest demotion of each (task, tier)."""
@@ -107,10 +116,7 @@ class ScorecardStore:
     def enqueue(self, task: str, tier: str, *, reason: str, asked_ns: int) -> None:
         """Ask for a run; where one is asked for already, the first reason stays."""
         with Transaction(self._database) as database:
-            database.execute(
-                "INSERT INTO queue (task, tier, reason, asked_ns) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (task, tier, reason, asked_ns),
-            )
+            _ask_for(database, task, tier, reason, asked_ns)
 
     def queue(self) -> tuple[Asked, ...]:
         """Runs that were asked for and are not done, the oldest first."""
@@ -150,6 +156,13 @@ class ScorecardStore:
             (run_id,),
         )
         return tuple(_outcome(row) for row in rows)
+
+
+def _ask_for(database: sqlite3.Connection, task: str, tier: str, reason: str, asked_ns: int) -> None:
+    database.execute(
+        "INSERT INTO queue (task, tier, reason, asked_ns) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (task, tier, reason, asked_ns),
+    )
 
 
 def _run_row(report: EvalReport) -> dict[str, Any]:

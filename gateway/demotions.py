@@ -45,9 +45,7 @@ class Demotions:
         now_ns = self._clock.wall_ns()
         demotion = demotion_of(alarm, now_ns)
         if demotion is not None:
-            self._scorecards.demote(demotion)
-            if alarm.card is not None:  # what had no pass has none to win back
-                self._scorecards.enqueue(alarm.task.name, alarm.tier, reason=demotion.detail, asked_ns=now_ns)
+            self._scorecards.demote(demotion, asks=alarm.card is not None)  # without a pass there is none to win back
         _LOG.warning(
             "task %s, tier %s: %s; %s", alarm.task.name, alarm.tier, alarm.detail, _consequence(alarm, demotion)
         )

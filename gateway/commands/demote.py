@@ -45,8 +45,7 @@ def eval_demote(
             suite_hash=card.suite_hash if card else "",
             models=card.models if card else (),
         )
-        store.demote(demotion)
-        store.enqueue(task, tier, reason=reason, asked_ns=now_ns)
+        store.demote(demotion, asks=True)
     until = moment_of(demotion.until_ns)
     typer.echo(f"{tier} has lost {task}; a pass of the same suite counts again from {until:%Y-%m-%d %H:%M} UTC.")
 

@@ -213,6 +213,46 @@ def test_the_newest_demotion_of_each_task_and_tier_counts_and_raises_the_version
     assert [demotion.task for demotion in store.demotions()] == ["other", "sentiment"]
 
 
+def test_a_demotion_and_the_run_that_it_asks_for_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "both.db"
+    with ScorecardStore(path) as store:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON queue BEGIN SELECT RAISE(ABORT, 'full'); END")
+            other.commit()
+
+            with pytest.raises(sqlite3.IntegrityError, match="full"):
+                store.demote(DEMOTION, asks=True)
+            refused = store.demotions()
+            other.execute("DROP TRIGGER full")
+            other.commit()
+        store.demote(DEMOTION, asks=True)
+
+        assert refused == ()
+        assert [one.reason for one in store.queue()] == ["answers got worse"]
+
+
+def test_a_demotion_comes_after_a_card_that_was_decided_while_the_clock_was_ahead(store: ScorecardStore) -> None:
+    card = Scorecard(
+        task="sentiment",
+        tier="tiny",
+        verdict=Verdict.PASS,
+        score=0.9,
+        bar=0.8,
+        items=40,
+        suite="s",
+        suite_hash="h",
+        models=("local/a",),
+        run_id="ahead",
+        decided_ns=1_000,
+    )
+    store.add(card)
+
+    store.demote(replace(DEMOTION, until_ns=10))
+
+    (kept,) = store.demotions()
+    assert (kept.at_ns, kept.until_ns) == (1_001, 1_001)
+
+
 def test_a_run_is_asked_for_once_until_it_is_done(store: ScorecardStore) -> None:
     store.enqueue("sentiment", "tiny", reason="drift", asked_ns=1)
     store.enqueue("sentiment", "tiny", reason="again", asked_ns=2)
