@@ -103,11 +103,17 @@ class CellStore:
         with Transaction(self._database) as database:
             insert(database, "cells", [row], or_ignore=True)
 
+    def note_paid(self, run_id: str, now_ns: int, spent: Nano) -> None:
+        """What a run has paid in all by now."""
+        with Transaction(self._database) as database:
+            database.execute("INSERT OR REPLACE INTO paid VALUES (?, ?, ?)", (run_id, now_ns, spent))
+
     def spent(self, run_prefix: str, since_ns: int) -> Nano:
-        """What runs whose id begins so have spent on answers since then, also those that did not come to their end."""
+        """What runs whose id begins so have paid, of those that paid something since then, also where they did not come
+        to their end."""
         pattern = run_prefix.replace("*", "[*]").replace("?", "[?]") + "*"
         (spent,) = self._database.execute(
-            "SELECT coalesce(sum(cost_nano), 0) FROM cells WHERE made_ns >= ? AND run_id GLOB ?", (since_ns, pattern)
+            "SELECT coalesce(sum(cost_nano), 0) FROM paid WHERE paid_ns >= ? AND run_id GLOB ?", (since_ns, pattern)
         ).fetchone()
         return Nano(spent)
 

@@ -1,13 +1,17 @@
 """Purse: what a run may spend, counting each open question at the dearest answer that its tier has given so far."""
 
+from collections.abc import Callable
+
 from farthing.money import NANO_PER_USD, ZERO, Nano
 
 
 class Purse:
-    """`budget` in nano-dollars, None for no limit. Each `opened` question is `closed` with its cost."""
+    """`budget` in nano-dollars, None for no limit. Each `opened` question is `closed` with its cost. `note` is told
+    what has been spent in all whenever something was paid."""
 
-    def __init__(self, budget: Nano | None) -> None:
+    def __init__(self, budget: Nano | None, note: Callable[[Nano], None] = lambda _spent: None) -> None:
         self.budget = budget
+        self._note = note
         self.spent: Nano = ZERO
         self._dearest: dict[str, Nano] = {}
         self._open: dict[str, int] = {}
@@ -38,12 +42,14 @@ class Purse:
     def closed(self, tier: str, cost: Nano) -> None:
         """Its answer is there, or none will come."""
         self._open[tier] -= 1
-        self.spent = Nano(self.spent + cost)
+        self.paid(cost)
         self._dearest[tier] = max(self._dearest.get(tier, ZERO), cost)
 
     def paid(self, cost: Nano) -> None:
         """Something was paid that nobody had opened."""
-        self.spent = Nano(self.spent + cost)
+        if cost:
+            self.spent = Nano(self.spent + cost)
+            self._note(self.spent)
 
     def graded(self, cost: Nano) -> None:
         """The same for the questions of one grade."""

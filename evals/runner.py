@@ -140,7 +140,7 @@ class _Run:
             asking=asking,
             cells=cells,
             clock=clock,
-            purse=Purse(budget_of(suite, options.budget)),
+            purse=Purse(budget_of(suite, options.budget), self._note_paid),
             run_id=options.run_id,
             started_ns=started_ns,
             keep_outputs=options.keep_outputs,
@@ -151,6 +151,9 @@ class _Run:
         self.stopped = ""
         self._refused = self._unadmitted = ""
         self.graded_by = graded_by(suite, None)
+
+    def _note_paid(self, spent: Nano) -> None:
+        self._room.cells.note_paid(self._options.run_id, self._room.clock.wall_ns(), spent)
 
     @property
     def spent(self) -> Nano:

@@ -52,6 +52,10 @@ class Bench:
         self.settings, self._store, self._cells, self._clock = settings, store, cells, clock
         self._base_url, self._key, self._prefix = base_url or own_url(settings), key, prefix
 
+    def paid(self, options: RunOptions) -> Nano:
+        """What the run of these options has paid, also where it did not come to its end."""
+        return self._cells.spent(options.run_id, 0)
+
     def options(self, suite: Suite, *, cap: Nano | None = None, fresh: bool = False, keep: bool = False) -> RunOptions:
         """How the suite would be run now. Raises ConfigError where it names a tier that there is not."""
         evals = self.settings.evals

@@ -106,13 +106,18 @@ def _run_due(
         for name in suites:
             try:
                 suite = suite_named(name, settings)
-                report = attended(bench, suite, bench.options(suite, cap=left))
+                options = bench.options(suite, cap=left)
             except FarthingError as error:
                 typer.echo(error.message, err=True)
                 continue
-            bench.keep(report)
-            show(report)
-            left = None if left is None else Nano(max(left - report.cost, 0))
+            try:
+                report = attended(bench, suite, options)
+            except FarthingError as error:
+                typer.echo(error.message, err=True)
+            else:
+                bench.keep(report)
+                show(report)
+            left = None if left is None else Nano(max(left - bench.paid(options), 0))
 
 
 def eval_list(

@@ -113,12 +113,18 @@ def test_a_test_begins_once_and_anew(cells: CellStore) -> None:
     assert (before, cells.since("k")) == (None, 9)
 
 
-def test_what_runs_of_a_kind_have_spent_is_known_and_old_cells_are_forgotten(cells: CellStore) -> None:
-    cells.keep(ASKED, MADE, run_id="due-1", text=None)
-    cells.keep(ASKED, replace(MADE, made_ns=200), run_id="due-2", text=None)
-    cells.keep(ASKED, replace(MADE, made_ns=300), run_id="by-hand", text=None)
+def test_what_runs_of_a_kind_have_paid_is_known(cells: CellStore) -> None:
+    cells.note_paid("due-1", 90, Nano(3))
+    cells.note_paid("due-1", 100, Nano(7))
+    cells.note_paid("due-2", 200, Nano(7))
+    cells.note_paid("by-hand", 300, Nano(7))
 
     assert [cells.spent("due-", since) for since in (0, 150, 250)] == [14, 7, 0]
     assert cells.spent("due-*", 0) == 0
-    assert cells.forget(250) == 2
-    assert cells.spent("due-", 0) == 0
+
+
+def test_old_cells_are_forgotten(cells: CellStore) -> None:
+    cells.keep(ASKED, MADE, run_id="due-1", text=None)
+    cells.keep(ASKED, replace(MADE, made_ns=300), run_id="by-hand", text=None)
+
+    assert (cells.forget(250), cells.forget(250)) == (1, 0)

@@ -13,9 +13,11 @@ from evals.cellstore import CellStore
 from evals.options import RunOptions
 from evals.outlook import owes_exam
 from evals.suite import Limits
+from farthing.errors import ConfigError
 from farthing.money import Nano
 from farthing.routing import Verdict
 from tests.unit.test_eval_judged_run import MODELS, RUBRIC, gateway, good, judged
+from tests.unit.test_eval_judges import sound
 from tests.unit.test_eval_runner import DAY_NS, START_NS, FakeGateway, completion, refusal, results, right, run, suite
 
 
@@ -141,3 +143,44 @@ async def test_an_exam_is_owed_until_the_judge_has_passed_it_and_again_when_that
     after = [owes_exam(HEAVIER, options, cells, START_NS + days * DAY_NS) for days in (1, 15)]
     assert [before, *after] == [True, False, True]
     assert not owes_exam(suite(40), options, cells, START_NS)
+
+
+# --- what runs of a kind have paid ---------------------------------------------------------------
+
+
+async def test_an_exam_counts_as_spent_also_where_the_run_ended_without_a_report(cells: CellStore) -> None:
+    fake = gateway(good, good, lambda content, attempt: "fail")
+
+    with pytest.raises(ConfigError, match="may not decide"):
+        await run(fake, HEAVIER, cells, models=MODELS, run_id="due-1")
+
+    assert cells.spent("due-", START_NS) == len(fake.asked) * 100_000 == EXAM
+
+
+async def test_what_was_paid_for_answers_that_cannot_be_read_counts_as_spent(cells: CellStore) -> None:
+    def shapeless(tier: str, prompt: str) -> Response:
+        told = {"x-farthing-cost-usd": "0.000100000", "x-farthing-tier": tier}
+        return right(tier, prompt) if tier == "large" else JSONResponse({"choices": []}, headers=told)
+
+    fake = FakeGateway(shapeless)
+
+    report = await run(fake, suite(40), cells, run_id="due-1")
+
+    assert cells.spent("due-", START_NS) == len(fake.asked) * 100_000 == report.cost
+
+
+async def test_what_was_paid_before_a_run_was_killed_counts_as_spent(cells: CellStore) -> None:
+    class Killed(Exception):
+        pass
+
+    def dies(tier: str, prompt: str) -> Response:
+        if len(fake.asked) > 65:
+            raise Killed
+        return completion(sound(prompt, 0) if tier == "judge" else good(prompt), x_farthing_tier=tier)
+
+    fake = FakeGateway(dies)
+
+    with pytest.raises(Killed):
+        await run(fake, HEAVIER, cells, models=MODELS, run_id="due-1")
+
+    assert cells.spent("due-", START_NS) == 65 * 100_000

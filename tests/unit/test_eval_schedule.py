@@ -9,11 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from evals.cells import Question
 from evals.cellstore import CellStore
-from evals.report import ItemOutcome
 from evals.scorecards import ScorecardStore
-from evals.suite import Item
 from farthing.money import Nano
 from gateway.evalschedule import DueRuns
 from gateway.settings import EvalSettings
@@ -22,7 +19,6 @@ from gateway.settings.values import EvalSchedule
 DAY_S = 86_400
 NS = 10**9
 DAILY = EvalSchedule(every_s=DAY_S, budget=Nano(2 * NS), api_key_env="EVALS_KEY")
-ITEM = Item(messages=({"role": "user", "content": "q"},), assertions=(), max_tokens=8, temperature=0)
 
 
 @dataclass
@@ -130,15 +126,14 @@ async def test_what_was_asked_for_is_run_within_the_hour(store: ScorecardStore, 
 async def test_what_was_spent_in_this_time_is_no_longer_there_to_spend(store: ScorecardStore, database: Path) -> None:
     clock, launched = StandingClock(), Launched()
     due = runs(store, database, clock, launched, replace(DAILY, every_s=7 * DAY_S))
-    made = ItemOutcome(item_hash="i", tier="t", score=1.0, cost=Nano(1_500_000_000), made_ns=clock.wall_ns())
     with CellStore(database) as cells:
-        cells.keep(Question(item=ITEM, request_key="a", grade_key="g"), made, run_id="due-1", text=None)
-        cells.keep(Question(item=ITEM, request_key="b", grade_key="g"), made, run_id="by-hand", text=None)
+        cells.note_paid("due-1", clock.wall_ns(), Nano(1_500_000_000))
+        cells.note_paid("by-hand", clock.wall_ns(), Nano(1_500_000_000))
     store.enqueue("faq", "tiny", reason="drift", asked_ns=1)
 
     await later(due, clock, 60)
     with CellStore(database) as cells:
-        cells.keep(Question(item=ITEM, request_key="c", grade_key="g"), made, run_id="due-2", text=None)
+        cells.note_paid("due-2", clock.wall_ns(), Nano(1_500_000_000))
     await later(due, clock, 7_200)
 
     assert [command[4] for command in launched.commands] == ["0.500000000"]
