@@ -94,7 +94,8 @@ class EvalReport:
     """One run of one suite. `stopped` says why it ended early, empty if it did not. `rule` names the rule of the
     verdicts, so that they can be told from those of another; `untried` are candidates that were not asked because a
     cheaper one was promoted, `cost` is all that the run spent, its graders' questions too. `graded_by` says what the
-    scores are and by which graders, for people. Times in wall ns."""
+    scores are and by which graders, for people; `refused` why the reference cannot be one, empty where it can. Times in
+    wall ns."""
 
     run_id: str
     suite: str
@@ -113,6 +114,7 @@ class EvalReport:
     untried: tuple[str, ...] = ()
     cost: Nano = ZERO
     stopped: str = ""
+    refused: str = ""
 
     def scorecards(self) -> tuple[Scorecard, ...]:
         """The card of every tier, as policies read it."""

@@ -111,6 +111,7 @@ async def run_suite(
         decided_ns=clock.wall_ns(),
         cost=run.spent,
         stopped=run.stopped,
+        refused=run.refused,
     )
 
 
@@ -149,7 +150,7 @@ class _Run:
         self._is_pairwise = is_pairwise(suite)
         self._compares = compares(suite)
         self.stopped = ""
-        self._refused = self._unadmitted = ""
+        self.refused = self._unadmitted = ""
         self.graded_by = graded_by(suite, None)
 
     def _note_paid(self, spent: Nano) -> None:
@@ -169,7 +170,7 @@ class _Run:
             tried.append(await self._candidate(tier))
             if tried[-1].verdict is Verdict.PASS and self._options.first is None:
                 break
-        reference = self._result(self._reference, self._reference_evidence(), self._unadmitted or self._refused)
+        reference = self._result(self._reference, self._reference_evidence(), self._unadmitted or self.refused)
         self._progress.ended(reference)
         return [*tried, reference]
 
@@ -227,9 +228,9 @@ class _Run:
                 break
             await self._ask([(desk, item) for item in lacking[: self._options.concurrency]])
         evidence = self._reference_evidence()
-        self._refused = trouble or self._reference_fault()
-        if not self._refused and evidence.verdict is Verdict.FAIL:
-            self._refused = f"it does not reach the bar of {self._suite.bar:g} itself: {evidence.reason}"
+        self.refused = trouble or self._reference_fault()
+        if not self.refused and evidence.verdict is Verdict.FAIL:
+            self.refused = f"it does not reach the bar of {self._suite.bar:g} itself: {evidence.reason}"
 
     def _reference_fault(self) -> str:
         outcomes = self._reference.outcomes()
@@ -272,7 +273,7 @@ class _Run:
         return replace(self._suite.rule, gives_up=tier not in self._options.passing)
 
     def _refusal(self) -> str:
-        return f"the reference tier {self._reference.tier} is refused: {self._refused}" if self._refused else ""
+        return f"the reference tier {self._reference.tier} is refused: {self.refused}" if self.refused else ""
 
     def _doubt(self, evidence: Evidence, desk: Desk) -> str:
         """Why the verdict does not stand; empty where it does."""
@@ -280,9 +281,9 @@ class _Run:
         found = broken(outcomes)
         if found or evidence.verdict is not Verdict.PASS:
             return found
-        self._refused = self._reference_fault()
-        if not self._refused and self._suite.margin is not None:
-            self._refused = _below(self._suite.bar, self._reference.outcomes())
+        self.refused = self._reference_fault()
+        if not self.refused and self._suite.margin is not None:
+            self.refused = _below(self._suite.bar, self._reference.outcomes())
         return monotonous(self._items, outcomes) or self._refusal()
 
     def _result(self, desk: Desk, evidence: Evidence, doubt: str) -> TierResult:

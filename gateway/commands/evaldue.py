@@ -116,7 +116,7 @@ def _run_due(
                 typer.echo(error.message, err=True)
             else:
                 bench.keep(report)
-                show(report)
+                show(report, suite)
             left = None if left is None else Nano(max(left - bench.paid(options), 0))
 
 

@@ -57,7 +57,7 @@ def eval_run(
         options = bench.options(chosen, cap=usd(cap), fresh=fresh, keep=keep_outputs)
         report = attended(bench, chosen, options)
         bench.keep(report)
-    show(report)
+    show(report, chosen)
     if report.stopped or not all(tier.graded for tier in report.tiers):
         raise typer.Exit(1)
 
@@ -201,7 +201,7 @@ class TierBars(Bars):
         self._progress.update(self._turn, completed=result.graded, description=told)
 
 
-def show(report: "EvalReport") -> None:
+def show(report: "EvalReport", suite: "Suite") -> None:
     """The tiers of a run with score, interval, evidence, cost and verdict, and why."""
     against = "" if report.margin is None else f", margin {report.margin:g} against {report.reference}"
     typer.echo(f"Suite {report.suite}, task {report.task}, bar {report.bar:.2f}{against}, run {report.run_id}")
@@ -214,6 +214,9 @@ def show(report: "EvalReport") -> None:
     if report.untried:
         typer.echo(f"Not tried, because a cheaper tier was promoted: {', '.join(report.untried)}.")
     typer.echo(f"The run cost {format_usd(report.cost)} USD; its verdicts are on record.")
+    if report.refused:
+        place = suite.places.get("reference", f"Suite '{suite.name}'")
+        typer.echo(f"{place}: the reference tier {report.reference} is refused: {report.refused}", err=True)
     if report.stopped:
         typer.echo(f"It stopped early: {report.stopped}", err=True)
 

@@ -13,8 +13,9 @@ from evals.gate import Gate, Rule
 from evals.report import Role, TierResult
 from evals.scorecards import ScorecardStore
 from farthing.routing import Verdict
+from gateway import cli
 from gateway.commands.evals import beside
-from tests.unit.test_cli_commands import CONFIG, run
+from tests.unit.test_cli_commands import CONFIG, RUNNER, run
 
 SUITE = """
 task: faq
@@ -132,6 +133,17 @@ def test_a_run_shows_every_tier_and_keeps_the_verdicts(gateway: Serving, place: 
     assert cards["small"].models == ("local/smol",)
     assert cards["small"].e_value >= cards["small"].e_needed == 20
     assert 20 <= cards["small"].items <= 40
+
+
+def test_a_reference_that_fails_itself_is_told_with_the_suites_file_and_line(gateway: Serving, place: Path) -> None:
+    gateway.ignorant.add("large")
+
+    output = RUNNER.invoke(
+        cli.app, ["eval", "run", "mine", "--base-url", gateway.url, "--api-key-env", "MY_KEY"]
+    ).output
+
+    assert "suites/mine.yaml:4: reference: the reference tier large is refused: invalid: one output" in output
+    assert "undecided: the reference tier large is refused" in output
 
 
 def test_below_a_candidate_stands_what_the_tests_that_everybody_knows_would_say() -> None:

@@ -195,6 +195,7 @@ async def test_a_reference_that_misses_the_bar_itself_refuses_the_run_before_can
     assert tiny.reason.startswith(
         "undecided: the reference tier large is refused: it does not reach the bar of 0.8 itself"
     )
+    assert report.refused.startswith("it does not reach the bar of 0.8 itself")
     assert (fake.count("large"), fake.count("tiny")) == (20, 0)
 
 
