@@ -214,6 +214,7 @@ def show(report: "EvalReport", suite: "Suite") -> None:
     if report.untried:
         typer.echo(f"Not tried, because a cheaper tier was promoted: {', '.join(report.untried)}.")
     typer.echo(f"The run cost {format_usd(report.cost)} USD; its verdicts are on record.")
+    typer.echo("Gateways follow them within a second.")
     if report.refused:
         place = suite.places.get("reference", f"Suite '{suite.name}'")
         typer.echo(f"{place}: the reference tier {report.reference} is refused: {report.refused}", err=True)
