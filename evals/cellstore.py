@@ -3,12 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from evals.cells import Question, generation_key
-from evals.evalfile import Transaction, insert, open_file
+from evals.evalfile import EvalFile, Transaction, insert
 from evals.judgestore import JudgeStore
 from evals.report import ItemOutcome
 from farthing.money import Nano
@@ -28,24 +26,9 @@ class Text:
     tool_calls: tuple[Mapping[str, Any], ...]
 
 
-class CellStore:
+class CellStore(EvalFile):
     """Cells under one path, made if missing. Synchronous; one thread at a time; close it. Each write is on disk for
     every other process, and survives this one's death, before the call returns."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = open_file(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
 
     def judges(self, *, now_ns: int, oldest_ns: int) -> JudgeStore:
         """What judges have shown since `oldest_ns`."""

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 BUSY_MS: Final = 5_000
 HERE: Final = Path(__file__).parent
@@ -26,6 +27,25 @@ def open_file(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+class EvalFile:
+    """The file at that path, made if missing. Synchronous; one thread at a time; close it."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_file(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
 
 
 def migrate(database: sqlite3.Connection) -> None:

@@ -5,11 +5,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from evals.evalfile import HERE, Transaction, insert, open_file
+from evals.evalfile import HERE, EvalFile, Transaction, insert
 from evals.report import EvalReport, ItemOutcome, Role
 from farthing.money import Nano
 from farthing.routing import Demotion, Scorecard, Verdict
@@ -29,26 +27,11 @@ class Asked:
     asked_ns: int
 
 
-class ScorecardStore:
+class ScorecardStore(EvalFile):
     """Eval results under one path, made if missing. Synchronous; one thread at a time; close it.
 
     Several processes may share the file: a card added by one is seen by the others at once.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._database = open_file(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
 
     def add_run(self, report: EvalReport) -> None:
         """Keep a run: its items and one card for each tier, in one transaction.
